@@ -1,0 +1,1 @@
+"""Who hears of it: rules, alerts, routes, groups, mutes and messages, as pure code."""

@@ -1,0 +1,81 @@
+"""What we watch: endpoints, and the pools that share weights.
+
+Everything here is normalised and valid: text written by people becomes an `Endpoint` or a `Pool`
+in `monitor/manifest.py` only, which refuses what breaks a limit named here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import msgspec
+
+INTERVAL_MIN_MS = 500
+INTERVAL_MAX_MS = 86_400_000
+ID_LENGTH_MAX = 200
+LABELS_MAX = 64
+DEPENDS_ON_MAX = 64
+RETRIES_MAX = 10
+THRESHOLD_MAX = 1_000
+WEIGHT_MAX = 1_000
+URL_LENGTH_MAX = 2_048
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A registered thing that we watch.
+
+    `options` holds what only its kind of prober understands (`expect_status`, `method`, ...), already
+    normalised by that prober's table of options. `depends_on` lists the ids of its parents.
+    """
+
+    id: str
+    url: str
+    pool: str
+    kind: str = "http"
+    interval_ms: int = 10_000
+    fast_interval_ms: int = 0
+    """Interval while a change of state is pending; 0 means `interval_ms`. Envoy's *_edge_interval, HAProxy's fastinter."""
+    timeout_ms: int = 5_000
+    initial_delay_ms: int = 0
+    retries: int = 2
+    retry_delay_ms: int = 1_000
+    failure_threshold: int = 3
+    success_threshold: int = 2
+    weight: int = 100
+    """Base weight b in the pool, 1 to WEIGHT_MAX; only its proportion to the others' counts."""
+    labels: dict[str, str] = {}
+    depends_on: tuple[str, ...] = ()
+    paused: bool = False
+    options: dict[str, Any] = {}
+
+    @property
+    def phase_ms(self) -> int:
+        """Place on the interval's fixed grid; the same in every process and after every restart."""
+        return zlib.crc32(self.id.encode()) % self.interval_ms
+
+    @property
+    def attempts_budget_ms(self) -> int:
+        """Longest time that one probe with all its retries may take: never more than its interval."""
+        delays = self.retry_delay_ms * ((1 << self.retries) - 1)
+        return min(self.timeout_ms * (self.retries + 1) + delays, self.interval_ms)
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Interchangeable endpoints that share weights.
+
+    An endpoint registered without a pool is the only member of a pool with its own id as name.
+    `max_ejection_percent` is Envoy's limit of that name; the cap on one endpoint's share follows
+    from it (phi = 100 / (100 - max_ejection_percent), see core/balancer).
+    `defaults` holds endpoint settings (normalised, by field name) that members inherit.
+    """
+
+    name: str
+    max_ejection_percent: int = 50
+    panic: bool = True
+    """False: in a pool too ill for its load the rest is published as `shed` instead of sent to ejected endpoints."""
+    warm_up_ms: int = 30_000
+    policy: str = "consecutive"
+    open_ms: int = 5_000
+    open_max_ms: int = 300_000
+    defaults: dict[str, Any] = {}

@@ -1,0 +1,61 @@
+"""The small tree of errors. An expected failure of a target is a value (`Result`), never one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class WatchkeeperError(Exception):
+    """Anything that Watchkeeper itself reports to its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in what a person wrote.
+
+    `where` names the place as a person finds it again ("shop.yml:12" or "--interval"),
+    `key` the setting, `seen` the value as it was written, `why` the rule it breaks and
+    `remedy` what to write instead.
+    """
+
+    where: str
+    key: str
+    seen: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (self.where, self.key) if part)
+        seen = f" (got {self.seen})" if self.seen else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{head}: {self.why}{seen}{remedy}" if head else f"{self.why}{seen}{remedy}"
+
+
+class ConfigError(WatchkeeperError):
+    """What a person wrote cannot be used; nothing of it was applied."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StoreError(WatchkeeperError):
+    """The store did not answer, or answered with an error; nothing may be assumed of the write."""
+
+
+class Stale(WatchkeeperError):
+    """Somebody else wrote first; read again and decide again."""
+
+
+class DeliveryError(WatchkeeperError):
+    """A message was not accepted by its service.
+
+    `permanent` is true when trying again cannot help (a wrong password, an unknown channel);
+    `retry_after_ms` is what the service asked for, or None.
+    """
+
+    def __init__(self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+        self.retry_after_ms = retry_after_ms

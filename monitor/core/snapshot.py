@@ -1,0 +1,105 @@
+"""The published contract: what a pool looks like to those who balance load (docs/reference/keys.md).
+
+The names and their order are a public interface, versioned by `schema`. A delta holds what changed since the version
+before it; `fold` of a snapshot and the deltas after it gives the next snapshot exactly.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA = 1
+TTL_MS = 15_000
+MAX_STALE_MS = 180_000
+WEIGHT_SUM = 1_000
+
+
+class PublishedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    url: str
+    addr: str
+    port: int
+    labels: dict[str, str]
+    weight: int
+    """0 to 1000; the weights of a pool sum to exactly 1000."""
+    breaker: str
+    override: str | None
+    gen: int
+    verdict: str
+    since_ms: int
+    """When the breaker or the override last changed."""
+    open_until_ms: int
+    latency_ms: int
+    reason: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool. `panic` is the share of traffic sent to endpoints that should have none; `shed` the share better refused.
+
+    `tombstone` true with no endpoints: the pool was removed on purpose. It is absent from the JSON otherwise.
+    """
+
+    schema: int = SCHEMA
+    pool: str
+    epoch: int
+    ver: int
+    ts_ms: int
+    ttl_ms: int = TTL_MS
+    max_stale_ms: int = MAX_STALE_MS
+    panic: float
+    shed: float
+    endpoints: tuple[PublishedEndpoint, ...]
+    tombstone: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """A log entry (field `d` of the stream's entry)."""
+
+    schema: int = SCHEMA
+    pool: str
+    epoch: int
+    ver: int
+    ts_ms: int
+    panic: float
+    shed: float
+    endpoints: tuple[PublishedEndpoint, ...]
+    removed: tuple[str, ...] = ()
+    tombstone: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def fold(snapshot: Snapshot, delta: Delta) -> Snapshot:
+    """Return the snapshot that `delta` leads to.
+
+    Raises ValueError when the delta does not follow the snapshot directly.
+    """
+    if (delta.epoch, delta.ver) <= (snapshot.epoch, snapshot.ver) or (delta.epoch == snapshot.epoch and delta.ver != snapshot.ver + 1):
+        raise ValueError(f"delta {delta.epoch}-{delta.ver} does not follow snapshot {snapshot.epoch}-{snapshot.ver}")
+    endpoints = {endpoint.id: endpoint for endpoint in snapshot.endpoints if endpoint.id not in delta.removed}
+    endpoints.update((endpoint.id, endpoint) for endpoint in delta.endpoints)
+    return msgspec.structs.replace(
+        snapshot,
+        epoch=delta.epoch,
+        ver=delta.ver,
+        ts_ms=delta.ts_ms,
+        panic=delta.panic,
+        shed=delta.shed,
+        endpoints=tuple(endpoints[key] for key in sorted(endpoints)),
+        tombstone=delta.tombstone,
+    )
+
+
+def diff(old: Snapshot | None, new: Snapshot) -> Delta:
+    """Return the delta that leads from `old` (or from nothing) to `new`."""
+    before = {endpoint.id: endpoint for endpoint in old.endpoints} if old else {}
+    after = {endpoint.id for endpoint in new.endpoints}
+    return Delta(
+        pool=new.pool,
+        epoch=new.epoch,
+        ver=new.ver,
+        ts_ms=new.ts_ms,
+        panic=new.panic,
+        shed=new.shed,
+        endpoints=tuple(endpoint for endpoint in new.endpoints if before.get(endpoint.id) != endpoint),
+        removed=tuple(key for key in before if key not in after),
+        tombstone=new.tombstone,
+    )

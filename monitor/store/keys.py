@@ -1,0 +1,105 @@
+"""Every key that Watchkeeper keeps in Redis: the only place where a key's name is spelled.
+
+{s0}, {s1} ... are slots: an endpoint lives in slot crc32(id) % slots, and everything that one commit
+writes lives in one slot, so that one script can do it. The number of slots is fixed when a data set is made.
+
+Public contract (published state, read by consumers; see docs/reference/keys.md)
+key                      type    TTL     cap             writer              reader
+wk:v1:{pool}:snap        string  -       members         pipeline.publish    consumers, exporters
+wk:v1:{pool}:log         stream  -       LOG_LENGTH_MAX  pipeline.publish    consumers
+wk:v1:{pool}:ch          channel                         pipeline.publish    consumers
+wk:v1:pools              set     -       pools           registry, publish   consumers
+wk:v1:alive              string  15 s                    worker processes    consumers, web
+
+Internal (may change with any release)
+wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
+wk:i:{sN}:plan           hash    id -> "interval:phase:lease" (ms)           registry -> claim and commit scripts
+wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
+wk:i:{sN}:due            zset    id -> due ms, or lease token while claimed  registry, claim, commit
+wk:i:{sN}:rec            hash    id -> "<ver 10 digits>" + Record JSON       commit -> workers, cli, web
+wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
+wk:i:{sN}:watch          zset    id -> ms at which it must be looked at without a result (no data, `for`)
+wk:i:{sN}:ring:<id>      string  last RING_LENGTH samples of 16 bytes        commit -> cli, web
+wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
+wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
+wk:i:{sN}:alerts         stream  alert events not yet put into groups        commit -> route_alerts
+wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
+wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
+wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
+wk:i:{reg}:subjects      hash    "pool:<name>" or "system" -> ver + alert states JSON
+wk:i:{alerts}:active     hash    fingerprint -> Alert JSON, ACTIVE_MAX       route_alerts -> cli, web
+wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
+wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> Alert JSON, "n:<integration>" -> LogEntry JSON,
+                                 "d:<integration>" -> id of the delivery under way
+wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
+wk:i:{alerts}:d:<id>     string  Delivery JSON
+wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
+wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> Process JSON (heartbeat; stale ones are swept)
+wk:i:{sys}:epoch         hash    run_id, epoch
+wk:i:{sys}:counters      hash    counters for /metrics
+wk:i:{sys}:slots         string  number of slots of this data set
+"""
+
+from __future__ import annotations
+
+import zlib
+
+RING_LENGTH = 100
+SAMPLE_BYTES = 16
+LOG_LENGTH_MAX = 1_000
+EVENTS_LENGTH_MAX = 10_000
+SENT_LENGTH_MAX = 1_000
+ACTIVE_MAX = 100_000
+ALIVE_TTL_MS = 15_000
+
+POOLS = "wk:v1:pools"
+ALIVE = "wk:v1:alive"
+REGISTRY_POOLS = "wk:i:{reg}:pools"
+SUBJECTS = "wk:i:{reg}:subjects"
+ACTIVE = "wk:i:{alerts}:active"
+GROUPS = "wk:i:{alerts}:groups"
+DELIVERIES = "wk:i:{alerts}:out"
+SENT = "wk:i:{alerts}:sent"
+PROCESSES = "wk:i:{sys}:procs"
+EPOCH = "wk:i:{sys}:epoch"
+COUNTERS = "wk:i:{sys}:counters"
+SLOTS = "wk:i:{sys}:slots"
+
+
+def slot_of(endpoint_id: str, slots: int) -> int:
+    """The slot in which an endpoint lives."""
+    return zlib.crc32(endpoint_id.encode()) % slots if slots > 1 else 0
+
+
+def in_slot(slot: int, name: str) -> str:
+    """A slot's key: spec, plan, rev, due, rec, ovr, watch, events, alerts, dirty."""
+    return f"wk:i:{{s{slot}}}:{name}"
+
+
+def of_endpoint(slot: int, name: str, endpoint_id: str) -> str:
+    """An endpoint's own key: ring, min, hour, day."""
+    return f"wk:i:{{s{slot}}}:{name}:{endpoint_id}"
+
+
+def members(slot: int, pool: str) -> str:
+    return f"wk:i:{{s{slot}}}:pool:{pool}"
+
+
+def snapshot(pool: str) -> str:
+    return f"wk:v1:{{{pool}}}:snap"
+
+
+def log(pool: str) -> str:
+    return f"wk:v1:{{{pool}}}:log"
+
+
+def channel(pool: str) -> str:
+    return f"wk:v1:{{{pool}}}:ch"
+
+
+def group(key: str) -> str:
+    return f"wk:i:{{alerts}}:g:{key}"
+
+
+def delivery(delivery_id: str) -> str:
+    return f"wk:i:{{alerts}}:d:{delivery_id}"

@@ -1,0 +1,302 @@
+"""The store as the rest of the house sees it. Two homes keep it: `redis` (the real one) and `memory` (the shipped fake).
+
+One contract suite, tests/contract, runs on both. Every write is conditional on a token or a version and safe to repeat.
+Times are whole milliseconds. Values are bytes that the caller has encoded: the store knows nothing of their shape.
+All methods raise StoreError when the store cannot be reached or refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint, Pool
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A probe that is ours until `token_ms`, which is also its fencing token."""
+
+    id: str
+    token_ms: int
+    due_ms: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    slot: int
+    rev: int
+    now_ms: int
+    items: tuple[Claimed, ...]
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """One claimed member of a work queue (dirty pools, watched endpoints, groups, deliveries)."""
+
+    member: str
+    token_ms: int
+    due_ms: int
+
+
+class Queue(StrEnum):
+    """Work that falls due. DIRTY and WATCH exist in every slot; GROUPS and DELIVERIES once."""
+
+    DIRTY = "dirty"
+    WATCH = "watch"
+    GROUPS = "groups"
+    DELIVERIES = "deliveries"
+
+
+class Committed(StrEnum):
+    OK = "ok"
+    STALE = "stale"
+    """The record's version moved: read it again, decide again; the lease is still ours."""
+    LOST = "lost"
+    """The lease is not ours any more, or the endpoint is gone: drop the result."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What a decision about one endpoint starts from; `record` is b"" before the first commit."""
+
+    ver: int
+    record: bytes
+    override: bytes
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Bytes to lay into an endpoint's ring or rollup at an offset. `name` is ring, min, hour or day."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one decided result changes. `token_ms` None: a decision without a result (a watch fell due).
+
+    `watch_ms` 0 takes the endpoint out of the watch queue. `interval_ms` 0 leaves the next due time to the plan.
+    `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one.
+    """
+
+    id: str
+    token_ms: int | None
+    ver: int
+    record: bytes
+    watch_ms: int
+    pool: str
+    interval_ms: int = 0
+    writes: tuple[Write, ...] = ()
+    transitions: tuple[bytes, ...] = ()
+    alerts: tuple[bytes, ...] = ()
+    dirty_at_ms: int | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    id: str
+    record: bytes
+    override: bytes
+
+
+class PoolLoad(msgspec.Struct, frozen=True):
+    """A pool as one reading; `snapshot` is b"" before the first publication. Members are sorted by id."""
+
+    members: tuple[Member, ...]
+    snapshot: bytes
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's next version. Refused unless (epoch, ver) is larger than all before."""
+
+    pool: str
+    epoch: int
+    ver: int
+    snapshot: bytes
+    delta: bytes
+
+
+class GroupInsert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert into one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer.
+
+    The write is dropped when the group holds the alert with a larger `updated_ms`.
+    """
+
+    group: str
+    meta: bytes
+    first_flush_ms: int
+    fingerprint: str
+    alert: bytes
+    updated_ms: int
+
+
+class GroupLoad(msgspec.Struct, frozen=True):
+    meta: bytes
+    alerts: Mapping[str, bytes]
+    log: Mapping[str, bytes]
+    under_way: Mapping[str, str]
+    """Integration -> id of the delivery not yet settled."""
+
+
+class NewDelivery(msgspec.Struct, frozen=True):
+    id: str
+    integration: str
+    payload: bytes
+    due_ms: int
+
+
+class Flush(msgspec.Struct, frozen=True, kw_only=True):
+    """What a group's tick decided. Refused (Stale) unless the group's lease is still `token_ms`.
+
+    `drop` are resolved alerts, deleted only where they are still these bytes; a group left with no alert and no delivery
+    under way is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces the group's.
+    """
+
+    group: str
+    token_ms: int
+    next_ms: int
+    deliveries: tuple[NewDelivery, ...] = ()
+    drop: Mapping[str, bytes] = {}
+    log: Mapping[str, bytes] = {}
+    """Log entries to write without sending (all resolved and `send_resolved` is false)."""
+    meta: bytes | None = None
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery has been accepted, or given up. Refused (Stale) unless the delivery's lease is still `token_ms`.
+
+    `log` None leaves the log as it was (given up, so that the next tick decides again). `drop` as in Flush; it is applied
+    only when no other delivery of the group is under way.
+    """
+
+    id: str
+    token_ms: int
+    group: str
+    integration: str
+    log: bytes | None
+    drop: Mapping[str, bytes]
+    sent: bytes
+    """One entry for the stream of notifications sent or given up."""
+
+
+class Store(Protocol):
+    """See the module's text. `slots` is the number of slots of the data set."""
+
+    slots: int
+
+    # Life -------------------------------------------------------------------------------------------------------
+    async def open(self) -> None:
+        """Connect, and make the data set if there is none."""
+
+    async def close(self) -> None: ...
+
+    async def now_ms(self) -> int:
+        """The server's clock."""
+
+    async def epoch(self) -> int:
+        """The current epoch: the server's time (ms) at which its present run was first seen. Renewed after a restart of the server."""
+
+    # Registry ---------------------------------------------------------------------------------------------------
+    async def register(
+        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
+    ) -> None:
+        """Write endpoints and pools. A new or re-timed endpoint falls due on its grid; a paused one leaves the due set; a removed one
+        loses every key of its own. Every pool touched, old or new, falls due for weighing at once. Repeatable."""
+
+    async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        """The endpoints of these ids that exist, or all."""
+
+    async def pools(self) -> dict[str, Pool]:
+        """Pools with settings of their own."""
+
+    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
+        """Write (b"" takes it back), log the transition and let the pool fall due at once."""
+
+    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
+        """Let an endpoint be probed at `at_ms` unless it is claimed."""
+
+    # Probes -----------------------------------------------------------------------------------------------------
+    async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
+        """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says."""
+
+    async def realign(self, slot: int) -> int:
+        """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
+        (a clock that jumped back). Returns how many."""
+
+    async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
+
+    async def commit(self, items: Sequence[Commit]) -> list[Committed]:
+        """One script per slot; the answers are in the order of `items`."""
+
+    # Work queues ------------------------------------------------------------------------------------------------
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
+        """Take what is due; a member not finished within `lease_ms` falls due again by itself."""
+
+    async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
+        """Give a member its next time, or None to take it out. False when the lease is not ours any more."""
+
+    async def overdue(self, queue: Queue, slot: int) -> int:
+        """Milliseconds by which the first member is late; 0 when none is."""
+
+    # Pools ------------------------------------------------------------------------------------------------------
+    async def load_pool(self, pool: str) -> PoolLoad: ...
+
+    async def publish(self, publication: Publication) -> bool:
+        """Snapshot, log entry, hint. False when a newer version is already there."""
+
+    async def unpublish(self, pool: str) -> None:
+        """Take a pool that has no member left out of `pools` and delete its keys, after its tombstone was published."""
+
+    async def alive(self) -> None:
+        """Write the evaluator's heartbeat in server time."""
+
+    # Alerts -----------------------------------------------------------------------------------------------------
+    async def load_subject(self, subject: str) -> tuple[int, bytes]:
+        """Version and alert states of a pool or of the system."""
+
+    async def commit_subject(self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()) -> bool:
+        """False when the version moved. Alert events go to slot 0."""
+
+    async def alert_events(self, slot: int, limit: int) -> list[tuple[str, bytes]]:
+        """The oldest alert events that are not yet in groups, with their entry ids."""
+
+    async def insert_alerts(self, active: Mapping[str, bytes | None], inserts: Sequence[GroupInsert]) -> None:
+        """Put alerts into groups and into the list of active alerts (None takes one out)."""
+
+    async def ack_alert_events(self, slot: int, entry_ids: Sequence[str]) -> None: ...
+
+    async def active_alerts(self) -> dict[str, bytes]: ...
+
+    async def load_group(self, group: str) -> GroupLoad | None: ...
+
+    async def commit_flush(self, flush: Flush) -> None: ...
+
+    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
+        """b"" for one that is gone."""
+
+    async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
+        """Write the delivery back with its next time. Stale when the lease is not ours any more."""
+
+    async def settle_delivery(self, settle: Settle) -> None: ...
+
+    async def sent(self, limit: int) -> list[tuple[str, bytes]]:
+        """The newest notifications sent or given up, newest first."""
+
+    # Reading ----------------------------------------------------------------------------------------------------
+    async def samples(self, endpoint_id: str, name: str) -> bytes:
+        """The whole ring or rollup: `name` is ring, min, hour or day."""
+
+    async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
+        """Transitions, oldest first: the last `limit`, or those after the cursor `after`. The id is a cursor over all slots."""
+
+    async def heart(self, name: str, process: bytes) -> None:
+        """Write the sign of life of one of our own processes, named "<part>:<host>:<pid>"."""
+
+    async def hearts(self, max_age_ms: int) -> dict[str, bytes]:
+        """Signs of life younger than this by the server's clock; older ones are deleted."""
+
+    async def count(self, increments: Mapping[str, int]) -> None: ...
+
+    async def counters(self) -> dict[str, int]: ...
+
+    async def due_overdue(self) -> tuple[int, int]:
+        """How many endpoints are past their due time, and by how many milliseconds the first of them is."""
