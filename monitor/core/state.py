@@ -24,6 +24,14 @@ class Override(StrEnum):
     DRAIN = "DRAIN"
 
 
+class OverrideRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's word and the reason for it; kept as JSON (store.keys: ovr)."""
+
+    override: Override
+    reason: str
+    at_ms: int
+
+
 class Verdict(StrEnum):
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"

@@ -1,0 +1,39 @@
+"""What the store keeps of one endpoint, and how it is written down."""
+
+from __future__ import annotations
+
+import msgspec
+
+from alert_rules.alert import AlertState
+from monitor.core.state import EndpointState, OverrideRecord
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One endpoint between two results: what the monitor knows, and what its alert rules remember.
+
+    `rules` is the version of the rules that last looked at it: another version means that every rule has to look again.
+    """
+
+    state: EndpointState = EndpointState()
+    alerts: tuple[AlertState, ...] = ()
+    rules: str = ""
+
+
+_decode_record = msgspec.json.Decoder(Record).decode
+_decode_override = msgspec.json.Decoder(OverrideRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+EMPTY = Record()
+
+
+def decode_record(data: bytes) -> Record:
+    """Return the record, or an empty one for b"" (no result yet)."""
+    return _decode_record(data) if data else EMPTY
+
+
+def decode_override(data: bytes) -> OverrideRecord | None:
+    return _decode_override(data) if data else None
+
+
+def encode_record(record: Record) -> bytes:
+    return _encode(record)
