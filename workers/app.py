@@ -1,0 +1,120 @@
+"""The Celery application: every setting stands against a fault that was measured.
+
+A message is a hint, never the truth: the leases in the store say what is due, so a lost message heals when its lease
+expires and a doubled one is dropped at commit. The settings here only have to keep the processes alive and the queues short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from celery import Celery
+from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
+from kombu.entity import Queue
+
+from monitor.settings import find_redis_url, load_settings
+
+PROBE_QUEUE = "probe"
+ALERT_QUEUE = "alert"
+
+log = logging.getLogger(__name__)
+
+
+class LastingConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, outliving a broker that dies at an awkward moment.
+
+    While Celery 5.7.0 tidies up after a lost Redis, kombu may ask a closed channel for its connection. The AttributeError
+    that follows ('NoneType' object has no attribute 'hostname') ends the worker, since Celery takes it for a fault of the
+    program. It is a lost connection, and goes the way of every lost connection.
+    """
+
+    def start(self) -> None:
+        while True:
+            try:
+                super().start()
+            except AttributeError as error:
+                if "'NoneType' object has no attribute" not in str(error) or self.blueprint.state in STOP_CONDITIONS:
+                    raise
+                log.warning("the broker's connection was lost while it was being renewed (%s); connecting again", error)
+                self._connect_again(error)
+            else:
+                return
+
+    def _connect_again(self, error: AttributeError) -> None:
+        """What Celery does after a connection error; what fails here fails because the connection is gone."""
+        if self.connection:
+            with contextlib.suppress(Exception):
+                self.on_connection_error_after_connected(error)
+        with contextlib.suppress(Exception):
+            self.on_close()
+        self._cancel_connection_timer_entries()
+        self.blueprint.restart(self)
+
+
+def broker_url(redis_url: str) -> str:
+    """The URL as kombu writes it: the same, except for a Unix socket."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    query = parse_qs(parts.query)
+    password = parts.password or query.get("password", [""])[0]
+    login = f":{quote(password, safe='')}@" if password else ""
+    return f"redis+socket://{login}{parts.path}?virtual_host={query.get('db', ['0'])[0]}"
+
+
+def transport_options() -> dict[str, Any]:
+    """Options of kombu's Redis transport. No `retry_on_timeout`: kombu publishes batches only where redis-py does not repeat them."""
+    return {
+        "visibility_timeout": 60,  # An unacknowledged message comes back after a minute, not after an hour ...
+        "unacked_restore_interval": 5,  # ... and is looked for every 5 s ...
+        "unacked_restore_throttle": 1,  # ... at each look, not at each tenth.
+        "priority_steps": [0],  # One list per queue: BRPOP on ten lists of priorities costs ten times as much.
+        "socket_timeout": 5,  # A half-open socket would hang a publish for ever.
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name)  # type: ignore[no-untyped-call]
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's configuration, made when it is first needed: only then must a Redis be known."""
+    return {
+        "broker_url": broker_url(find_redis_url(load_settings())),
+        "broker_transport_options": transport_options(),
+        "broker_connection_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # A worker would give up after 100 attempts.
+        "broker_connection_timeout": 3,
+        "broker_channel_error_retry": True,  # A server that is still loading answers with errors: wait for it.
+        "worker_consumer": "workers.app:LastingConsumer",
+        "worker_enable_remote_control": False,  # Its fanout channel is where a killed Redis ends the worker; we have heartbeats of our own.
+        "worker_prefetch_multiplier": 1,  # A batch that waits here could start elsewhere.
+        "worker_enable_prefetch_count_reduction": False,  # Taking less after each reconnect would make the lag of an outage longer.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # A running batch ends by itself, and commits under its lease.
+        "worker_send_task_events": False,  # Nobody listens: /metrics is read from the store.
+        "worker_disable_rate_limits": True,
+        "worker_redirect_stdouts": False,
+        "worker_log_format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        "task_acks_late": True,  # Acknowledged early, a worker takes 64 batches more than it has threads (and 12 kills lost 9, not 2).
+        "task_ignore_result": True,  # Results are committed by the store's scripts.
+        "task_store_errors_even_if_ignored": False,
+        "result_backend": None,
+        "task_serializer": "json",
+        "accept_content": ["json"],  # Who can write to Redis must not be able to run code here.
+        "task_queues": [_queue(PROBE_QUEUE), _queue(ALERT_QUEUE)],  # Apart: apprise imports slowly and sleeps in its throttle.
+        "task_default_queue": PROBE_QUEUE,
+        "task_create_missing_queues": False,
+        "beat_scheduler": "workers.beat:ProbeScheduler",
+        "enable_utc": True,
+    }
+
+
+app = Celery("watchkeeper", include=["workers.tasks"], set_as_current=False)
+app.add_defaults(configuration)
