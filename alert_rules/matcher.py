@@ -1,0 +1,118 @@
+"""A condition on one label: `=`, `!=`, `=~`, `!~` (rules R2, M1, M6). The texts that people write are read in matcher_text.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+REGEX_LENGTH_MAX = 4_096
+_RESERVED = frozenset("{}!=~,\\\"'`")
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+# RE2 for C++ and for Go say the same in other words; people compare with what Prometheus and amtool print.
+_GO_WORDS = {
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+}
+
+
+class MatcherError(ValueError):
+    """A matcher that cannot be read; the text is Alertmanager's."""
+
+
+class Op(StrEnum):
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+class Matcher:
+    """One condition. Equal when name, operator and value are equal; a label that is missing counts as empty (R2)."""
+
+    __slots__ = ("_negative", "_search", "name", "op", "value")
+
+    def __init__(self, name: str, op: Op, value: str) -> None:
+        """Raises MatcherError when the value is no regular expression of RE2."""
+        self.name = name
+        self.op = op
+        self.value = value
+        self._negative = op in (Op.NOT_EQUAL, Op.NOT_REGEX)
+        self._search = compile_anchored(value).search if op in (Op.REGEX, Op.NOT_REGEX) else None
+
+    def matches_text(self, text: str) -> bool:
+        hit = text == self.value if self._search is None else self._search(text) is not None
+        return hit is not self._negative
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return self.matches_text(labels.get(self.name, ""))
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """As `matches`, by the rule of the API's filters: `=""` is any absent label, `!=""` any present one (M6)."""
+        if not self.value and (self.name in labels) is self._negative:
+            return True
+        return self.matches(labels)
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+        return f'{_name_text(self.name)}{self.op}"{escaped}"'
+
+    def __repr__(self) -> str:
+        return f"Matcher({self})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Matcher) and (self.name, self.op, self.value) == (other.name, other.op, other.value)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.op, self.value))
+
+
+def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """Whether every matcher matches; none at all match everything."""
+    return all(matcher.matches(labels) for matcher in matchers)
+
+
+def matchers_text(matchers: Iterable[Matcher]) -> str:
+    """`{a="b",c=~"d"}`, ordered by name, value and operator: a part of a group's key (R7)."""
+    ordered = sorted(matchers, key=lambda matcher: (matcher.name, matcher.value, matcher.op))
+    return "{" + ",".join(map(str, ordered)) + "}"
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """`{a="b", c="d"}`, ordered by name (R7)."""
+    return "{" + ", ".join(f"{name}={_quote(labels[name])}" for name in sorted(labels)) + "}"
+
+
+@lru_cache(maxsize=1_024)
+def compile_anchored(pattern: str) -> Any:
+    """The pattern bound to the whole text, as Prometheus binds it: `^(?:pattern)$`; `.` takes no newline (M1)."""
+    if len(pattern) > REGEX_LENGTH_MAX:
+        raise MatcherError(f"error parsing regexp: expression is longer than {REGEX_LENGTH_MAX} characters")
+    try:
+        return re2.compile(f"^(?:{pattern})$", _OPTIONS)
+    except re2.error as error:
+        detail = error.args[0]
+        words, _, part = (detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)).partition(": ")
+        raise MatcherError(f"error parsing regexp: {_GO_WORDS.get(words, words)}: `{part}`") from None
+
+
+def is_reserved(char: str) -> bool:
+    """Whether the character cannot stand in an unquoted name or value."""
+    return char in _RESERVED or char.isspace()
+
+
+def _name_text(name: str) -> str:
+    return _quote(name) if any(map(is_reserved, name)) else name
+
+
+def _quote(text: str) -> str:
+    """The text as Go quotes it, for what labels hold in practice."""
+    named = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"' + "".join(named.get(char) or (char if char.isprintable() else f"\\u{ord(char):04x}") for char in text) + '"'
