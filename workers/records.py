@@ -11,12 +11,19 @@ from monitor.core.state import EndpointState, OverrideRecord
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One endpoint between two results: what the monitor knows, and what its alert rules remember.
 
-    `rules` is the version of the rules that last looked at it: another version means that every rule has to look again.
+    `rules` is the version of the rules (and of the endpoint) that were last looked at: another one means that every rule has to
+    look again. `since_ms` is when the first result came.
     """
 
     state: EndpointState = EndpointState()
     alerts: tuple[AlertState, ...] = ()
     rules: str = ""
+    since_ms: int = 0
+
+    @property
+    def conclusive_ms(self) -> int:
+        """When we last learned something about the target, or began to ask."""
+        return max(self.state.last_success_ms, self.state.last_failure_ms, self.since_ms)
 
 
 _decode_record = msgspec.json.Decoder(Record).decode

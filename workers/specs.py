@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import WatchkeeperError
 from monitor.probes.base import Probe
 from monitor.store.port import Store
 
 POOLS_MAX_AGE_MS = 1_000
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """An endpoint made ready: `probe` is None where it cannot be probed from here, and `fault` says why.
+
+    `digest` changes with anything that a rule can see of the endpoint itself.
+    """
+
+    endpoint: Endpoint
+    digest: str
+    labels: dict[str, str]
+    """Labels that every alert of this endpoint carries."""
+    probe: Probe | None
+    fault: str = ""
 
 
 class Specs:
@@ -20,12 +38,12 @@ class Specs:
         self._clock = clock
         self._prepare = prepare
         self._revs: dict[int, int] = {}
-        self._known: dict[int, dict[str, tuple[Endpoint, Probe | Exception]]] = {}
+        self._known: dict[int, dict[str, Spec]] = {}
         self._pools: dict[str, Pool] = {}
         self._pools_at_ms: int | None = None
 
-    async def ready(self, slot: int, rev: int, ids: Sequence[str]) -> dict[str, tuple[Endpoint, Probe | Exception]]:
-        """The endpoints of these ids that still exist, each with its compiled probe or with what is wrong with it."""
+    async def ready(self, slot: int, rev: int, ids: Sequence[str]) -> dict[str, Spec]:
+        """The endpoints of these ids that still exist."""
         if self._revs.get(slot, -1) < rev:
             self._revs[slot] = rev
             self._known[slot] = {}
@@ -33,14 +51,16 @@ class Specs:
         missing = [endpoint_id for endpoint_id in ids if endpoint_id not in known]
         if missing:
             for endpoint_id, endpoint in (await self._store.endpoints(missing)).items():
-                known[endpoint_id] = (endpoint, self._compile(endpoint))
+                known[endpoint_id] = self.make(endpoint)
         return {endpoint_id: known[endpoint_id] for endpoint_id in ids if endpoint_id in known}
 
-    def _compile(self, endpoint: Endpoint) -> Probe | Exception:
+    def make(self, endpoint: Endpoint) -> Spec:
+        digest = f"{zlib.crc32(msgspec.json.encode(endpoint)):08x}"
+        labels = {**endpoint.labels, "endpoint": endpoint.id, "pool": endpoint.pool}
         try:
-            return self._prepare(endpoint)
-        except Exception as error:  # A secret that cannot be read here must not stop the batch.
-            return error
+            return Spec(endpoint, digest, labels, self._prepare(endpoint))
+        except (WatchkeeperError, ValueError, OSError) as error:  # A secret that cannot be read here must not stop the batch.
+            return Spec(endpoint, digest, labels, None, str(error))
 
     async def pool(self, name: str) -> Pool:
         """The pool's settings, at most POOLS_MAX_AGE_MS old."""

@@ -23,11 +23,11 @@ wk:i:{sN}:ring:<id>      string  last RING_LENGTH samples of 16 bytes        com
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
 wk:i:{sN}:alerts         stream  alert events not yet put into groups        commit -> route_alerts
+wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{reg}:subjects      hash    "pool:<name>" or "system" -> ver + alert states JSON
-wk:i:{alerts}:active     hash    fingerprint -> Alert JSON, ACTIVE_MAX       route_alerts -> cli, web
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
 wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> Alert JSON, "n:<integration>" -> LogEntry JSON,
                                  "d:<integration>" -> id of the delivery under way
@@ -49,14 +49,12 @@ SAMPLE_BYTES = 16
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
 SENT_LENGTH_MAX = 1_000
-ACTIVE_MAX = 100_000
 ALIVE_TTL_MS = 15_000
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{reg}:subjects"
-ACTIVE = "wk:i:{alerts}:active"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
 SENT = "wk:i:{alerts}:sent"

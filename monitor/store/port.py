@@ -228,6 +228,9 @@ class Store(Protocol):
         """One script per slot; the answers are in the order of `items`."""
 
     # Work queues ------------------------------------------------------------------------------------------------
+    async def ready(self) -> list[tuple[Queue, int]]:
+        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
+
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
         """Take what is due; a member not finished within `lease_ms` falls due again by itself."""
 
@@ -256,15 +259,20 @@ class Store(Protocol):
     async def commit_subject(self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()) -> bool:
         """False when the version moved. Alert events go to slot 0."""
 
-    async def alert_events(self, slot: int, limit: int) -> list[tuple[str, bytes]]:
-        """The oldest alert events that are not yet in groups, with their entry ids."""
+    async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:
+        """The oldest alert events of the slot that are not yet in groups, with their entry ids, and the lease's token (ms).
 
-    async def insert_alerts(self, active: Mapping[str, bytes | None], inserts: Sequence[GroupInsert]) -> None:
-        """Put alerts into groups and into the list of active alerts (None takes one out)."""
+        One holder at a time, so that an old event can never come after a newer one: nothing while another holds the stream.
+        The lease is kept in `wk:i:{sN}:routing`."""
 
-    async def ack_alert_events(self, slot: int, entry_ids: Sequence[str]) -> None: ...
+    async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
+        """Delete the entries and give the stream back, if the lease is still ours. Stale otherwise."""
 
-    async def active_alerts(self) -> dict[str, bytes]: ...
+    async def streams(self) -> list[int]:
+        """Slots whose stream of alert events is not empty."""
+
+    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
+        """Put alerts into groups."""
 
     async def load_group(self, group: str) -> GroupLoad | None: ...
 

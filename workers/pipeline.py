@@ -1,0 +1,315 @@
+"""The journey of one result, top to bottom: probe, load, decide, commit, then publish and alert.
+
+Nothing here knows Celery, and nothing decides: decisions are made by monitor.core and alert_rules from the values that
+are read here, and written by the store in one commit that a lost lease or a newer record refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from alert_rules.facts import endpoint_facts
+from alert_rules.rule import RuleSet, evaluate
+from monitor.clock import Clock
+from monitor.core.endpoint import Endpoint
+from monitor.core.errors import Stale, StoreError
+from monitor.core.evaluate import settle
+from monitor.core.outcome import Outcome, Result
+from monitor.core.state import EndpointState
+from monitor.core.tilt import Tilt
+from monitor.core.verdict import silent_after_ms
+from monitor.probes.base import Probe
+from monitor.store.keys import slot_of
+from monitor.store.port import Commit, Committed, Lease, Loaded, Queue, Store, Write
+from workers.counters import Counters
+from workers.records import Record, decode_override, decode_record, encode_record
+from workers.specs import Spec, Specs
+
+SETTLE_STEADY_MS = 150
+"""How long a success may wait for company: nothing depends on it, and a shared commit is cheap."""
+SETTLE_URGENT_MS = 5
+"""How long anything else waits."""
+SETTLE_MAX = 200
+STALE_ROUNDS_MAX = 5
+DIRTY_HEAL_MS = 1_000
+"""A pool that its committer did not publish (it died) is weighed again after this time."""
+
+log = logging.getLogger(__name__)
+
+Prober = Callable[[Endpoint, Probe, int], Awaitable[Result]]
+_encode = msgspec.json.Encoder().encode
+
+
+class _Batch:
+    """Waits until every result of one task is committed or given up."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settled(self) -> None:
+        self._left -= 1
+        if self._left <= 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+class _Settling:
+    """One result on its way to its commit."""
+
+    __slots__ = ("batch", "result", "spec", "token_ms")
+
+    def __init__(self, batch: _Batch, spec: Spec, token_ms: int, result: Result) -> None:
+        self.batch = batch
+        self.spec = spec
+        self.token_ms = token_ms
+        self.result = result
+
+
+class Pipeline:
+    """One per worker process, on its event loop.
+
+    `prober` runs one probe with its retries; `publish(pool, token_ms)` and `route(slot)` are told what a commit made due, and
+    must return at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        specs: Specs,
+        rules: RuleSet,
+        prober: Prober,
+        publish: Callable[[str, int, int], None],
+        route: Callable[[int], None],
+        counters: Counters,
+        worker: str = "",
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._specs = specs
+        self._rules = rules
+        self._prober = prober
+        self._publish = publish
+        self._route = route
+        self._counters = counters
+        self._worker = worker
+        self._tilt = Tilt()
+        self._pending: list[_Settling] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._running: set[asyncio.Task[None]] = set()
+
+    # Probe --------------------------------------------------------------------------------------------------------
+
+    async def probe_batch(self, slot: int, rev: int, items: Sequence[tuple[str, int, int]]) -> None:
+        """Probe each (id, token, due) at its time, and return when all of them are settled."""
+        specs = await self._specs.ready(slot, rev, [item[0] for item in items])
+        batch = _Batch(len(items))
+        probes = []
+        for endpoint_id, token_ms, due_ms in items:
+            spec = specs.get(endpoint_id)
+            if spec is None:
+                batch.settled()
+            else:
+                probes.append(asyncio.ensure_future(self._probe(batch, spec, token_ms, due_ms)))
+        try:
+            await batch.done
+        finally:
+            for probe in probes:
+                probe.cancel()
+
+    async def _probe(self, batch: _Batch, spec: Spec, token_ms: int, due_ms: int) -> None:
+        try:
+            wait_ms = due_ms - self._clock.now_ms()
+            if 0 < wait_ms < spec.endpoint.interval_ms:
+                await asyncio.sleep(wait_ms / 1000)
+            if spec.probe is None:
+                now_ms = self._clock.now_ms()
+                result = Result(outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=spec.fault)
+            else:
+                result = await self._prober(spec.endpoint, spec.probe, due_ms)
+        except Exception:
+            # A prober's own fault says nothing of its target; the lease expires and the endpoint is probed again.
+            log.exception("the prober of %s failed", spec.endpoint.id)
+            self._counters.add("prober_errors")
+            batch.settled()
+            return
+        self._counters.probe(result, result.started_ms - due_ms)
+        self._submit(_Settling(batch, spec, token_ms, result))
+
+    # Settle in micro-batches ----------------------------------------------------------------------------------------
+
+    def _submit(self, item: _Settling) -> None:
+        self._pending.append(item)
+        loop = asyncio.get_running_loop()
+        wait_ms = SETTLE_STEADY_MS if item.result.outcome is Outcome.SUCCESS else SETTLE_URGENT_MS
+        at = loop.time() + (wait_ms / 1000 if len(self._pending) < SETTLE_MAX else 0)
+        if self._timer is None or at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = loop.call_at(at, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        items, self._pending = self._pending, []
+        task = asyncio.ensure_future(self._settle(items))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _settle(self, items: list[_Settling]) -> None:
+        try:
+            left = items
+            for _ in range(STALE_ROUNDS_MAX):
+                left = await self._settle_once(left)
+                if not left:
+                    break
+            self._counters.add("results_stale", len(left))
+        except StoreError as error:
+            # Nothing is lost but these results: their leases expire and the endpoints are probed again.
+            log.warning("%d results could not be committed: %s", len(items), error)
+            self._counters.add("results_uncommitted", len(items))
+        except Exception:
+            log.exception("%d results could not be decided", len(items))
+            self._counters.add("results_undecided", len(items))
+        finally:
+            for item in items:
+                item.batch.settled()
+
+    async def _settle_once(self, items: list[_Settling]) -> list[_Settling]:
+        """Load, decide, commit; return those that somebody else was faster with."""
+        loaded = await self._store.load([item.spec.endpoint.id for item in items])
+        now_ms = self._clock.now_ms()
+        self._tilt = self._tilt.observe(now_ms, self._clock.monotonic_ms())
+        commits = [await self._decide(item, one, now_ms) for item, one in zip(items, loaded, strict=True)]
+        return self._carry_out(items, commits, await self._store.commit(commits))
+
+    async def _decide(self, item: _Settling, loaded: Loaded, now_ms: int) -> Commit:
+        spec, endpoint = item.spec, item.spec.endpoint
+        record = decode_record(loaded.record)
+        override = decode_override(loaded.override)
+        pool = await self._specs.pool(endpoint.pool)
+        settled = settle(
+            endpoint,
+            pool,
+            record.state,
+            override.override if override else None,
+            item.result,
+            now_ms,
+            tilted=self._tilt.tilted,
+        )
+        return self._commit_of(
+            spec,
+            loaded,
+            record,
+            settled.state,
+            now_ms,
+            token_ms=item.token_ms,
+            interval_ms=settled.interval_ms,
+            writes=settled.writes,
+            transitions=tuple(map(_encode, settled.transitions)),
+            dirty_at_ms=now_ms + DIRTY_HEAL_MS if settled.weigh else None,
+        )
+
+    def _carry_out(self, items: Sequence[_Settling], commits: Sequence[Commit], answers: Sequence[Committed]) -> list[_Settling]:
+        stale = []
+        for item, commit, answer in zip(items, commits, answers, strict=True):
+            if answer is Committed.OK:
+                self._after(commit)
+            elif answer is Committed.STALE:
+                stale.append(item)
+            else:
+                self._counters.add("results_lost")
+        return stale
+
+    def _after(self, commit: Commit) -> None:
+        """Tell the next rooms what this commit made due; should we die before that, the queues do."""
+        if commit.transitions:
+            self._counters.add("transitions", len(commit.transitions))
+        if commit.dirty_at_ms is not None:
+            self._publish(commit.pool, slot_of(commit.id, self._store.slots), commit.dirty_at_ms)
+        if commit.alerts:
+            self._route(slot_of(commit.id, self._store.slots))
+
+    # Decide ---------------------------------------------------------------------------------------------------------
+
+    def _commit_of(
+        self,
+        spec: Spec,
+        loaded: Loaded,
+        record: Record,
+        state: EndpointState,
+        now_ms: int,
+        *,
+        token_ms: int | None,
+        interval_ms: int = 0,
+        writes: Sequence[Write] = (),
+        transitions: tuple[bytes, ...] = (),
+        dirty_at_ms: int | None = None,
+    ) -> Commit:
+        """Let the rules look at what changed, and put all of it into one commit."""
+        endpoint = spec.endpoint
+        override = decode_override(loaded.override)
+        said = override.override if override else None
+        version = self._rules.version + spec.digest
+        after = Record(state=state, alerts=record.alerts, rules=version, since_ms=record.since_ms or now_ms)
+        silent_ms = silent_after_ms(endpoint)
+        silent_at_ms = after.conclusive_ms + silent_ms if token_ms is not None or record.since_ms else now_ms
+        facts = endpoint_facts(endpoint, state, said, now_ms, no_data=silent_at_ms <= now_ms)
+        known = None
+        if token_ms is not None and record.rules == version:
+            known = endpoint_facts(endpoint, record.state, said, now_ms, no_data=record.conclusive_ms + silent_ms <= now_ms)
+        evaluation = evaluate(self._rules, spec.labels, known, facts, record.alerts, now_ms)
+        for error in evaluation.errors:
+            log.warning("rule error on %s: %s", endpoint.id, error)
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, silent_at_ms) if at_ms > now_ms]
+        return Commit(
+            id=endpoint.id,
+            token_ms=token_ms,
+            ver=loaded.ver,
+            record=encode_record(msgspec.structs.replace(after, alerts=evaluation.states)),
+            watch_ms=min(wakes, default=0),
+            pool=endpoint.pool,
+            interval_ms=interval_ms,
+            writes=tuple(writes),
+            transitions=transitions,
+            alerts=tuple(map(_encode, evaluation.events)),
+            dirty_at_ms=dirty_at_ms,
+        )
+
+    # Without a result -----------------------------------------------------------------------------------------------
+
+    async def watch(self, slot: int, leases: Sequence[Lease]) -> None:
+        """Look again at endpoints whose time has come without a result: silence, `for`, `keep_firing_for`."""
+        now_ms = self._clock.now_ms()
+        self._tilt = self._tilt.observe(now_ms, self._clock.monotonic_ms())
+        if self._tilt.tilted:
+            return  # The clock jumped: what looks like silence may be none. The lease brings them back.
+        found = await self._store.endpoints([lease.member for lease in leases])
+        specs = [self._specs.make(endpoint) for endpoint in found.values()]
+        gone = [lease for lease in leases if lease.member not in found]
+        for lease in gone:
+            await self._store.finish(Queue.WATCH, slot, lease.member, lease.token_ms, None)
+        for _ in range(STALE_ROUNDS_MAX):
+            if not specs:
+                return
+            loaded = await self._store.load([spec.endpoint.id for spec in specs])
+            commits = [self._look_again(spec, one, now_ms) for spec, one in zip(specs, loaded, strict=True)]
+            answers = await self._store.commit(commits)
+            for commit, answer in zip(commits, answers, strict=True):
+                if answer is Committed.OK:
+                    self._after(commit)
+            specs = [spec for spec, answer in zip(specs, answers, strict=True) if answer is Committed.STALE]
+        raise Stale(f"{len(specs)} watched endpoints kept changing")
+
+    def _look_again(self, spec: Spec, loaded: Loaded, now_ms: int) -> Commit:
+        record = decode_record(loaded.record)
+        silent = record.conclusive_ms + silent_after_ms(spec.endpoint) <= now_ms
+        return self._commit_of(
+            spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + DIRTY_HEAL_MS if silent else None
+        )
