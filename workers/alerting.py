@@ -161,7 +161,9 @@ class Alerting:
 
     async def _move(self, lease: Lease, data: Mapping[str, bytes], alerts: Mapping[str, Alert]) -> None:
         """The configuration has changed and knows this group no more: its firing alerts go where they belong now."""
-        inserts = [insert for fingerprint, alert in alerts.items() if not alert.ends_at_ms for insert in self._inserts(alert, data[fingerprint])]
+        inserts = [
+            insert for fingerprint, alert in alerts.items() if not alert.ends_at_ms for insert in self._inserts(alert, data[fingerprint])
+        ]
         await self._store.insert_alerts(inserts)
         await self._store.commit_flush(Flush(group=lease.member, token_ms=lease.token_ms, next_ms=lease.token_ms, drop=data))
 
@@ -215,7 +217,9 @@ class Alerting:
     async def _failed(self, lease: Lease, delivery: Delivery, error: DeliveryError) -> None:
         now_ms = self._clock.now_ms()
         delivery = msgspec.structs.replace(delivery, error=str(error))
-        due_ms = None if error.permanent else next_attempt_ms(delivery.id, delivery.attempts, delivery.first_ms, now_ms, error.retry_after_ms)
+        due_ms = (
+            None if error.permanent else next_attempt_ms(delivery.id, delivery.attempts, delivery.first_ms, now_ms, error.retry_after_ms)
+        )
         if due_ms is None:
             log.error("notification to %s given up after %d attempts: %s", delivery.integration, delivery.attempts, error)
             self._counters.add("notifications_given_up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ STREAM_TICK_MS = 1_000
 LEASE_MS = {Queue.DIRTY: 5_000, Queue.WATCH: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
 CLAIM_MAX = 500
 CHUNK = {Queue.DIRTY: 20, Queue.WATCH: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
+log = logging.getLogger(__name__)
+
 TASK = {Queue.DIRTY: "weigh_pools", Queue.WATCH: "watch_endpoints", Queue.GROUPS: "flush_groups", Queue.DELIVERIES: "deliver"}
 
 
@@ -56,6 +59,12 @@ class Dispatcher:
             messages += [Message("route_alerts", "alert", (slot,), STREAM_TICK_MS) for slot in await self._store.streams()]
         return messages
 
+    async def realign(self) -> None:
+        """Bring back endpoints that a clock's jump put far into the future."""
+        for slot in range(self._store.slots):
+            if moved := await self._store.realign(slot):
+                log.warning("%d endpoints were due later than their interval allows and are back on their grid", moved)
+
     async def _probes(self, slot: int) -> list[Message]:
         claim = await self._store.claim_probes(slot, self._claim_limit, HORIZON_MS)
         if len(claim.items) == self._claim_limit:
@@ -73,6 +82,11 @@ class Dispatcher:
 def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[Message]:
     size = CHUNK[queue]
     return [
-        Message(TASK[queue], "alert", (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + size]]), LEASE_MS[queue])
+        Message(
+            TASK[queue],
+            "alert",
+            (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + size]]),
+            LEASE_MS[queue],
+        )
         for start in range(0, len(leases), size)
     ]

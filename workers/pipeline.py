@@ -130,7 +130,9 @@ class Pipeline:
                 await asyncio.sleep(wait_ms / 1000)
             if spec.probe is None:
                 now_ms = self._clock.now_ms()
-                result = Result(outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=spec.fault)
+                result = Result(
+                    outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=spec.fault
+                )
             else:
                 result = await self._prober(spec.endpoint, spec.probe, due_ms)
         except Exception:

@@ -205,7 +205,9 @@ class Publisher:
             panic = _panic_transition(name, old, snapshot, now_ms) if old else ()
             if evaluation.states == states and not evaluation.events and not panic:
                 break
-            if await self._store.commit_subject(subject, ver, encode_states(evaluation.states), [_encode(e) for e in evaluation.events], panic):
+            if await self._store.commit_subject(
+                subject, ver, encode_states(evaluation.states), [_encode(e) for e in evaluation.events], panic
+            ):
                 if evaluation.events:
                     self._route(0)
                 break

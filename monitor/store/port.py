@@ -299,6 +299,9 @@ class Store(Protocol):
     async def heart(self, name: str, process: bytes) -> None:
         """Write the sign of life of one of our own processes, named "<part>:<host>:<pid>"."""
 
+    async def unheart(self, name: str) -> None:
+        """Take a sign of life back: the process is leaving."""
+
     async def hearts(self, max_age_ms: int) -> dict[str, bytes]:
         """Signs of life younger than this by the server's clock; older ones are deleted."""
 

@@ -1,0 +1,93 @@
+"""Celery beat as a metronome: its schedule is the store's due sets, claimed in one script, so that any number of beats may run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from celery.beat import Scheduler
+from kombu.exceptions import OperationalError
+
+from monitor.clock import SystemClock
+from monitor.core.errors import StoreError
+from monitor.settings import find_redis_url, load_settings
+from monitor.store.redis import RedisStore
+from workers.counters import Counters
+from workers.dispatch import Dispatcher, Message
+from workers.heart import Heart
+
+PAUSE_S = 0.5
+"""How long to wait after the store or the broker did not answer."""
+
+log = logging.getLogger(__name__)
+
+
+class ProbeScheduler(Scheduler):  # type: ignore[misc]
+    """Asks the dispatcher at each tick and publishes what it says, in one pipeline."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        settings = load_settings()
+        clock = SystemClock()
+        self._tick_s = settings.claim_tick_ms / 1000
+        self._store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        self._dispatcher = Dispatcher(self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit)
+        self._heart = Heart(
+            store=self._store,
+            clock=clock,
+            counters=Counters(),
+            part="beat",
+            location=settings.location,
+            interval_ms=settings.heartbeat_ms,
+            duties={"grid": self._dispatcher.realign},
+        )
+        self._clock = clock
+        self._heartbeat_ms = settings.heartbeat_ms
+        self._next_heartbeat_ms = 0
+        self._open = False
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Nothing to set up: no endpoint is an entry of beat's own schedule."""
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Claim and publish; return the seconds until the next tick."""
+        started_ms = self._clock.monotonic_ms()
+        try:
+            self._publish(self._loop.run_until_complete(self._work(started_ms)))
+        except (StoreError, OperationalError, OSError) as error:
+            # What was claimed and not published comes back when its lease expires.
+            log.warning("nothing could be dispatched: %s", error)
+            return PAUSE_S
+        return max(0.001, self._tick_s - (self._clock.monotonic_ms() - started_ms) / 1000)
+
+    async def _work(self, now_ms: int) -> list[Message]:
+        if not self._open:
+            await self._store.open()
+            self._open = True
+        if now_ms >= self._next_heartbeat_ms:
+            self._next_heartbeat_ms = now_ms + self._heartbeat_ms
+            await self._heart.beat()
+        return await self._dispatcher.tick()
+
+    def _publish(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        with self.producer.batch():
+            for message in messages:
+                self.app.send_task(
+                    message.task,
+                    args=message.args,
+                    queue=message.queue,
+                    producer=self.producer,
+                    expires=message.expires_ms / 1000,
+                    ignore_result=True,
+                    retry=False,
+                )
+
+    def close(self) -> None:
+        """Take the sign of life back and let go of the store."""
+        self._loop.run_until_complete(self._heart.stop())
+        self._loop.run_until_complete(self._store.close())
+        self._loop.close()

@@ -1,0 +1,131 @@
+"""A process's sign of life, and what it does between results: the evaluator's heartbeat, counters, the system's own rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from alert_rules.facts import system_facts
+from alert_rules.rule import RuleSet, decode_states, encode_states, evaluate
+from monitor.clock import Clock
+from monitor.core.errors import StoreError
+from monitor.store.port import Store
+from workers.counters import Counters
+
+STALE_AFTER_HEARTBEATS = 5
+SYSTEM = "system"
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One of our processes as it describes itself (store.keys: procs)."""
+
+    part: str
+    host: str
+    pid: int
+    location: str = ""
+    started_ms: int
+    at_ms: int
+    lateness_p50_ms: int = 0
+    lateness_p99_ms: int = 0
+
+
+decode_process = msgspec.json.Decoder(Process).decode
+
+
+class Heart:
+    """Beats every `interval_ms` on the process's event loop until it is cancelled.
+
+    `duties` run with each beat; a duty that fails is logged and tried again with the next.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        counters: Counters,
+        part: str,
+        location: str,
+        interval_ms: int,
+        duties: Mapping[str, Callable[[], Awaitable[None]]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._counters = counters
+        self._part = part
+        self._location = location
+        self._interval_ms = interval_ms
+        self._duties = duties
+        self._started_ms = clock.now_ms()
+        self.name = f"{part}:{platform.node()}:{os.getpid()}"
+
+    async def run(self) -> None:
+        while True:
+            await self.beat()
+            await asyncio.sleep(self._interval_ms / 1000)
+
+    async def stop(self) -> None:
+        """Hand over the last counts and take the sign of life back; a store that is gone has forgotten it already."""
+        try:
+            await self._store.count(self._counters.take())
+            await self._store.unheart(self.name)
+        except StoreError as error:
+            log.info("left without a word: %s", error)
+
+    async def beat(self) -> None:
+        """Write the sign of life, hand over the counters, do the duties."""
+        increments = self._counters.take()
+        p50, p99 = self._counters.take_lateness()
+        process = Process(
+            part=self._part,
+            host=platform.node(),
+            pid=os.getpid(),
+            location=self._location,
+            started_ms=self._started_ms,
+            at_ms=self._clock.now_ms(),
+            lateness_p50_ms=p50,
+            lateness_p99_ms=p99,
+        )
+        try:
+            await self._store.heart(self.name, _encode(process))
+            if increments:
+                await self._store.count(increments)
+        except StoreError as error:
+            self._counters.put_back(increments)
+            log.warning("no sign of life could be written: %s", error)
+            return
+        for name, duty in self._duties.items():
+            try:
+                await duty()
+            except StoreError as error:
+                log.warning("%s waits: %s", name, error)
+            except Exception:
+                log.exception("%s failed", name)
+
+
+async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_ms: int, route: Callable[[int], None]) -> None:
+    """Let the rules about Watchkeeper itself look: lag, missing processes, notifications given up."""
+    processes = [decode_process(data) for data in (await store.hearts(max_age_ms)).values()]
+    overdue, overdue_ms = await store.due_overdue()
+    facts = system_facts(
+        overdue_endpoints=overdue,
+        overdue_ms=overdue_ms,
+        lateness_ms=max((process.lateness_p99_ms for process in processes), default=0),
+        processes={part: sum(process.part == part for process in processes) for part in ("worker", "alert-worker", "beat", "web")},
+        counters=await store.counters(),
+    )
+    ver, data = await store.load_subject(SYSTEM)
+    states = decode_states(data)
+    evaluation = evaluate(rules, {}, None, facts, states, clock.now_ms())
+    if evaluation.states == states and not evaluation.events:
+        return
+    if await store.commit_subject(SYSTEM, ver, encode_states(evaluation.states), [_encode(event) for event in evaluation.events]) and evaluation.events:
+        route(0)

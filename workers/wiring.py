@@ -1,0 +1,99 @@
+"""Who is given what: the one place where real clocks, stores, probers and receivers meet the pipeline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+
+from alert_rules.route import default_routing, load_routing
+from alert_rules.rule import load_rules
+from monitor.clock import SystemClock
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import Result
+from monitor.probes.base import Probe
+from monitor.probes.policy import TargetPolicy
+from monitor.probes.runner import make_context, prepare, run_probe
+from monitor.settings import Settings, find_redis_url, load_settings
+from monitor.store.redis import RedisStore
+from workers.alerting import Alerting
+from workers.counters import Counters
+from workers.heart import STALE_AFTER_HEARTBEATS, Heart, look_at_ourselves
+from workers.loop import LoopThread
+from workers.pipeline import Pipeline
+from workers.publishing import Publisher
+from workers.receivers import send
+from workers.specs import Specs
+
+
+class Rooms:
+    """Everything that one worker process works with; made on its event loop."""
+
+    def __init__(self, settings: Settings, part: str) -> None:
+        clock = SystemClock()
+        self.store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        counters = Counters()
+        rules = load_rules(settings.rules)
+        routing = load_routing(settings.alerting) if settings.alerting else default_routing()
+        context = make_context(clock, TargetPolicy(allow=settings.target_allow, deny=settings.target_deny))
+
+        async def prober(endpoint: Endpoint, probe: Probe, due_ms: int) -> Result:
+            return await run_probe(endpoint, probe, context, due_ms)
+
+        self.specs = Specs(self.store, clock, prepare)
+        self.alerting = Alerting(store=self.store, clock=clock, routing=routing, send=send, counters=counters)
+        route = self.alerting.request_routing
+        self.publisher = Publisher(store=self.store, clock=clock, specs=self.specs, rules=rules, route=route, counters=counters)
+        self.pipeline = Pipeline(
+            store=self.store,
+            clock=clock,
+            specs=self.specs,
+            rules=rules,
+            prober=prober,
+            publish=self.publisher.request,
+            route=route,
+            counters=counters,
+        )
+
+        async def look() -> None:
+            await look_at_ourselves(self.store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
+
+        duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
+        duties.update({"evaluator's heartbeat": self.store.alive} if part == "worker" else {"rules about ourselves": look})
+        self.heart = Heart(
+            store=self.store,
+            clock=clock,
+            counters=counters,
+            part=part,
+            location=settings.location,
+            interval_ms=settings.heartbeat_ms,
+            duties=duties,
+        )
+
+
+class Runtime:
+    """The rooms of this process, made once, when first needed."""
+
+    def __init__(self) -> None:
+        self.loop = LoopThread("watchkeeper")
+        self._lock = threading.Lock()
+        self._rooms: Rooms | None = None
+        self.part = "worker"
+
+    def rooms(self) -> Rooms:
+        with self._lock:
+            if self._rooms is None:
+                self._rooms = self.loop.run(self._open(), 30)
+            return self._rooms
+
+    async def _open(self) -> Rooms:
+        rooms = Rooms(load_settings(), self.part)
+        await rooms.store.open()
+        return rooms
+
+    def close(self) -> None:
+        """Take the sign of life back."""
+        if self._rooms is not None:
+            self.loop.run(self._rooms.heart.stop(), 5)
+
+
+RUNTIME = Runtime()
