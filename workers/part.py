@@ -1,0 +1,118 @@
+"""One part of the system in this process: `watchkeeper worker|alert-worker|beat|web`, and what `up` starts.
+
+The parts find their settings in the variables that `enter` sets, so Celery's own imports see the same ones.
+"""
+
+# ruff: noqa: PLC0415 - each part imports only what it runs.
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import MappingProxyType
+
+from monitor.settings import Settings, as_environment, find_redis_url, load_settings
+from workers.supervisor import PARENT_VARIABLE
+
+LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
+PARENT_POLL_S = 0.5
+ORPHAN_GRACE_S = 3.0
+ALERT_THREADS = 8
+
+
+def run_part(name: str, settings: Settings) -> int:
+    """Run the part until it is told to stop, and return its exit status."""
+    os.environ.update(as_environment(settings))
+    _leave_with_parent()
+    return PARTS[name](settings)
+
+
+def run_worker(settings: Settings) -> int:
+    from workers.app import PROBE_QUEUE
+
+    return _celery_worker(PROBE_QUEUE, settings.threads, settings)
+
+
+def run_alert_worker(settings: Settings) -> int:
+    from workers.app import ALERT_QUEUE
+
+    return _celery_worker(ALERT_QUEUE, ALERT_THREADS, settings)
+
+
+def run_beat(settings: Settings) -> int:
+    from workers.app import app
+
+    app.Beat(loglevel=settings.log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()
+    return 0
+
+
+def run_web(settings: Settings) -> int:
+    import uvicorn
+    from monitor.store.redis import RedisStore
+    from monitor.web.app import create_app
+
+    inherited = os.environ.get(LISTEN_FD_VARIABLE)
+    listener = socket.socket(fileno=int(inherited)) if inherited else open_listener(settings.listen)
+    app = create_app(RedisStore(find_redis_url(settings), slots=settings.slots), settings)
+    config = uvicorn.Config(app, log_level=settings.log_level.lower(), access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    return 0
+
+
+def open_listener(address: str) -> socket.socket:
+    """Bind HOST:PORT. Raises OSError where it cannot be had."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, int(port)))
+    listener.listen(128)
+    return listener
+
+
+def _celery_worker(queue: str, threads: int, settings: Settings) -> int:
+    from workers.app import app
+
+    worker = app.Worker(
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        pool_cls="threads",
+        concurrency=threads,
+        queues=[queue],
+        loglevel=settings.log_level,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+        redirect_stdouts=False,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _leave_with_parent() -> None:
+    """End when the supervisor has died: by ourselves where the system sends no signal, by force where we hang."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == int(parent):
+            pause.wait(PARENT_POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pause.wait(ORPHAN_GRACE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+PARTS: MappingProxyType[str, Callable[[Settings], int]] = MappingProxyType(
+    {"worker": run_worker, "alert-worker": run_alert_worker, "beat": run_beat, "web": run_web}
+)
+
+if __name__ == "__main__":
+    sys.exit(run_part(sys.argv[1], load_settings()))
