@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -59,3 +60,9 @@ class DeliveryError(WatchkeeperError):
         super().__init__(text)
         self.permanent = permanent
         self.retry_after_ms = retry_after_ms
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the remedy for a word that is not among `known`: the nearest of them, or `otherwise`."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise

@@ -24,7 +24,7 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
 class Node:
-    """A value with the place it was written at. Where it was taken from an alias, that is the anchor's place."""
+    """A value with the place it was written at: the anchor's where an alias brought it; line 0 where there are no lines (an option)."""
 
     __slots__ = ("key_lines", "line", "source", "value")
 
@@ -37,11 +37,12 @@ class Node:
     @property
     def where(self) -> str:
         """The place as a person finds it again: `shop.yml:12`."""
-        return f"{self.source}:{self.line}"
+        return f"{self.source}:{self.line}" if self.line else self.source
 
     def key_where(self, key: str) -> str:
         """The place of a mapping's key; the mapping's own where it has no such key."""
-        return f"{self.source}:{(self.key_lines or {}).get(key, self.line)}"
+        line = (self.key_lines or {}).get(key, self.line)
+        return f"{self.source}:{line}" if line else self.source
 
     @property
     def seen(self) -> str:

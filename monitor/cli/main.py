@@ -1,0 +1,117 @@
+"""The command `watchkeeper`. Commands are imported when they run, so that help and completion answer at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from monitor.core.errors import ConfigError, StoreError, WatchkeeperError, did_you_mean
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_NO_STORE = 3
+
+# Section -> command -> (where it lives, what help says of it). A new command is a line here.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Register": {
+        "endpoint": ("monitor.cli.endpoint:endpoint", "Add, list, show, edit, remove, pause and resume endpoints."),
+        "apply": ("monitor.cli.manifest:apply", "Make the registry as manifests say."),
+        "export": ("monitor.cli.manifest:export", "Write the registry as a manifest."),
+        "probe": ("monitor.cli.probe:probe", "Probe a URL once, without registering it."),
+    },
+    "Look": {},
+    "Act": {
+        "pool": ("monitor.cli.pool:pool", "List pools; drain members and take them back."),
+        "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand, or leave it to the probes."),
+    },
+    "Run": {},
+}
+
+
+class _Lazy(click.Group):
+    """A group that knows its commands by name and summary, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section] + super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module, _, attribute = section[cmd_name][0].partition(":")
+                command: click.Command = getattr(import_module(module), attribute)
+                return command
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            remedy = did_you_mean(args[0], known, "`watchkeeper --help` lists the commands")
+            raise click.UsageError(f"there is no command {args[0]!r}; {remedy}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for title, section in COMMANDS.items():
+            if section:
+                with formatter.section(title):
+                    formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="watchkeeper", prog_name="watchkeeper")
+def cli() -> None:
+    """Watch endpoints, decide which of them may take traffic, and tell people what they need to know.
+
+    \b
+    Begin with:
+      watchkeeper up
+      watchkeeper endpoint add http://127.0.0.1:8080/health
+      watchkeeper status
+
+    \b
+    Exit codes:
+      0  done
+      1  what was asked for failed (a probe found the target ill)
+      2  refused: wrong options, or something written that cannot be used
+      3  the store does not answer
+    """
+
+
+def report(error: WatchkeeperError) -> int:
+    """Print the error for a person on stderr and return its exit code."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        return EXIT_REFUSED
+    if isinstance(error, StoreError):
+        click.echo(f"error: {error}; is it running? `watchkeeper up` starts it", err=True)
+        return EXIT_NO_STORE
+    click.echo(f"error: {error}", err=True)
+    return EXIT_FAILED
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code: Any = cli.main(args=None if args is None else list(args), prog_name="watchkeeper", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("stopped", err=True)
+        code = 130
+    except WatchkeeperError as error:
+        code = report(error)
+    except BrokenPipeError:  # The reader of our output has gone, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
