@@ -68,7 +68,7 @@ def _address(value: str) -> str:
 
 
 def _redis_url(value: str | None) -> str | None:
-    if value and urlsplit(value).scheme not in {"redis", "rediss", "unix", "sentinel"}:
+    if value and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix://)")
     return value or None
 
@@ -105,10 +105,6 @@ class Settings(BaseSettings):
     claim_tick_ms: int = Field(50, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=10_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(100, ge=1, le=1_000, description="Endpoints in one Celery message.")
-    commit_window_ms: int = Field(50, ge=1, le=1_000, description="How long finished results wait to be committed together.")
-    lease_slack_ms: int = Field(5_000, ge=500, le=60_000, description="Added to a probe's longest time before its lease expires.")
-    queue_lease_ms: int = Field(10_000, ge=1_000, le=120_000, description="Lease of pools, watched endpoints and groups under work.")
-    lag_limit_ms: int = Field(100, ge=10, le=5_000, description="Loop lag beyond which a failed probe is our own fault.")
     heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its sign of life.")
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -52,12 +52,25 @@ def run_beat(settings: Settings) -> int:
 
 def run_web(settings: Settings) -> int:
     import uvicorn
+    from monitor.clock import SystemClock
     from monitor.store.redis import RedisStore
     from monitor.web.app import create_app
+    from workers.counters import Counters
+    from workers.heart import Heart
 
     inherited = os.environ.get(LISTEN_FD_VARIABLE)
     listener = socket.socket(fileno=int(inherited)) if inherited else open_listener(settings.listen)
-    app = create_app(RedisStore(find_redis_url(settings), slots=settings.slots), settings)
+    store = RedisStore(find_redis_url(settings), slots=settings.slots)
+    heart = Heart(
+        store=store,
+        clock=SystemClock(),
+        counters=Counters(),
+        part="web",
+        location=settings.location,
+        interval_ms=settings.heartbeat_ms,
+        duties={},
+    )
+    app = create_app(store, settings, background=heart.run)
     config = uvicorn.Config(app, log_level=settings.log_level.lower(), access_log=False, lifespan="on", timeout_graceful_shutdown=2)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     return 0

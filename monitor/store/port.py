@@ -293,6 +293,9 @@ class Store(Protocol):
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         """The whole ring or rollup: `name` is ring, min, hour or day."""
 
+    async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
+        """The published snapshots of these pools, in their order; b"" for one that was never published."""
+
     async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Transitions, oldest first: the last `limit`, or those after the cursor `after`. The id is a cursor over all slots."""
 

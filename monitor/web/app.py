@@ -1,0 +1,100 @@
+"""The web listener: is the system well, and what does it measure. An API and pages will grow on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from monitor.clock import Clock, SystemClock
+from monitor.core.errors import StoreError
+from monitor.settings import Settings
+from monitor.store.port import Store
+from monitor.web.metrics import CONTENT_TYPE, render
+from workers.heart import STALE_AFTER_HEARTBEATS, decode_process
+
+PARTS = ("beat", "worker", "alert-worker")
+"""A system without one of these does not do its work."""
+STORE_TIMEOUT_S = 2.0
+SCRAPE_TTL_MS = 1_000
+
+Background = Callable[[], Coroutine[Any, Any, None]]
+
+
+def create_app(store: Store, settings: Settings, *, clock: Clock | None = None, background: Background | None = None) -> Starlette:
+    """Return the ASGI application. It opens the store at its start; `background` runs for as long as it does."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        running = asyncio.create_task(_open_store(store, background))
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            await store.close()
+
+    pages = _Pages(store, settings, clock or SystemClock())
+    routes = [Route("/-/healthy", pages.healthy), Route("/-/ready", pages.ready), Route("/metrics", pages.metrics)]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _open_store(store: Store, background: Background | None) -> None:
+    """Open the store however long it takes: until then the listener answers, and says that it is not ready."""
+    while True:
+        try:
+            await store.open()
+            break
+        except StoreError:
+            await asyncio.sleep(0.2)
+    if background is not None:
+        await background()
+
+
+class _Pages:
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._max_age_ms = settings.heartbeat_ms * STALE_AFTER_HEARTBEATS
+        self._scrape = b""
+        self._scraped_ms = -SCRAPE_TTL_MS
+        self._scraping = asyncio.Lock()
+
+    async def healthy(self, _: Request) -> Response:
+        """This process answers; nothing is said of the others."""
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, _: Request) -> Response:
+        """200 when the store answers and every part has shown signs of life lately, else 503 naming what is missing."""
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                hearts = await self._store.hearts(self._max_age_ms)
+        except (StoreError, TimeoutError) as error:
+            return _not_ready(["store"], str(error) or "the store does not answer")
+        running = {decode_process(heart).part for heart in hearts.values()}
+        missing = [part for part in PARTS if part not in running]
+        if missing:
+            return _not_ready(missing, "no sign of life")
+        return JSONResponse({"ready": True, "missing": [], "processes": sorted(hearts)})
+
+    async def metrics(self, _: Request) -> Response:
+        """One scrape serves everybody for SCRAPE_TTL_MS."""
+        async with self._scraping:
+            now_ms = self._clock.monotonic_ms()
+            if now_ms - self._scraped_ms >= SCRAPE_TTL_MS:
+                try:
+                    self._scrape = await render(self._store, self._clock.now_ms(), self._max_age_ms)
+                except StoreError as error:
+                    return PlainTextResponse(f"the store does not answer: {error}\n", status_code=503)
+                self._scraped_ms = now_ms
+        return Response(self._scrape, media_type=CONTENT_TYPE)
+
+
+def _not_ready(missing: list[str], why: str) -> Response:
+    return JSONResponse({"ready": False, "missing": missing, "why": why}, status_code=503)

@@ -1,0 +1,160 @@
+"""What Prometheus reads. Names of probes are blackbox_exporter's, so that its dashboards and rules go on working.
+
+The text is written here and not by prometheus_client, which takes more than a second for the 100,000 samples of 10,000
+endpoints; tests parse it with prometheus_client. docs/reference/metrics.md is the legend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import REGISTRY, generate_latest
+
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import Outcome, Phases
+from monitor.core.snapshot import Snapshot
+from monitor.core.state import Breaker, EndpointState
+from monitor.store.port import Loaded, Store
+from workers.heart import Process, decode_process
+from workers.records import decode_record
+
+__all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
+
+HTTP_KINDS = frozenset({"http", "https"})
+BREAKER_VALUES = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}
+
+FAMILIES: Mapping[str, str] = {
+    "probe_success": "Whether the last conclusive probe succeeded (1) or failed (0)",
+    "probe_duration_seconds": "How long the last attempt of the last probe took",
+    "probe_http_duration_seconds": "Duration of the last HTTP probe by phase, summed over redirects",
+    "probe_http_status_code": "Status of the last HTTP response",
+    "probe_ssl_earliest_cert_expiry": "Earliest expiry of the certificates served last, in Unix seconds",
+    "probe_ip_protocol": "Version of the Internet Protocol of the last connection, 4 or 6",
+    "watchkeeper_breaker_state": "Breaker: 0 closed, 1 half-open, 2 open",
+    "watchkeeper_weight": "Published weight; those of a pool sum to 1000",
+    "watchkeeper_last_result_timestamp_seconds": "When the last result came, in Unix seconds",
+    "watchkeeper_pool_panic_ratio": "Share of a pool's traffic that goes to endpoints which should have none",
+    "watchkeeper_pool_shed_ratio": "Share of a pool's traffic that is better refused",
+    "watchkeeper_endpoints": "Registered endpoints",
+    "watchkeeper_overdue_endpoints": "Endpoints past their due time that nobody has taken",
+    "watchkeeper_overdue_seconds": "How late the first of them is",
+    "watchkeeper_process_heartbeat_age_seconds": "Time since a process of ours showed a sign of life",
+    "watchkeeper_process_lateness_seconds": "Start lateness of probes between a worker's last two heartbeats",
+}
+
+_PHASES = {"resolve": "resolve_ms", "connect": "connect_ms", "tls": "tls_ms", "processing": "first_byte_ms", "transfer": "transfer_ms"}
+_decode_snapshot = msgspec.json.Decoder(Snapshot).decode
+
+
+class Exposition:
+    """Samples by family, in Prometheus' text format."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, list[str]] = {name: [] for name in FAMILIES}
+
+    def add(self, family: str, labels: str, value: float) -> None:
+        self._samples[family].append(f"{family}{{{labels}}} {value}\n" if labels else f"{family} {value}\n")
+
+    def text(self, counters: Mapping[str, int]) -> str:
+        parts: list[str] = []
+        for name, samples in self._samples.items():
+            if samples:
+                parts.append(f"# HELP {name} {FAMILIES[name]}\n# TYPE {name} gauge\n")
+                parts.extend(samples)
+        for name, value in sorted(counters.items()):
+            family = f"watchkeeper_{name}_total"
+            parts.append(
+                f"# HELP {family} Counted by all processes since the data set was made\n# TYPE {family} counter\n{family} {value}\n"
+            )
+        return "".join(parts)
+
+
+def label_text(**labels: object) -> str:
+    """Labels as the format writes them."""
+    return ",".join(f'{name}="{_escape(str(value))}"' for name, value in labels.items())
+
+
+async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
+    """Read the store once and return the whole scrape. Raises StoreError."""
+    endpoints = list((await store.endpoints()).values())
+    loaded = await store.load([endpoint.id for endpoint in endpoints])
+    pools = sorted({endpoint.pool for endpoint in endpoints})
+    snapshots = await store.snapshots(pools)
+    overdue, overdue_ms = await store.due_overdue()
+    hearts = await store.hearts(max_age_ms)
+    counters = await store.counters()
+
+    def write() -> bytes:
+        out = Exposition()
+        weights = _add_pools(out, snapshots)
+        for endpoint, record in zip(endpoints, loaded, strict=True):
+            _add_endpoint(out, endpoint, record, weights)
+        out.add("watchkeeper_endpoints", "", len(endpoints))
+        out.add("watchkeeper_overdue_endpoints", "", overdue)
+        out.add("watchkeeper_overdue_seconds", "", overdue_ms / 1000)
+        _add_processes(out, [decode_process(heart) for heart in hearts.values()], now_ms)
+        return out.text(counters).encode() + generate_latest(REGISTRY)
+
+    return await asyncio.to_thread(write)
+
+
+def _add_pools(out: Exposition, snapshots: Iterable[bytes]) -> dict[str, int]:
+    """Add what is said of whole pools; return the weights by endpoint."""
+    weights: dict[str, int] = {}
+    for data in snapshots:
+        if not data:
+            continue
+        snapshot = _decode_snapshot(data)
+        labels = label_text(pool=snapshot.pool)
+        out.add("watchkeeper_pool_panic_ratio", labels, snapshot.panic)
+        out.add("watchkeeper_pool_shed_ratio", labels, snapshot.shed)
+        weights.update((endpoint.id, endpoint.weight) for endpoint in snapshot.endpoints)
+    return weights
+
+
+def _add_endpoint(out: Exposition, endpoint: Endpoint, loaded: Loaded, weights: Mapping[str, int]) -> None:
+    state = decode_record(loaded.record).state
+    labels = label_text(endpoint=endpoint.id, pool=endpoint.pool)
+    if endpoint.id in weights:
+        out.add("watchkeeper_weight", labels, weights[endpoint.id])
+    if not loaded.record:
+        return
+    out.add("watchkeeper_breaker_state", labels, BREAKER_VALUES[state.breaker.state])
+    if state.run_outcome is not None:
+        out.add("probe_success", labels, int(state.run_outcome is Outcome.SUCCESS))
+    if state.last.at_ms:
+        _add_last_result(out, endpoint.kind, labels, state)
+
+
+def _add_last_result(out: Exposition, kind: str, labels: str, state: EndpointState) -> None:
+    last = state.last
+    out.add("watchkeeper_last_result_timestamp_seconds", labels, last.at_ms / 1000)
+    out.add("probe_duration_seconds", labels, last.duration_ms / 1000)
+    if last.certificate_not_after_ms:
+        out.add("probe_ssl_earliest_cert_expiry", labels, last.certificate_not_after_ms / 1000)
+    if last.ip:
+        out.add("probe_ip_protocol", labels, 6 if ":" in last.ip else 4)
+    if kind in HTTP_KINDS:
+        out.add("probe_http_status_code", labels, last.status)
+        _add_phases(out, labels, last.phases)
+
+
+def _add_phases(out: Exposition, labels: str, phases: Phases) -> None:
+    for phase, field in _PHASES.items():
+        out.add("probe_http_duration_seconds", f'{labels},phase="{phase}"', getattr(phases, field) / 1000)
+
+
+def _add_processes(out: Exposition, processes: Iterable[Process], now_ms: int) -> None:
+    for process in processes:
+        labels = label_text(part=process.part, host=process.host, pid=process.pid, location=process.location)
+        out.add("watchkeeper_process_heartbeat_age_seconds", labels, max(0, now_ms - process.at_ms) / 1000)
+        if process.part == "worker":
+            for quantile, late_ms in (("0.5", process.lateness_p50_ms), ("0.99", process.lateness_p99_ms)):
+                out.add("watchkeeper_process_lateness_seconds", f'{labels},quantile="{quantile}"', late_ms / 1000)
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
