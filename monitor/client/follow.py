@@ -1,0 +1,234 @@
+"""The one loop that reads Redis for a view: a task on the consumer's event loop, or on a loop in a thread of the view's own.
+
+Every wait in it is bounded by `timeout_ms`, and nothing that a request does waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from monitor.client.view import NOTHING, Fetch, Version, View
+from monitor.clock import Clock
+from monitor.core.snapshot import Delta, Snapshot
+from monitor.store import keys
+
+logger = logging.getLogger("watchkeeper.client")
+
+BATCH_MAX = 64
+"""Snapshots read in one round trip."""
+DELTAS_MAX = 100
+"""A view further behind than this reads the snapshot, which is then the smaller answer."""
+HEAD_BYTES = 512
+RETRY_MIN_MS = 100
+
+_HEAD = re.compile(rb'\{"schema":\d+,"pool":"(?:[^"\\]|\\.)*","epoch":(\d+),"ver":(\d+),')
+_CHANNEL_PREFIX, _, _CHANNEL_SUFFIX = keys.channel("\0").partition("\0")
+_snapshot = msgspec.json.Decoder(Snapshot)
+_delta = msgspec.json.Decoder(Delta)
+
+
+class Follower:
+    """Keeps `view` in step with Redis until its task is cancelled. `pools` None follows every pool there is."""
+
+    def __init__(self, url: str, view: View, clock: Clock, *, pools: Iterable[str] | None, poll_ms: int, timeout_ms: int) -> None:
+        self._view = view
+        self._clock = clock
+        self._only = None if pools is None else frozenset(pools)
+        self._poll_ms = poll_ms
+        self._timeout_s = timeout_ms / 1_000
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=self._timeout_s,
+            socket_connect_timeout=self._timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=4,
+        )
+        self._connected = False
+
+    async def run(self, tried: Callable[[], None]) -> None:
+        """Follow for ever; `tried` is called at the end of every first reading, good or bad."""
+        retry_ms = RETRY_MIN_MS
+        while True:
+            try:
+                await self._session(tried)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._lost(error)
+            except Exception:
+                logger.exception("the view cannot be followed")
+            if self._connected:
+                retry_ms = RETRY_MIN_MS
+            self._connected = False
+            tried()
+            await asyncio.sleep(_jittered(retry_ms))
+            retry_ms = min(retry_ms * 2, self._poll_ms)
+
+    async def close(self) -> None:
+        """Drop the connections without waiting for a server that may be hung."""
+        try:
+            await self._redis.connection_pool.disconnect(inuse_connections=True)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.debug("while closing: %s", type(error).__name__)
+
+    # One connection's life --------------------------------------------------------------------------------------
+    async def _session(self, tried: Callable[[], None]) -> None:
+        """Subscribe first, then read, so that no change falls between the two; then hints as they come, and a poll anyway."""
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await self._bounded(self._subscribe(pubsub))
+            await self._poll()
+            self._found()
+            tried()
+            while True:
+                await self._bounded(pubsub.ping())
+                if not await self._hints(pubsub, self._clock.monotonic_ms() + round(_jittered(self._poll_ms) * 1_000)):
+                    raise TimeoutError("the channel is silent")
+                await self._poll()
+
+    async def _subscribe(self, pubsub: PubSub) -> None:
+        if self._only is None:
+            await pubsub.psubscribe(keys.channel("*"))
+        else:
+            await pubsub.subscribe(*map(keys.channel, sorted(self._only)))
+
+    async def _hints(self, pubsub: PubSub, until_ms: int) -> bool:
+        """Follow hints until the time of the next poll. False when not even the ping was answered."""
+        answered = False
+        while (left_ms := until_ms - self._clock.monotonic_ms()) > 0:
+            message = await pubsub.get_message(timeout=left_ms / 1_000)
+            hinted: dict[str, Version] = {}
+            while message is not None:
+                answered = True
+                if message["type"] in ("message", "pmessage"):
+                    pool, version = _hint(message)
+                    hinted[pool] = max(version, hinted.get(pool, NOTHING))
+                message = await pubsub.get_message(timeout=0)
+            news = [pool for pool, version in hinted.items() if version > self._view.version(pool)]
+            if news:
+                await self._refresh(news)
+        return answered
+
+    def _found(self) -> None:
+        if not self._connected:
+            self._connected = True
+            logger.info("following %d pools", len(self._view.pools()))
+
+    def _lost(self, error: Exception) -> None:
+        if self._connected:
+            logger.warning("Redis is lost (%s); the last weights are kept", type(error).__name__)
+
+    # Reading ----------------------------------------------------------------------------------------------------
+    async def _poll(self) -> None:
+        """Compare the head of every snapshot with what we have, at a cost that does not grow with the pools' size."""
+        names = self._only if self._only is not None else {*self._view.pools(), *await self._names()}
+        for batch in _batches(sorted(names), BATCH_MAX * 16):
+            heads, fetch = await self._read([("GETRANGE", keys.snapshot(pool), 0, HEAD_BYTES - 1) for pool in batch])
+            stale = []
+            for pool, head in zip(batch, heads, strict=True):
+                if head == b"":
+                    self._view.missing(pool)
+                elif _version(head) != self._view.version(pool):
+                    stale.append(pool)
+                else:
+                    self._view.confirm(pool, fetch)
+            await self._refresh(stale)
+
+    async def _names(self) -> set[str]:
+        (names,), _ = await self._read([("SMEMBERS", keys.POOLS)])
+        return set() if isinstance(names, Exception) else {name.decode() for name in names}
+
+    async def _refresh(self, pools: list[str]) -> None:
+        """Bring pools up to date: from their logs where we follow on, else from their snapshots."""
+        for batch in _batches(pools, BATCH_MAX):
+            known = [pool for pool in batch if self._view.version(pool) != NOTHING]
+            behind = set(batch) - set(known)
+            if known:
+                behind |= await self._read_logs(known)
+            if behind:
+                await self._read_snapshots(sorted(behind))
+
+    async def _read_logs(self, pools: list[str]) -> set[str]:
+        """Read each log from our version on. Returns the pools for which that was not enough."""
+        behind = set()
+        commands = [("XRANGE", keys.log(pool), "({}-{}".format(*self._view.version(pool)), "+", "COUNT", DELTAS_MAX) for pool in pools]
+        logs, fetch = await self._read(commands)
+        for pool, entries in zip(pools, logs, strict=True):
+            try:
+                deltas = [_delta.decode(fields[fields.index(b"d") + 1]) for _, fields in entries]
+            except (TypeError, ValueError, msgspec.MsgspecError):
+                deltas = []
+            if not 0 < len(deltas) < DELTAS_MAX or not self._view.advance(pool, deltas, fetch):
+                behind.add(pool)
+        return behind
+
+    async def _read_snapshots(self, pools: list[str]) -> None:
+        documents, fetch = await self._read([("GET", keys.snapshot(pool)) for pool in pools])
+        for pool, document in zip(pools, documents, strict=True):
+            if document is None:
+                self._view.missing(pool)
+                continue
+            try:
+                snapshot = _snapshot.decode(document)
+            except (TypeError, msgspec.MsgspecError) as error:
+                logger.warning("the snapshot of pool %r cannot be read: %s", pool, error)
+                continue
+            if snapshot.pool == pool:
+                self._view.offer(snapshot, fetch)
+
+    async def _read(self, commands: list[tuple[Any, ...]]) -> tuple[list[Any], Fetch]:
+        """One round trip for all commands, the server's clock and the heartbeat. An error of one key is its answer."""
+        at_ms = self._clock.monotonic_ms()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.execute_command("TIME", NEVER_DECODE=True)
+        pipeline.get(keys.ALIVE)
+        for command in commands:
+            pipeline.execute_command(*command, NEVER_DECODE=True)
+        (seconds, micros), alive, *replies = await self._bounded(pipeline.execute(raise_on_error=False))
+        server_ms = int(seconds) * 1_000 + int(micros) // 1_000
+        return replies, Fetch(server_ms, _alive_ms(alive), at_ms)
+
+    async def _bounded(self, work: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(self._timeout_s):
+            return await work
+
+
+def _jittered(ms: int) -> float:
+    """Seconds, between three and five quarters of `ms`, so that consumers do not come all at once."""
+    return ms * (750 + secrets.randbelow(501)) / 1_000_000
+
+
+def _batches(names: list[str], size: int) -> Iterable[list[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _hint(message: dict[str, Any]) -> tuple[str, Version]:
+    """The pool and version that a hint names; a hint that cannot be read is worth a look."""
+    pool = message["channel"].decode().removeprefix(_CHANNEL_PREFIX).removesuffix(_CHANNEL_SUFFIX)
+    epoch, _, ver = message["data"].partition(b"-")
+    try:
+        return pool, (int(epoch), int(ver))
+    except ValueError:
+        return pool, (1 << 63, 0)
+
+
+def _version(head: Any) -> Version | None:
+    """The version at the head of a snapshot, whose order of fields is part of the contract."""
+    found = _HEAD.match(head) if isinstance(head, bytes) else None
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _alive_ms(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,249 @@
+"""The front of the client: one object, in threads or in asyncio, that never makes a request wait for Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from monitor.client import lastgood
+from monitor.client.follow import Follower
+from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
+from monitor.client.view import Fetch, Version, View
+from monitor.client.watch import Watch
+from monitor.clock import Clock, SystemClock
+from monitor.core.snapshot import Snapshot
+
+logger = logging.getLogger("watchkeeper.client")
+
+TICK_MS = 250
+SAVE_EVERY_MS = 10_000
+SAVE_UNCHANGED_EVERY_MS = 60_000
+CLOSE_TIMEOUT_S = 2.0
+
+
+class HealthView:
+    """The published pools as seen from here: `with HealthView(url) as view`, or `async with`.
+
+    `pools` names the pools to follow; None follows all. `cache_file` is a last-known-good file to start from when Redis is away.
+    Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away.
+    Inside a process that forks, make the view after the fork.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        pools: Iterable[str] | None = None,
+        cache_file: str | Path | None = None,
+        poll_ms: int = 3_000,
+        timeout_ms: int = 1_000,
+        clock: Clock | None = None,
+    ) -> None:
+        self._url = redis_url
+        self._only = None if pools is None else tuple(pools)
+        self._cache_file = Path(cache_file) if cache_file is not None else None
+        self._poll_ms = poll_ms
+        self._timeout_ms = timeout_ms
+        self._clock: Clock = clock or SystemClock()
+        self._watches: list[Watch] = []
+        self._view = View(os.urandom, self._tell)
+        self._wheels, self._gates = self._view.wheels, self._view.gates
+        self._saved_ms = self._clock.monotonic_ms()
+        self._saved_versions: dict[str, Version] = {}
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_snapshots(cls, snapshots: Iterable[Snapshot]) -> Self:
+        """A view that holds these pools as fresh and never reads Redis: for unit tests of services that balance with it."""
+        self = cls("redis://127.0.0.1:0/0")
+        for snapshot in snapshots:
+            self._view.offer(snapshot, Fetch(snapshot.ts_ms, None, self._clock.monotonic_ms()))
+        return self
+
+    # Reading: no I/O, no lock -----------------------------------------------------------------------------------
+    def pick(self, pool: str, *, shed: bool = False) -> EndpointView:
+        """The endpoint for the next request: any 1000 picks of one version hold exactly the weights.
+
+        With `shed` the fraction that the pool should refuse is refused here. Raises NoEndpoint when the pool is unknown or
+        removed, when all its weights are 0, or when this request is shed.
+        """
+        try:
+            if shed and next(self._gates[pool]):
+                raise NoEndpoint(pool, "shed", f"{self.shed(pool):.0%} of its requests should be refused, this one is")
+            return next(self._wheels[pool])
+        except (KeyError, StopIteration):
+            raise self._refusal(pool) from None
+
+    def state(self, endpoint_id: str) -> EndpointView:
+        """What is known of an endpoint. Raises NoEndpoint when it is not in any pool followed."""
+        try:
+            return self._view.index[endpoint_id]
+        except KeyError:
+            raise NoEndpoint("", "gone", f"no endpoint {endpoint_id!r} in the pools followed") from None
+
+    def endpoints(self, pool: str) -> tuple[EndpointView, ...]:
+        """All endpoints of a pool, those without traffic too; empty when the pool is unknown."""
+        return self._view.endpoints(pool)
+
+    def pools(self) -> tuple[str, ...]:
+        return self._view.pools()
+
+    def freshness(self, pool: str) -> Staleness:
+        """How old the knowledge about a pool is. A pool never read is COLD with age None."""
+        return self._view.staleness(pool, self._clock.monotonic_ms())
+
+    def shed(self, pool: str) -> float:
+        """The fraction (0 to 1) of requests that the pool had better refuse, because what is left of it cannot serve them all."""
+        snapshot = self._view.snapshot(pool)
+        return snapshot.shed if snapshot and not self._expired(pool) else 0.0
+
+    def panic(self, pool: str) -> float:
+        """The fraction (0 to 1) of traffic that goes to endpoints that should have none, because too few are left."""
+        snapshot = self._view.snapshot(pool)
+        return snapshot.panic if snapshot and not self._expired(pool) else 0.0
+
+    def watch(self, pool: str | None = None) -> Watch:
+        """Changes of a pool's endpoints, or of all: `for change in view.watch()`, or `async for`."""
+        watch = Watch(pool, self._unwatch)
+        with self._view.lock:
+            watch.push(
+                Change(endpoint.pool, endpoint.id, None, endpoint, "known")
+                for name in self._view.pools()
+                for endpoint in self._view.endpoints(name)
+            )
+            self._watches.append(watch)
+        return watch
+
+    def report(self, endpoint: EndpointView | str, *, ok: bool) -> None:
+        """Tell the local breaker how a request went. It decides only while the published state has expired."""
+        endpoint_id = endpoint if isinstance(endpoint, str) else endpoint.id
+        if not ok or endpoint_id in self._view.local.streaks:
+            self._view.report(endpoint_id, ok, self._clock.monotonic_ms())
+
+    # Life -------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Follow Redis in a thread of our own. `with` does this."""
+        tried = threading.Event()
+        self._restore()
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(self._run(tried.set))
+        self._thread = threading.Thread(target=self._serve, args=(self._loop, self._task), name="watchkeeper-view", daemon=True)
+        self._thread.start()
+        tried.wait(self._timeout_ms / 1_000)
+
+    def close(self) -> None:
+        """Stop following and end every watch. Does not wait for a server that hangs; what was read stays readable."""
+        if self._thread is not None and self._loop is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # The loop has ended by itself.
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            self._thread.join(CLOSE_TIMEOUT_S)
+        self._end_watches()
+
+    async def astart(self) -> None:
+        """Follow Redis in a task on the running loop. `async with` does this."""
+        tried = asyncio.Event()
+        self._restore()
+        self._task = asyncio.create_task(self._run(tried.set), name="watchkeeper-view")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_ms / 1_000):
+                await tried.wait()
+
+    async def aclose(self) -> None:
+        """As `close`, for a view that was started by `astart`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        self._end_watches()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await self.astart()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    # Inside -----------------------------------------------------------------------------------------------------
+    @staticmethod
+    def _serve(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            loop.close()
+
+    async def _run(self, tried: Callable[[], None]) -> None:
+        """Follow, let time pass, and keep the last-known-good file."""
+        follower = Follower(self._url, self._view, self._clock, pools=self._only, poll_ms=self._poll_ms, timeout_ms=self._timeout_ms)
+        following = asyncio.create_task(follower.run(tried), name="watchkeeper-follow")
+        try:
+            while True:
+                await asyncio.sleep(TICK_MS / 1_000)
+                self._view.tick(self._clock.monotonic_ms())
+                if self._save_is_due():
+                    await asyncio.to_thread(self._save)
+        finally:
+            following.cancel()
+            await asyncio.wait([following], timeout=CLOSE_TIMEOUT_S / 2)
+            await follower.close()
+            self._save()
+
+    def _restore(self) -> None:
+        if self._cache_file is not None:
+            saved, away_ms = lastgood.read(self._cache_file, self._clock.now_ms())
+            self._view.restore(saved, away_ms, self._clock.monotonic_ms())
+
+    def _save_is_due(self) -> bool:
+        """Changes are written soon, the age of what has not changed now and then."""
+        since_ms = self._clock.monotonic_ms() - self._saved_ms
+        return since_ms >= SAVE_UNCHANGED_EVERY_MS or (since_ms >= SAVE_EVERY_MS and self._view.versions() != self._saved_versions)
+
+    def _save(self) -> None:
+        if self._cache_file is None:
+            return
+        now_ms = self._clock.monotonic_ms()
+        self._saved_ms, self._saved_versions = now_ms, self._view.versions()
+        try:
+            lastgood.write(self._cache_file, self._view.saved(now_ms), self._clock.now_ms())
+        except OSError as error:
+            logger.warning("the last-known-good file %s cannot be written: %s", self._cache_file, error)
+
+    def _tell(self, changes: list[Change]) -> None:
+        for watch in self._watches:
+            watch.push(changes)
+
+    def _unwatch(self, watch: Watch) -> None:
+        with self._view.lock, contextlib.suppress(ValueError):
+            self._watches.remove(watch)
+
+    def _end_watches(self) -> None:
+        for watch in tuple(self._watches):
+            watch.close()
+
+    def _expired(self, pool: str) -> bool:
+        return self.freshness(pool).freshness is Freshness.EXPIRED
+
+    def _refusal(self, pool: str) -> NoEndpoint:
+        snapshot = self._view.snapshot(pool)
+        if snapshot is None:
+            return NoEndpoint(pool, "unknown", "nothing is known of it (never published, or Redis has not been reached yet)")
+        if snapshot.tombstone is True:
+            return NoEndpoint(pool, "removed", "it was removed")
+        return NoEndpoint(pool, "weightless", f"none of its {len(snapshot.endpoints)} endpoints may take traffic")
