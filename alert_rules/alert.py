@@ -37,7 +37,10 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A condition that somebody may want to hear of. `ends_at_ms` 0 means that it fires; a time not yet reached, that it does so until then."""
+    """A condition that somebody may want to hear of.
+
+    `ends_at_ms` 0 means that it fires; a time not yet reached, that it fires until then.
+    """
 
     labels: dict[str, str]
     starts_at_ms: int
