@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import sys
@@ -25,7 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import ConfigError, Problem, did_you_mean
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
@@ -253,8 +252,7 @@ def _file_layer(path: Path | None) -> Layer:
         if key in values:
             problems.append(Problem(place, key, "", f"the setting was given before, on line {lines[key]}", "keep one of them"))
         elif key not in Settings.model_fields:
-            near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-            remedy = f"did you mean {near[0]}?" if near else "`watchkeeper settings` lists the settings"
+            remedy = did_you_mean(key, Settings.model_fields, "`watchkeeper settings` lists the settings")
             problems.append(Problem(place, key, "", "there is no such setting", remedy))
         lines[key], values[key] = line, _relative_to(path.parent, key, value)
     if problems:

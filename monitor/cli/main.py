@@ -29,7 +29,15 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "pool": ("monitor.cli.pool:pool", "List pools; drain members and take them back."),
         "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand, or leave it to the probes."),
     },
-    "Run": {},
+    "Run": {
+        "up": ("monitor.cli.system:up", "Run the whole system on this machine."),
+        "worker": ("monitor.cli.system:worker", "Run one probe worker."),
+        "alert-worker": ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
+        "beat": ("monitor.cli.system:beat", "Run the metronome; several at once are harmless."),
+        "web": ("monitor.cli.system:web", "Run the web listener."),
+        "settings": ("monitor.cli.system:settings", "Show every setting, its source and its purpose."),
+        "redis-url": ("monitor.cli.system:redis_url", "Print the URL of the Redis in use."),
+    },
 }
 
 

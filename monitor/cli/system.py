@@ -1,0 +1,89 @@
+"""Commands that run the system, whole or in parts, and show its settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from monitor.core.durations import format_duration
+from monitor.settings import PREFIX, Settings, find_redis_url, hide_password, load_settings, settings_table
+
+_FILE = click.Path(path_type=Path)
+
+
+def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The named settings as options, with the settings' own descriptions as help, and --config."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            field = Settings.model_fields[name]
+            multiple = name == "rules"
+            flag = "--" + name.replace("_", "-")
+            metavar = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR"}.get(
+                name, "FILE" if "Path" in str(field.annotation) else "N"
+            )
+            command = click.option(flag, name, multiple=multiple, metavar=metavar, help=field.description)(command)
+        return click.option("--config", type=_FILE, metavar="FILE", help=f"Configuration file, also {PREFIX}CONFIG.")(command)
+
+    return decorate
+
+
+@click.command()
+@_options("redis_url", "data_dir", "listen", "rules", "alerting", "workers", "slots")
+@click.option("--verbose", "-v", is_flag=True, help="Show what the parts log; their files are in DIR/logs.")
+def up(config: Path | None, verbose: bool, **options: object) -> None:
+    """Run the whole system on this machine until Ctrl-C."""
+    from workers.up import run_up  # noqa: PLC0415 - help need not wait for it
+
+    run_up(load_settings(options, config=config), _say, verbose=verbose)
+
+
+def _part(name: str, summary: str, *names: str) -> click.Command:
+    def run(config: Path | None, **options: object) -> int:
+        from workers.part import run_part  # noqa: PLC0415 - help need not wait for Celery
+
+        return run_part(name, load_settings(options, config=config))
+
+    return click.command(name=name, help=summary)(_options("redis_url", "data_dir", *names)(run))
+
+
+worker = _part("worker", "Run one probe worker.", "rules", "alerting", "threads", "location", "slots")
+alert_worker = _part("alert-worker", "Run the worker that routes alerts and sends notifications.", "rules", "alerting", "slots")
+beat = _part("beat", "Run the metronome; several at once are harmless.", "slots")
+web = _part("web", "Run the web listener.", "listen", "slots")
+
+
+@click.command()
+@_options("redis_url", "data_dir")
+def settings(config: Path | None, **options: object) -> None:
+    """Show every setting: its value, where it came from, what it is for."""
+    for row in settings_table(load_settings(options, config=config)):
+        click.echo(f"{row.name} = {row.value or '(none)'}{_in_words(row.name, row.value)}")
+        click.echo(f"    from {row.source}. {row.description}")
+
+
+@click.command(name="redis-url")
+@_options("redis_url", "data_dir")
+@click.option("--hide", is_flag=True, help="Hide the password.")
+def redis_url(config: Path | None, hide: bool, **options: object) -> None:
+    """Print the URL of the Redis in use, its password included."""
+    url = find_redis_url(load_settings(options, config=config))
+    click.echo(hide_password(url) if hide else url)
+
+
+def _in_words(name: str, value: str) -> str:
+    return f" ({format_duration(int(value))})" if name.endswith("_ms") else ""
+
+
+def _say(line: str) -> None:
+    """One line on stderr; a reader that has gone must not stop the system."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - it stays open for good
