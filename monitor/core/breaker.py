@@ -1,0 +1,140 @@
+"""The circuit breaker: one machine for every policy.
+
+                          TRIP
+        +--------+ ------------------> +------+
+        | CLOSED |                     | OPEN | <------+
+        +--------+                     +------+        |
+             ^                             |           |
+             |                             | TRIAL     | TRIAL_FAILED
+             | TRIALS_PASSED               v           |
+             |                       +-----------+     |
+             +---------------------- | HALF_OPEN | ----+
+                                     +-----------+
+
+A policy (core/policies) reads the evidence and names the event; the machine alone knows where an event leads.
+An event that the table does not list for a state is a fault of ours and raises. A result that changes nothing is no event.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from monitor.core.endpoint import Pool
+from monitor.core.state import Breaker, BreakerState
+
+FORGIVE_AFTER_MS: Final = 30_000
+"""Healthy time after which one opening is forgiven."""
+
+
+class Event(StrEnum):
+    TRIP = "TRIP"
+    """The evidence says: stop sending."""
+    TRIAL = "TRIAL"
+    """The cooldown is over and a first success was seen."""
+    TRIAL_FAILED = "TRIAL_FAILED"
+    TRIALS_PASSED = "TRIALS_PASSED"
+
+
+TRANSITIONS: Final[Mapping[tuple[Breaker, Event], Breaker]] = MappingProxyType(
+    {
+        (Breaker.CLOSED, Event.TRIP): Breaker.OPEN,
+        (Breaker.OPEN, Event.TRIAL): Breaker.HALF_OPEN,
+        (Breaker.HALF_OPEN, Event.TRIAL_FAILED): Breaker.OPEN,
+        (Breaker.HALF_OPEN, Event.TRIALS_PASSED): Breaker.CLOSED,
+    }
+)
+
+
+class UnlistedTransitionError(RuntimeError):
+    """A policy named an event that the state does not know."""
+
+
+def target(state: Breaker, event: Event) -> Breaker:
+    """Return where `event` leads from `state`; raises UnlistedTransitionError when the table does not say."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise UnlistedTransitionError(f"{event} is no event of {state}") from None
+
+
+def step(
+    before: BreakerState,
+    event: Event,
+    *,
+    endpoint_id: str,
+    pool: Pool,
+    now_ms: int,
+    reason: str,
+    evidence: dict[str, int | float | str],
+) -> BreakerState:
+    """Return the breaker after `event`; its `gen` is one larger."""
+    state = target(before.state, event)
+    gen = before.gen + 1
+    opens, open_until_ms = before.opens, 0
+    if state is Breaker.OPEN:
+        opens = _count_opening(before.opens, pool)
+        open_until_ms = now_ms + open_duration_ms(endpoint_id, gen, opens, pool)
+    return BreakerState(
+        state=state,
+        since_ms=now_ms,
+        gen=gen,
+        open_until_ms=open_until_ms,
+        opens=opens,
+        trial_successes=1 if state is Breaker.HALF_OPEN else 0,
+        forgiven_ms=before.forgiven_ms,
+        reason=reason,
+        evidence=evidence,
+    )
+
+
+def open_duration_ms(endpoint_id: str, gen: int, opens: int, pool: Pool) -> int:
+    """min(open_ms * 2^(k-1), open_max_ms), spread by a factor of 0.9 to 1.1.
+
+    The spread comes from the id and the generation, so that a pool that tripped at once does not return at once
+    and a replay opens for exactly as long.
+    """
+    base_ms = min(pool.open_ms << min(opens - 1, 32), pool.open_max_ms)
+    per_mille = 900 + zlib.crc32(f"{endpoint_id}:{gen}".encode()) % 201
+    return base_ms * per_mille // 1000
+
+
+def _count_opening(opens: int, pool: Pool) -> int:
+    """k grows until the duration has reached its maximum (Envoy's shape): what cannot lengthen the cooldown need not be forgiven."""
+    return opens if opens and pool.open_ms << min(opens - 1, 32) >= pool.open_max_ms else opens + 1
+
+
+def cooled_down(breaker: BreakerState, now_ms: int) -> bool:
+    """Whether an OPEN breaker has waited long enough. A clock behind the opening itself has jumped: do not wait for it to catch up."""
+    return now_ms >= breaker.open_until_ms or now_ms < breaker.since_ms
+
+
+def count_trial(breaker: BreakerState) -> BreakerState:
+    """Return a HALF_OPEN breaker with one more successful trial."""
+    return _copy(breaker, breaker.opens, breaker.trial_successes + 1, breaker.forgiven_ms)
+
+
+def forgive(breaker: BreakerState, last_failure_ms: int, now_ms: int) -> BreakerState:
+    """Lower k by one for every FORGIVE_AFTER_MS spent CLOSED without a failure."""
+    healthy_since_ms = max(breaker.since_ms, breaker.forgiven_ms, last_failure_ms)
+    periods = min((now_ms - healthy_since_ms) // FORGIVE_AFTER_MS, breaker.opens)
+    if periods <= 0:
+        return breaker
+    return _copy(breaker, breaker.opens - periods, 0, healthy_since_ms + periods * FORGIVE_AFTER_MS)
+
+
+def _copy(breaker: BreakerState, opens: int, trial_successes: int, forgiven_ms: int) -> BreakerState:
+    return BreakerState(
+        state=breaker.state,
+        since_ms=breaker.since_ms,
+        gen=breaker.gen,
+        open_until_ms=breaker.open_until_ms,
+        opens=opens,
+        trial_successes=trial_successes,
+        forgiven_ms=forgiven_ms,
+        reason=breaker.reason,
+        evidence=breaker.evidence,
+    )

@@ -1,0 +1,38 @@
+"""Flapping: an endpoint whose outcome changes too often to be news each time (Icinga's formula).
+
+Over the last 20 changes or non-changes, value = 100/20 * sum(changed_i * (0.80 + 0.02 * i)) percent, i = 0 the oldest.
+It starts above `start_percent` and stops at or below `stop_percent`; either bound at 0 switches it off.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+START_PERCENT: Final = 30.0
+STOP_PERCENT: Final = 25.0
+OUTCOMES: Final = 21
+"""Outcomes that are remembered: 20 places where two neighbours can differ."""
+
+_MASK: Final = (1 << OUTCOMES) - 1
+# The newest change is bit 0 and i = 19. In units of 1/20 percent the sum is a whole number, so bounds compare exactly.
+_WEIGHTS: Final = tuple(80 + 2 * (OUTCOMES - 2 - bit) for bit in range(OUTCOMES - 1))
+
+
+def remember(changes: int, success: bool) -> int:
+    """Return the outcome bits with the newest one in the lowest place."""
+    return (changes << 1 | success) & _MASK
+
+
+def value_percent(changes: int, results: int) -> float:
+    """Return Icinga's value; `results` is how many of the bits are real."""
+    differ = (changes ^ (changes >> 1)) & ((1 << max(results - 1, 0)) - 1) & (_MASK >> 1)
+    if not differ:
+        return 0.0
+    return sum(weight for bit, weight in enumerate(_WEIGHTS) if differ >> bit & 1) / 20
+
+
+def is_flapping(was: bool, value: float, start_percent: float = START_PERCENT, stop_percent: float = STOP_PERCENT) -> bool:
+    """Two bounds, so that an endpoint between them stays what it was."""
+    if not start_percent or not stop_percent:
+        return False
+    return value > stop_percent if was else value > start_percent

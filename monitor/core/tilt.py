@@ -1,0 +1,39 @@
+"""Tilt: when our own clock jumps, go on recording and stop judging.
+
+After Redis Sentinel's TILT mode (src/sentinel.c, sentinelCheckTiltCondition): a process whose wall clock moved by something
+else than the time that passed must not conclude from timeouts and ages. Sentinel compares the gaps between its timer
+calls; we compare wall with monotonic time, so that a process that was merely stopped for a while is not tilted by it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+JUMP_MS: Final = 2_000
+TILT_MS: Final = 30_000
+"""Sentinel's SENTINEL_TILT_TRIGGER and SENTINEL_TILT_PERIOD."""
+
+
+class Tilt(msgspec.Struct, frozen=True):
+    """The last reading of both clocks, and until when (monotonic) we distrust ourselves."""
+
+    wall_ms: int | None = None
+    monotonic_ms: int = 0
+    until_ms: int = 0
+    jump_ms: int = 0
+    """Size of the last jump, positive when the wall clock went ahead."""
+
+    @property
+    def tilted(self) -> bool:
+        return self.monotonic_ms < self.until_ms
+
+    def observe(self, wall_ms: int, monotonic_ms: int) -> Tilt:
+        """Return the detector after another reading of both clocks."""
+        if self.wall_ms is None:
+            return Tilt(wall_ms, monotonic_ms, self.until_ms, self.jump_ms)
+        jump_ms = (wall_ms - self.wall_ms) - (monotonic_ms - self.monotonic_ms)
+        if abs(jump_ms) > JUMP_MS:
+            return Tilt(wall_ms, monotonic_ms, monotonic_ms + TILT_MS, jump_ms)
+        return Tilt(wall_ms, monotonic_ms, self.until_ms, self.jump_ms)
