@@ -1,0 +1,134 @@
+"""What a kind of prober is made of: its options, a probe compiled from an endpoint, and one attempt's outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import re2
+
+from monitor.clock import Clock
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases
+from monitor.probes.connection import Network
+from monitor.probes.text import clean
+
+PATTERN_LENGTH_MAX = 1_000
+NO_PHASES = Phases()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting that only some kinds of prober understand.
+
+    `parse` takes what a person wrote (text, or a list or mapping from a file) and returns a value that is
+    JSON-able, normalised, and parsed to itself; it raises ValueError with a remedy. The manifest, the command
+    line and the reference learn of an option from here and nowhere else.
+    """
+
+    name: str
+    parse: Callable[[Any], Any]
+    help: str
+    default: Any = None
+    repeatable: bool = False
+    """The command line may give it several times; `parse` gets the list of texts."""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one attempt of a probe saw; `text` says what was seen and what was wanted."""
+
+    outcome: Outcome
+    failure: FailureClass | None = None
+    text: str = ""
+    phases: Phases = Phases()
+    status: int = 0
+    certificate: Certificate | None = None
+    ip: str = ""
+    http_version: str = ""
+    final_url: str = ""
+    body_bytes: int = 0
+
+
+@dataclass(slots=True)
+class ProbeContext:
+    """What all probes of one worker's event loop share."""
+
+    clock: Clock
+    network: Network
+    worker: str = ""
+
+    async def close(self) -> None:
+        await self.network.resolver.close()
+
+
+class Probe(Protocol):
+    """An endpoint compiled once: patterns, request bytes, addresses."""
+
+    async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
+        """Probe once. An expected failure is a value; only cancellation and faults of our own code raise."""
+        ...
+
+
+class Prober(Protocol):
+    """A protocol that we can probe."""
+
+    schemes: Sequence[str]
+    options: Sequence[Option]
+
+    def validate(self, endpoint: Endpoint) -> None:
+        """Raise ValueError with a remedy where the URL and the options contradict each other. Reads no secrets."""
+        ...
+
+    def prepare(self, endpoint: Endpoint) -> Probe:
+        """Compile, resolving references to secrets. Raises ValueError with a remedy."""
+        ...
+
+
+def failed(failure: FailureClass, text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attempt:
+    return Attempt(Outcome.FAILURE, failure, clean(text), phases, **seen)
+
+
+def inconclusive(text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attempt:
+    return Attempt(Outcome.INCONCLUSIVE, None, clean(text), phases, **seen)
+
+
+class Pattern:
+    """An RE2 pattern that searches bytes as UTF-8. Raises ValueError with a remedy when it does not compile."""
+
+    __slots__ = ("_re", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = pattern(text)
+        self._re = re2.compile(text.encode(), _quiet())
+
+    def found_in(self, data: bytes) -> bool:
+        return self._re.search(data) is not None
+
+    def __str__(self) -> str:
+        return f"/{self.text}/"
+
+
+def pattern(text: Any) -> str:
+    """Parse an option that is a regular expression. Raises ValueError with a remedy."""
+    if not isinstance(text, str) or not text:
+        raise ValueError("a regular expression must be text; write for example ready")
+    if len(text) > PATTERN_LENGTH_MAX:
+        raise ValueError(f"the regular expression is longer than {PATTERN_LENGTH_MAX} characters; write a shorter one")
+    try:
+        re2.compile(text.encode(), _quiet())
+    except re2.error as error:
+        why = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        raise ValueError(f"{text!r} is not an RE2 regular expression ({why}); RE2 knows no look-around and no back-references") from None
+    return text
+
+
+def _quiet() -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return options

@@ -1,0 +1,278 @@
+"""Kinds http and https: one request, its redirects, and what was expected of the last response."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from monitor.core.durations import format_duration
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import FailureClass, Outcome
+from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
+from monitor.probes.connection import Destination
+from monitor.probes.exchange import HttpExchange
+from monitor.probes.http_options import OPTIONS, secret, statuses
+from monitor.probes.text import clean, got
+
+USER_AGENT = "watchkeeper"
+HOPS_CACHED_MAX = 32
+DAY_MS = 86_400_000
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_DEFAULTS: dict[str, Any] = {option.name: option.default for option in OPTIONS}
+
+
+class HttpProber:
+    """HTTP/1.1, plain or over TLS."""
+
+    schemes: Sequence[str] = ("http", "https")
+    options: Sequence[Option] = OPTIONS
+
+    def validate(self, endpoint: Endpoint) -> None:
+        url = parse_url(endpoint.url)
+        chosen = _DEFAULTS | endpoint.options
+        if chosen["method"] == "HEAD" and (chosen["expect_body"] or chosen["expect_body_not"]):
+            raise ValueError("a response to HEAD has no body to match; write method: GET, or leave expect_body out")
+        if chosen["body"] and chosen["method"] in ("HEAD", "TRACE"):
+            raise ValueError(f"a {chosen['method']} request carries no body; write method: POST")
+        if chosen["expect_body"] and chosen["expect_body"] == chosen["expect_body_not"]:
+            raise ValueError("expect_body and expect_body_not are the same pattern; leave one of them out")
+        if chosen["max_redirects"] and statuses(chosen["expect_status"]) <= REDIRECTS:
+            raise ValueError("a redirect is followed, so its own status is never judged; write max_redirects: 0")
+        if not any(status >= 200 or status == 101 for status in statuses(chosen["expect_status"])):
+            raise ValueError("interim statuses are never the last; write for example expect_status: 2xx")
+        limit_ms = chosen["expect_response_time"]
+        if limit_ms is not None and limit_ms > endpoint.timeout_ms:
+            raise ValueError(f"expect_response_time is above the timeout; write at most {format_duration(endpoint.timeout_ms)}")
+        if url.scheme == "http":
+            for name in ("server_name", "expect_certificate_days"):
+                if chosen[name] is not None:
+                    raise ValueError(f"{name} needs TLS; write an https:// URL, or leave it out")
+
+    def prepare(self, endpoint: Endpoint) -> HttpProbe:
+        self.validate(endpoint)
+        return HttpProbe(endpoint)
+
+
+@dataclass(slots=True)
+class _Hop:
+    """One URL of a redirect chain, ready to be sent; `credentials` tells whether it carries the endpoint's own."""
+
+    url: httpx.URL
+    shown: str
+    to: Destination
+    request: bytes
+    method: str
+    credentials: bool
+
+
+class HttpProbe:
+    """An endpoint's request and expectations, compiled."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        chosen = _DEFAULTS | endpoint.options
+        self._url = url = parse_url(endpoint.url)
+        self._wanted_text: str = chosen["expect_status"]
+        self._wanted = statuses(self._wanted_text)
+        self._body_must = Pattern(chosen["expect_body"]) if chosen["expect_body"] else None
+        self._body_must_not = Pattern(chosen["expect_body_not"]) if chosen["expect_body_not"] else None
+        self._headers_must = tuple(
+            (name.encode(), None if text is None else Pattern(text)) for name, text in chosen["expect_headers"].items()
+        )
+        self._limit_ms: int | None = chosen["expect_response_time"]
+        self._days: int | None = chosen["expect_certificate_days"]
+        self._max_redirects: int = chosen["max_redirects"]
+        self._verify: bool = chosen["verify_tls"]
+        self._server_name: str = chosen["server_name"] or ""
+        self._body: bytes = chosen["body"].encode()
+        self._want_body = self._body_must is not None or self._body_must_not is not None
+        self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in chosen["headers"].items()]
+        if url.userinfo and not any(name.lower() == "authorization" for name, *_ in self._headers):
+            user, _, password = url.userinfo.partition(b":")
+            pair = f"{unquote(user.decode())}:{unquote(password.decode())}".encode()
+            self._headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}", True))
+        self._first = self._hop(url, chosen["method"], credentials=True)
+        self._hops: dict[tuple[str, str, str, bool], _Hop] = {}
+        self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
+
+    async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
+        start = perf_counter()
+        deadline = start + timeout_ms / 1000
+        hop, spent, hops = self._first, None, 0
+        while True:
+            exchange = HttpExchange(
+                context.network, hop.to, hop.request, head_only=hop.method == "HEAD", want_body=self._want_body, spent=spent
+            )
+            await exchange.run(deadline, timeout_ms)
+            spent = exchange.spent
+            if exchange.ours:
+                return inconclusive(exchange.text, phases=exchange.phases, ip=exchange.ip)
+            if exchange.failure is not None:
+                return self._failed(exchange, hop, hops, exchange.failure, exchange.text)
+            if not self._max_redirects or exchange.status not in REDIRECTS:
+                break
+            location = exchange.header(b"location")
+            if location is None:
+                break
+            if hops == self._max_redirects:
+                return self._failed(
+                    exchange, hop, hops, FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_shown(location)}"
+                )
+            try:
+                hop = self._follow(hop, exchange.status, location)
+            except ValueError as error:
+                return self._failed(exchange, hop, hops, FailureClass.PROTOCOL, str(error))
+            if hop.url.scheme not in HttpProber.schemes:
+                return self._failed(exchange, hop, hops, FailureClass.POLICY, f"redirect to {_shown(location)}, want http or https")
+            hops += 1
+        seen = self._judge(exchange, context, start)
+        if seen is not None:
+            return self._failed(exchange, hop, hops, *seen)
+        return Attempt(
+            Outcome.SUCCESS, None, "", exchange.phases, exchange.status, exchange.certificate, exchange.ip,
+            exchange.http_version, hop.shown if hops else "", exchange.body_bytes,
+        )  # fmt: skip
+
+    def _judge(self, exchange: HttpExchange, context: ProbeContext, start: float) -> tuple[FailureClass, str] | None:
+        """Return what was seen against what was wanted, or None where all was as wanted."""
+        if exchange.status not in self._wanted:
+            return FailureClass.STATUS, f"status {exchange.status}, want {self._wanted_text}"
+        if self._unexpecting:
+            return None
+        text = (
+            self._judge_body(exchange)
+            or self._judge_headers(exchange)
+            or self._judge_certificate(exchange, context.clock.now_ms())
+            or self._judge_time((perf_counter() - start) * 1000)
+        )
+        return (FailureClass.ASSERTION, text) if text else None
+
+    def _judge_body(self, exchange: HttpExchange) -> str:
+        if not self._want_body:
+            return ""
+        body = exchange.body
+        if self._body_must is not None and not self._body_must.found_in(body):
+            return f"body does not match {self._body_must}{got(body)}"
+        if self._body_must_not is not None and self._body_must_not.found_in(body):
+            return f"body matches {self._body_must_not}, want no match{got(body)}"
+        return ""
+
+    def _judge_headers(self, exchange: HttpExchange) -> str:
+        for name, must in self._headers_must:
+            values = [value for key, value in exchange.headers if key.lower() == name]
+            if must is None and values:
+                return f"header {name.decode()} is present, want it absent{got(values[0])}"
+            if must is not None and not values:
+                return f"header {name.decode()} is absent, want {must}"
+            if must is not None and not any(must.found_in(value) for value in values):
+                return f"header {name.decode()} does not match {must}{got(values[0])}"
+        return ""
+
+    def _judge_certificate(self, exchange: HttpExchange, now_ms: int) -> str:
+        if self._days is None:
+            return ""
+        if exchange.certificate is None:
+            return f"no certificate was served, want ≥ {self._days} d"
+        left_ms = exchange.certificate.not_after_ms - now_ms
+        if left_ms >= self._days * DAY_MS:
+            return ""
+        seen = f"expires in {left_ms // DAY_MS} d" if left_ms >= 0 else f"expired {-left_ms // DAY_MS} d ago"
+        return f"certificate {seen}, want ≥ {self._days} d"
+
+    def _judge_time(self, took_ms: float) -> str:
+        if self._limit_ms is None or took_ms <= self._limit_ms:
+            return ""
+        return f"response took {took_ms:.0f} ms, want ≤ {self._limit_ms} ms"
+
+    def _failed(self, exchange: HttpExchange, hop: _Hop, hops: int, failure: FailureClass, text: str) -> Attempt:
+        return failed(
+            failure,
+            text,
+            phases=exchange.phases,
+            status=exchange.status,
+            certificate=exchange.certificate,
+            ip=exchange.ip,
+            http_version=exchange.http_version,
+            final_url=hop.shown if hops else "",
+            body_bytes=exchange.body_bytes,
+        )
+
+    def _follow(self, hop: _Hop, status: int, location: bytes) -> _Hop:
+        """Return the next hop. Raises ValueError where the Location is no URL."""
+        method = hop.method
+        if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+            method = "GET"  # RFC 9110, 15.4; what browsers do
+        try:
+            url = hop.url.join(location.decode("utf-8"))
+        except (httpx.InvalidURL, UnicodeDecodeError):
+            raise ValueError(f"redirect to what is not a URL{got(location)}") from None
+        url = url.copy_with(userinfo=b"", fragment=None)
+        credentials = hop.credentials and _same_origin(self._url, url)
+        key = (str(url), method, hop.shown, credentials)
+        known = self._hops.get(key)
+        if known is None:
+            if len(self._hops) >= HOPS_CACHED_MAX:
+                self._hops.clear()
+            known = self._hops[key] = self._hop(url, method, credentials=credentials)
+        return known
+
+    def _hop(self, url: httpx.URL, method: str, *, credentials: bool) -> _Hop:
+        secure = url.scheme == "https"
+        host = url.raw_host.decode("ascii")
+        same_host = url.host == self._url.host
+        lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1"]
+        sent = {name.lower() for name, *_ in self._headers}
+        if not (same_host and "host" in sent):
+            lines.append(f"Host: {url.netloc.decode('ascii')}")
+        if "user-agent" not in sent:
+            lines.append(f"User-Agent: {USER_AGENT}")
+        if "accept" not in sent:
+            lines.append("Accept: */*")
+        for name, value, private in self._headers:
+            if name.lower() == "host" and not same_host:
+                continue
+            if credentials or not (private or name.lower() in ("authorization", "cookie", "proxy-authorization")):
+                lines.append(f"{name}: {value}")
+        body = self._body if method not in ("GET", "HEAD") or url == self._url else b""
+        if body or method in ("POST", "PUT", "PATCH"):
+            lines.append(f"Content-Length: {len(body)}")
+        lines.append("Connection: close")
+        request = "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + body
+        to = Destination(
+            host=host,
+            port=url.port or (443 if secure else 80),
+            tls=secure,
+            verify=self._verify,
+            server_name=self._server_name if same_host else "",
+        )
+        return _Hop(url, clean(str(url.copy_with(userinfo=b""))), to, request, method, credentials)
+
+
+def parse_url(text: str) -> httpx.URL:
+    """Return an http or https URL. Raises ValueError with a remedy."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ValueError(f"not a URL ({error}); write for example http://127.0.0.1:8080/health") from None
+    if url.scheme not in HttpProber.schemes or not url.host:
+        raise ValueError("not an http or https URL with a host; write for example http://127.0.0.1:8080/health")
+    return url.copy_with(fragment=None)
+
+
+def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
+    """Tell whether credentials may travel on: to the same origin, or from http to https of one host on usual ports."""
+    if first.host != second.host:
+        return False
+    if first.scheme == second.scheme:
+        return first.port == second.port
+    return (first.scheme, first.port, second.scheme, second.port) == ("http", None, "https", None)
+
+
+def _shown(location: bytes) -> str:
+    return location.decode("utf-8", "backslashreplace")

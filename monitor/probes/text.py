@@ -1,0 +1,26 @@
+"""What a target sent is data: cut, and with its control characters escaped, before anyone reads it."""
+
+from __future__ import annotations
+
+from monitor.core.outcome import TEXT_LENGTH_MAX
+
+EXCERPT_LENGTH_MAX = 60
+
+
+def clean(text: str) -> str:
+    """Return `text` on one line without control characters, at most TEXT_LENGTH_MAX characters long."""
+    if not text.isprintable():
+        head = text[:TEXT_LENGTH_MAX]
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in head) + text[TEXT_LENGTH_MAX:]
+    return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
+
+
+def excerpt(data: bytes) -> str:
+    """Return the start of what was received, as a person may read it."""
+    head = data[: EXCERPT_LENGTH_MAX * 4].decode("utf-8", "backslashreplace")
+    return head if len(head) <= EXCERPT_LENGTH_MAX and len(data) <= EXCERPT_LENGTH_MAX * 4 else head[:EXCERPT_LENGTH_MAX] + "…"
+
+
+def got(data: bytes) -> str:
+    """Return ` (got "…")`, the tail of a text that tells what was received instead of what was wanted."""
+    return f' (got "{excerpt(data)}")' if data else " (got nothing)"
