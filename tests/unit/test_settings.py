@@ -1,0 +1,149 @@
+"""Settings: which source wins, where a value came from, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.core.errors import ConfigError
+from monitor.settings import (
+    RUNNING_FILE,
+    Running,
+    Settings,
+    as_environment,
+    find_redis_url,
+    hide_password,
+    load_settings,
+    settings_table,
+)
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("WATCHKEEPER_") or name == "REDIS_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_options_win_over_variables_over_dotenv_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "wk.yml"
+    config.write_text("workers: 1\nthreads: 1\nslots: 1\nbatch_size: 1\n")
+    (tmp_path / ".env").write_text("WATCHKEEPER_WORKERS=2\nWATCHKEEPER_THREADS=2\nWATCHKEEPER_SLOTS=2\nUNRELATED=1\n")
+    monkeypatch.setenv("WATCHKEEPER_WORKERS", "3")
+    monkeypatch.setenv("WATCHKEEPER_THREADS", "3")
+    settings = load_settings({"workers": 4, "slots": None}, config=config)
+    assert (settings.workers, settings.threads, settings.slots, settings.batch_size) == (4, 3, 2, 1)
+    sources = [settings.source(name) for name in ("workers", "threads", "slots", "batch_size", "claim_limit")]
+    assert sources == ["option --workers", "WATCHKEEPER_THREADS", ".env", f"{config}:4", "default"]
+
+
+def test_redis_url_is_read_from_the_plain_variable_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://plain:1/0")
+    assert load_settings().redis_url == "redis://plain:1/0"
+    monkeypatch.setenv("WATCHKEEPER_REDIS_URL", "redis://own:1/0")
+    settings = load_settings()
+    assert (settings.redis_url, settings.source("redis_url")) == ("redis://own:1/0", "WATCHKEEPER_REDIS_URL")
+
+
+def test_plain_redis_url_in_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REDIS_URL=redis://dotenv:1/0\n")
+    assert load_settings().redis_url == "redis://dotenv:1/0"
+
+
+def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "wk.yml").write_text("rules: [mine.yml, more]\nalerting: routes.yml\ndata_dir: data\n")
+    monkeypatch.setenv("WATCHKEEPER_CONFIG", str(folder / "wk.yml"))
+    settings = load_settings()
+    assert settings.rules == (folder / "mine.yml", folder / "more")
+    assert (settings.alerting, settings.data_dir) == (folder / "routes.yml", folder / "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("worker: 2\n", "wk.yml:1: worker: there is no such setting; did you mean workers?"),
+        ("workers: 2\n\nworkers: 3\n", "wk.yml:3: workers: the setting was given before, on line 1"),
+        ("\nworkers: 0\n", "wk.yml:2: workers: Input should be greater than or equal to 1 (got 0)"),
+        ("listen: here\n", "wk.yml:1: listen: write HOST:PORT"),
+        ("target_deny: [10.0.0.0/33]\n", "wk.yml:1: target_deny:"),
+        ("redis_url: http://x\n", "wk.yml:1: redis_url: write redis://"),
+        ("log_level: loud\n", "choose one of DEBUG, INFO, WARNING, ERROR"),
+        ("- workers\n", "wk.yml:1: the file must hold `setting: value` lines"),
+        ("workers: [1\n", "wk.yml:2: this is not YAML"),
+        ("a: !!python/object/apply:os.system [id]\n", "this is not YAML"),
+    ],
+)
+def test_what_the_file_may_not_say_is_refused_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    config = tmp_path / "wk.yml"
+    config.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config=config)
+    assert said in str(caught.value)
+
+
+def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_settings(config=tmp_path / "none.yml")
+    (tmp_path / "huge.yml").write_text("#" * 1_000_001)
+    with pytest.raises(ConfigError, match="larger than 1000000 bytes"):
+        load_settings(config=tmp_path / "huge.yml")
+
+
+def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
+    config = tmp_path / "wk.yml"
+    config.write_text("redis_url: ftp://:hunter2@h/0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config=config)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_table_shows_everything_and_no_password() -> None:
+    rows = {row.name: row for row in settings_table(load_settings({"redis_url": "redis://me:hunter2@h:1/0"}))}
+    assert rows["redis_url"].value == "redis://me:<secret>@h:1/0"
+    assert rows["redis_url"].source == "option --redis-url"
+    assert set(rows) == set(Settings.model_fields)
+    assert all(row.description for row in rows.values())
+
+
+def test_hidden_passwords() -> None:
+    assert hide_password("redis://:p%40ss@127.0.0.1:6379/0") == "redis://:<secret>@127.0.0.1:6379/0"
+    assert hide_password("redis://127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"
+
+
+def test_another_process_reads_the_same_settings_from_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(
+        {"rules": (Path("with, comma.yml"), Path("b")), "redis_url": "redis://h:1/0", "target_deny": ("10.0.0.0/8",), "workers": 3}
+    )
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().model_dump() == settings.model_dump()
+
+
+def test_lists_in_variables_are_apart_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHKEEPER_TARGET_ALLOW", "10.0.0.0/8, fd00::/8")
+    assert load_settings().target_allow == ("10.0.0.0/8", "fd00::/8")
+
+
+def test_the_redis_in_use_is_the_given_one_else_that_of_the_running_system(tmp_path: Path) -> None:
+    assert find_redis_url(load_settings({"redis_url": "redis://h:1/0", "data_dir": tmp_path})) == "redis://h:1/0"
+    with pytest.raises(ConfigError, match=r"nothing runs on .*start `watchkeeper up`, or give --redis-url or --data-dir"):
+        find_redis_url(load_settings({"data_dir": tmp_path}))
+    running = Running(pid=os.getpid(), redis_url="redis://:pw@127.0.0.1:7/0", listen="127.0.0.1:8")
+    (tmp_path / RUNNING_FILE).write_bytes(msgspec.json.encode(running))
+    assert find_redis_url(load_settings({"data_dir": tmp_path})) == "redis://:pw@127.0.0.1:7/0"
+
+
+def test_the_file_of_a_killed_system_does_not_count(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    (tmp_path / RUNNING_FILE).write_bytes(msgspec.json.encode(Running(pid=child, redis_url="redis://gone", listen="x")))
+    with pytest.raises(ConfigError, match="nothing runs on"):
+        find_redis_url(load_settings({"data_dir": tmp_path}))
