@@ -1,0 +1,50 @@
+# `make` lists the targets. Everything lives in .venv; after the first `make setup` nothing needs the network.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3; do \
+	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$name"; break; fi; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup up demo test check bench docs test-compose
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: $(STAMP) ## Make .venv with the pinned dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "error: Python 3.11 or newer is needed; none was found. Give one: make PYTHON=/path/to/python" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11" >&2; exit 1; }
+	@test -x $(BIN)/pip || { echo "making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
+	@echo "installing the pinned dependencies"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+up: setup ## Run the whole system until Ctrl-C
+	@$(BIN)/watchkeeper up
+
+demo: setup ## Watch a service fail and recover, in about a minute
+	@$(BIN)/python -m examples.demo
+
+test: setup ## Run all tests
+	@$(BIN)/python -m pytest -n auto
+
+check: setup ## Lint, format, types and architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## Measure, beside peers where they are installed
+	@$(BIN)/python -m benchmarks
+
+docs: setup ## Write the parts of the docs that are made from code
+	@$(BIN)/python -m docs.generate
+
+test-compose: setup ## Test docker-compose.yml; needs a container engine
+	@$(BIN)/python -m pytest -m compose -o addopts="-q --import-mode=importlib" tests/compose
