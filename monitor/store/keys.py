@@ -5,36 +5,37 @@ writes lives in one slot, so that one script can do it. The number of slots is f
 
 Public contract (published state, read by consumers; see docs/reference/keys.md)
 key                      type    TTL     cap             writer              reader
-wk:v1:{pool}:snap        string  -       members         pipeline.publish    consumers, exporters
-wk:v1:{pool}:log         stream  -       LOG_LENGTH_MAX  pipeline.publish    consumers
+wk:v1:{pool}:snap        string  *       members         pipeline.publish    consumers, exporters
+wk:v1:{pool}:log         stream  *       LOG_LENGTH_MAX  pipeline.publish    consumers
 wk:v1:{pool}:ch          channel                         pipeline.publish    consumers
 wk:v1:pools              set     -       pools           registry, publish   consumers
 wk:v1:alive              string  15 s                    worker processes    consumers, web
+* none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
 Internal (may change with any release)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
-wk:i:{sN}:plan           hash    id -> "interval:phase:lease" (ms)           registry -> claim and commit scripts
+wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
-wk:i:{sN}:due            zset    id -> due ms, or lease token while claimed  registry, claim, commit
+wk:i:{sN}:due            zset    id -> due ms, or lease token + 0.5 while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 10 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
 wk:i:{sN}:watch          zset    id -> ms at which it must be looked at without a result (no data, `for`)
 wk:i:{sN}:ring:<id>      string  last RING_LENGTH samples of 16 bytes        commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
-wk:i:{sN}:alerts         stream  alert events not yet put into groups        commit -> route_alerts
+wk:i:{sN}:alerts         stream  alert events not yet put into groups, ALERTS_LENGTH_MAX   commit -> route_alerts
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
-wk:i:{reg}:subjects      hash    "pool:<name>" or "system" -> ver + alert states JSON
+wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 10 digits>" + alert states JSON   commit_subject
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
-wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> Alert JSON, "n:<integration>" -> LogEntry JSON,
-                                 "d:<integration>" -> id of the delivery under way
+wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "<updated ms 13 digits>" + Alert JSON,
+                                 "n:<integration>" -> LogEntry JSON, "d:<integration>" -> id of the delivery under way
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:d:<id>     string  Delivery JSON
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
-wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> Process JSON (heartbeat; stale ones are swept)
+wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch
 wk:i:{sys}:counters      hash    counters for /metrics
 wk:i:{sys}:slots         string  number of slots of this data set
@@ -48,13 +49,19 @@ RING_LENGTH = 100
 SAMPLE_BYTES = 16
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
+ALERTS_LENGTH_MAX = 100_000
 SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = 15_000
+CLAIM_MAX = 2_000
+"""Most members that one claim takes."""
+VERSION_DIGITS = 10
+NO_VERSION = b"0" * VERSION_DIGITS
+UPDATED_DIGITS = 13
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
-SUBJECTS = "wk:i:{reg}:subjects"
+SUBJECTS = "wk:i:{s0}:subjects"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
 SENT = "wk:i:{alerts}:sent"

@@ -256,7 +256,9 @@ class Store(Protocol):
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         """Version and alert states of a pool or of the system."""
 
-    async def commit_subject(self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()) -> bool:
+    async def commit_subject(
+        self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()
+    ) -> bool:
         """False when the version moved. Alert events go to slot 0."""
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:

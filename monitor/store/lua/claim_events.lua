@@ -1,0 +1,16 @@
+-- Take the oldest alert events of one slot. One holder at a time, so that an old event never comes after a newer one.
+--
+-- KEYS  1 alerts   2 routing
+-- ARGV  1 limit   2 lease_ms
+-- Returns token_ms and the entries; 0 and none when there is none or another holds the stream.
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  return {0, {}}
+end
+local entries = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1])
+if #entries == 0 then
+  return {0, entries}
+end
+local time = redis.call('TIME')
+local token = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+redis.call('SET', KEYS[2], token, 'PX', ARGV[2])
+return {token, entries}

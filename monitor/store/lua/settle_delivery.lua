@@ -1,0 +1,43 @@
+-- Take a delivery that was accepted or given up off the queue, and write what follows for its group.
+--
+-- KEYS  1 the group   2 groups   3 deliveries   4 the delivery   5 sent
+-- ARGV  1 group   2 delivery   3 token_ms   4 integration   5 log entry, '' to leave it   6 entry of sent   7 cap of sent
+--       8... fingerprint, alert of each to drop
+-- Returns 1, or 0 when the lease is not ours any more.
+local group = KEYS[1]
+if tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or 0) ~= tonumber(ARGV[3]) then
+  return 0
+end
+redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('DEL', KEYS[4])
+redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'd', ARGV[6])
+if redis.call('HGET', group, 'd:' .. ARGV[4]) == ARGV[2] then
+  redis.call('HDEL', group, 'd:' .. ARGV[4])
+end
+if redis.call('EXISTS', group) == 1 and ARGV[5] ~= '' then
+  redis.call('HSET', group, 'n:' .. ARGV[4], ARGV[5])
+end
+
+local function any(kind)
+  for _, field in ipairs(redis.call('HKEYS', group)) do
+    if string.sub(field, 1, 2) == kind then
+      return true
+    end
+  end
+  return false
+end
+
+if any('d:') then
+  return 1
+end
+for i = 8, #ARGV, 2 do
+  local held = redis.call('HGET', group, 'a:' .. ARGV[i])
+  if held and string.sub(held, 14) == ARGV[i + 1] then
+    redis.call('HDEL', group, 'a:' .. ARGV[i])
+  end
+end
+if not any('a:') then
+  redis.call('DEL', group)
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+return 1

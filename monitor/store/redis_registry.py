@@ -1,0 +1,132 @@
+"""The registry's part of the store on Redis: endpoints, pools, overrides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
+from monitor.store import keys
+from monitor.store.timing import Plan
+from monitor.store.wire import Command, Wire, script
+
+_CHUNK = 250
+_ATTEMPTS = 5
+_FIXED = ("spec", "plan", "rev", "due", "rec", "ovr", "watch", "dirty")
+_OWN = ("ring", "min", "hour", "day")
+_pack = msgspec.msgpack.Encoder().encode
+_endpoint_json = msgspec.json.Encoder().encode
+_endpoint_from = msgspec.json.Decoder(Endpoint).decode
+_pool_from = msgspec.json.Decoder(Pool).decode
+
+
+class RegistryCalls:
+    slots: int
+
+    @property
+    def _wire(self) -> Wire:
+        raise NotImplementedError
+
+    async def register(
+        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
+    ) -> None:
+        settings: list[Command] = [("HSET", keys.REGISTRY_POOLS, pool.name, _endpoint_json(pool)) for pool in pools]
+        settings += [("HDEL", keys.REGISTRY_POOLS, name) for name in pool_removes]
+        if settings:
+            await self._wire.ask(*settings)
+            touched = [*(pool.name for pool in pools), *pool_removes]
+            await self._wire.ask(*(_Chunk(slot, touched).command([], []) for slot in range(self.slots)))
+        by_slot: dict[int, list[Endpoint | str]] = defaultdict(list)
+        for endpoint in puts:
+            by_slot[keys.slot_of(endpoint.id, self.slots)].append(endpoint)
+        for endpoint_id in removes:
+            by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
+        for slot, items in by_slot.items():
+            for first in range(0, len(items), _CHUNK):
+                await self._register(slot, items[first : first + _CHUNK])
+
+    async def _register(self, slot: int, items: Sequence[Endpoint | str]) -> None:
+        ids = [item if isinstance(item, str) else item.id for item in items]
+        for _ in range(_ATTEMPTS):
+            old = await self._wire.ask_one("HMGET", keys.in_slot(slot, "spec"), *ids)
+            chunk = _Chunk(slot)
+            puts = [chunk.put(item, spec) for item, spec in zip(items, old, strict=True) if not isinstance(item, str)]
+            removes = [chunk.remove(item, spec) for item, spec in zip(items, old, strict=True) if isinstance(item, str)]
+            if (await self._wire.ask(chunk.command(puts, removes)))[0]:
+                return
+        raise Stale(f"somebody else keeps changing endpoints in slot {slot}")
+
+    async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        if ids is None:
+            found = await self._wire.ask(*(("HVALS", keys.in_slot(slot, "spec")) for slot in range(self.slots)))
+        else:
+            by_slot: dict[int, list[str]] = defaultdict(list)
+            for endpoint_id in ids:
+                by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
+            found = await self._wire.ask(*(("HMGET", keys.in_slot(slot, "spec"), *batch) for slot, batch in by_slot.items()))
+        endpoints = (_endpoint_from(spec) for specs in found for spec in specs if spec)
+        return {endpoint.id: endpoint for endpoint in endpoints}
+
+    async def pools(self) -> dict[str, Pool]:
+        pools = map(_pool_from, await self._wire.ask_one("HVALS", keys.REGISTRY_POOLS))
+        return {pool.name: pool for pool in pools}
+
+    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
+        slot = keys.slot_of(endpoint.id, self.slots)
+        names = [keys.in_slot(slot, name) for name in ("spec", "ovr", "events", "dirty")]
+        args = endpoint.id, override, transition, endpoint.pool, keys.EVENTS_LENGTH_MAX
+        if not await self._wire.run("set_override", names, *args):
+            raise Stale(f"endpoint {endpoint.id} is not registered any more")
+
+    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        await self._wire.run("make_due", [keys.in_slot(slot, "due")], endpoint_id, at_ms)
+
+
+def _text(spec: bytes | None) -> str:
+    """The scripts' MessagePack knows text and no binary."""
+    return (spec or b"").decode()
+
+
+class _Chunk:
+    """Some endpoints of one slot on their way into register.lua: their keys, each once, and the pools to weigh."""
+
+    def __init__(self, slot: int, pools: Sequence[str] = ()) -> None:
+        self._slot = slot
+        self._keys = {keys.in_slot(slot, name): place for place, name in enumerate(_FIXED, 1)}
+        self._pools = set(pools)
+
+    def put(self, endpoint: Endpoint, old: bytes | None) -> dict[str, object]:
+        plan = Plan.of(endpoint)
+        return {
+            "id": endpoint.id,
+            "old": _text(old),
+            "spec": _text(_endpoint_json(endpoint)),
+            "plan": "" if endpoint.paused else str(plan),
+            "interval": plan.interval_ms,
+            "phase": plan.phase_ms,
+            "delay": plan.delay_ms,
+            "patience": plan.patience_ms,
+            "leave": self._pool_of(old),
+            "join": self._member_key(endpoint.pool),
+        }
+
+    def remove(self, endpoint_id: str, old: bytes | None) -> dict[str, object]:
+        own = [self._place(keys.of_endpoint(self._slot, name, endpoint_id)) for name in _OWN]
+        return {"id": endpoint_id, "old": _text(old), "leave": self._pool_of(old), "own": own}
+
+    def command(self, puts: Sequence[object], removes: Sequence[object]) -> Command:
+        return script("register", list(self._keys), _pack(puts), _pack(removes), _pack(sorted(self._pools)))
+
+    def _pool_of(self, spec: bytes | None) -> int:
+        return self._member_key(_endpoint_from(spec).pool) if spec else 0
+
+    def _member_key(self, pool: str) -> int:
+        self._pools.add(pool)
+        return self._place(keys.members(self._slot, pool))
+
+    def _place(self, key: str) -> int:
+        return self._keys.setdefault(key, len(self._keys) + 1)

@@ -1,0 +1,44 @@
+"""When a registered endpoint is probed: what the registry stores as its plan, and the grid that both stores keep.
+
+The plan is made here; the scripts in lua/ and the memory store only read it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint
+
+LEASE_SLACK_MS = 5_000
+"""How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
+PATIENCE_INTERVALS = 3
+"""A new endpoint without a result is looked at after so many intervals and one lease."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`delay_ms` is how much later than its grid the first probe may be."""
+
+    interval_ms: int
+    phase_ms: int
+    lease_ms: int
+    delay_ms: int
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Plan:
+        return cls(endpoint.interval_ms, endpoint.phase_ms, endpoint.attempts_budget_ms + LEASE_SLACK_MS, endpoint.initial_delay_ms)
+
+    @property
+    def patience_ms(self) -> int:
+        return self.delay_ms + PATIENCE_INTERVALS * self.interval_ms + self.lease_ms
+
+    def on_grid(self, from_ms: int) -> int:
+        """The first time of the grid at or after `from_ms`."""
+        return from_ms + (self.phase_ms - from_ms) % self.interval_ms
+
+    def after(self, base_ms: int, interval_ms: int = 0) -> int:
+        """The first time after `base_ms` on the grid of this plan, or on that of another interval with the same phase."""
+        interval_ms = interval_ms or self.interval_ms
+        return base_ms - (base_ms - self.phase_ms) % interval_ms + interval_ms
+
+    def __str__(self) -> str:
+        return f"{self.interval_ms}:{self.phase_ms}:{self.lease_ms}:{self.delay_ms}"
