@@ -209,14 +209,16 @@ class Store(Protocol):
         """Pools with settings of their own."""
 
     async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
-        """Write (b"" takes it back), log the transition and let the pool fall due at once."""
+        """Write (b"" takes it back), log the transition and let the pool fall due at once; nothing if it is already so.
+        Raises Stale when the endpoint is gone."""
 
     async def make_due(self, endpoint_id: str, at_ms: int) -> None:
         """Let an endpoint be probed at `at_ms` unless it is claimed."""
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
-        """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says."""
+        """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
+        An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
 
     async def realign(self, slot: int) -> int:
         """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
@@ -225,7 +227,7 @@ class Store(Protocol):
     async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
 
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
-        """One script per slot; the answers are in the order of `items`."""
+        """One script per slot; the answers are in the order of `items`. An id counts once per call: the others are STALE."""
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
@@ -247,7 +249,8 @@ class Store(Protocol):
         """Snapshot, log entry, hint. False when a newer version is already there."""
 
     async def unpublish(self, pool: str) -> None:
-        """Take a pool that has no member left out of `pools` and delete its keys, after its tombstone was published."""
+        """Take a pool that has no member left out of `pools`, after its tombstone was published. The tombstone and the log stay for
+        MAX_STALE_MS, so that every consumer sees it, and a pool that comes back goes on with the next version."""
 
     async def alive(self) -> None:
         """Write the evaluator's heartbeat in server time."""

@@ -29,9 +29,11 @@ end
 for i, id in ipairs(ids) do
   local token, version, watch_ms, pool, dirty_at, every, offsets, transitions, alerts = unpack(heads[i])
   local next_key, next_body = key + #offsets, body + 1 + #offsets + transitions + alerts
-  if not plans[i] or (token and tonumber(scores[i] or 0) ~= token + 0.5) then
+  if seen[id] then
+    answers[i] = 1
+  elseif not plans[i] or (token and tonumber(scores[i] or 0) ~= token + 0.5) then
     answers[i] = 2
-  elseif seen[id] or (held[i] and string.sub(held[i], 1, 10) or '0000000000') ~= version then
+  elseif (held[i] and string.sub(held[i], 1, 10) or '0000000000') ~= version then
     answers[i] = 1
   else
     answers[i] = 0
