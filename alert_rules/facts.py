@@ -14,6 +14,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.snapshot import Snapshot
 from monitor.core.state import Breaker, EndpointState, Override, Verdict
+from monitor.core.verdict import verdict
 
 DAY_MS = 86_400_000
 NO_CERTIFICATE_DAYS = 36_500
@@ -119,9 +120,7 @@ def scope_of(facts: Facts) -> Scope:
     return Scope.POOL if "pool" in facts else Scope.SYSTEM
 
 
-def endpoint_facts(
-    endpoint: Endpoint, state: EndpointState, override: Override | None, now_ms: int, *, verdict: Verdict, no_data: bool
-) -> dict[str, Any]:
+def endpoint_facts(endpoint: Endpoint, state: EndpointState, override: Override | None, now_ms: int, *, no_data: bool) -> dict[str, Any]:
     """What rules can ask about an endpoint, of one state at one time."""
     last = state.last
     failed = last.outcome is Outcome.FAILURE
@@ -132,7 +131,7 @@ def endpoint_facts(
         "url": endpoint.url,
         "kind": endpoint.kind,
         "labels": endpoint.labels,
-        "verdict": verdict._value_,
+        "verdict": verdict(state, no_data=no_data)._value_,
         "breaker": state.breaker.state._value_,
         "override": override._value_ if override else "",
         "failures": state.run_length if state.run_outcome is Outcome.FAILURE else 0,

@@ -1,0 +1,59 @@
+"""Does a receiver need to hear of this group now? One decision, with its reason (rules D1 to D5, B2, B4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+
+class Reason(StrEnum):
+    """Alertmanager's words, and one of ours."""
+
+    NONE = "none"
+    FIRST = "first notification"
+    NEW = "new alerts added"
+    FIRED_AGAIN = "alert fired again"
+    SOME_RESOLVED = "some alerts resolved"
+    ALL_RESOLVED = "all alerts resolved"
+    REPEAT = "repeat interval elapsed"
+
+
+class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an integration was last told of a group: fingerprints with the start of those that fired and the end of those that had ended.
+
+    `at_ms` is the tick that decided it, so that `repeat_interval: 5m` repeats every five minutes (B4). An entry lives as long as its
+    group, so that no resolved notice is lost (B5).
+    """
+
+    firing: dict[str, int] = {}
+    resolved: dict[str, int] = {}
+    at_ms: int = 0
+
+    def without_ended(self, firing: Mapping[str, int]) -> LogEntry:
+        """The entry without alerts that no longer fire: should one fire again, that is news (B2)."""
+        return msgspec.structs.replace(self, firing={key: start for key, start in self.firing.items() if key in firing})
+
+
+def needs_update(
+    entry: LogEntry | None,
+    firing: Mapping[str, int],
+    resolved: Mapping[str, int],
+    *,
+    send_resolved: bool,
+    repeat_interval_ms: int,
+    tick_ms: int,
+) -> Reason:
+    """Decide whether what was told is still what is true; `firing` and `resolved` are as in LogEntry."""
+    if entry is None:
+        return Reason.FIRST if firing else Reason.NONE
+    if not firing.keys() <= entry.firing.keys():
+        return Reason.NEW if entry.firing else Reason.FIRST
+    if not firing:
+        return Reason.ALL_RESOLVED if entry.firing else Reason.NONE
+    if any(start > entry.firing[key] for key, start in firing.items()):
+        return Reason.FIRED_AGAIN
+    if send_resolved and not resolved.keys() <= entry.resolved.keys():
+        return Reason.SOME_RESOLVED
+    return Reason.REPEAT if entry.at_ms + repeat_interval_ms <= tick_ms else Reason.NONE

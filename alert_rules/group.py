@@ -1,0 +1,61 @@
+"""Groups: alerts that are told together, and their timers (rules G1 to G3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from alert_rules.alert import Alert
+from alert_rules.route import Route, group_key, group_labels
+
+DEADLINE_MIN_MS = 10_000
+
+
+class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a group is, apart from its alerts: kept with it, so that it can be told of when its route is gone."""
+
+    key: str
+    route: str
+    receiver: str
+    labels: dict[str, str]
+    route_labels: dict[str, str] = {}
+    group_wait_ms: int
+    group_interval_ms: int
+    repeat_interval_ms: int
+
+    @property
+    def deadline_ms(self) -> int:
+        """How long one notification may try before the next tick decides afresh (G3)."""
+        return max(self.group_interval_ms, DEADLINE_MIN_MS)
+
+
+def group_of(route: Route, labels: Mapping[str, str]) -> GroupMeta:
+    """The group of an alert in a route."""
+    return GroupMeta(
+        key=group_key(route, labels),
+        route=route.id,
+        receiver=route.receiver,
+        labels=group_labels(route, labels),
+        route_labels=dict(route.labels),
+        group_wait_ms=route.group_wait_ms,
+        group_interval_ms=route.group_interval_ms,
+        repeat_interval_ms=route.repeat_interval_ms,
+    )
+
+
+def refreshed(meta: GroupMeta, route: Route) -> GroupMeta:
+    """The group with its route's present receiver and timers, after the file has changed."""
+    return msgspec.structs.replace(
+        meta,
+        receiver=route.receiver,
+        route_labels=dict(route.labels),
+        group_wait_ms=route.group_wait_ms,
+        group_interval_ms=route.group_interval_ms,
+        repeat_interval_ms=route.repeat_interval_ms,
+    )
+
+
+def first_flush_ms(alert: Alert, route: Route, now_ms: int) -> int:
+    """When a group that this alert creates is flushed first: at once where the alert has waited long enough already (G1)."""
+    return now_ms if alert.starts_at_ms + route.group_wait_ms < now_ms else now_ms + route.group_wait_ms
