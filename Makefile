@@ -15,6 +15,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
 setup: $(STAMP) ## Make .venv with the pinned dependencies
+	@:
 
 $(STAMP): requirements.lock pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "error: Python 3.11 or newer is needed; none was found. Give one: make PYTHON=/path/to/python" >&2; exit 1; fi

@@ -52,6 +52,7 @@ def run_beat(settings: Settings) -> int:
 
 def run_web(settings: Settings) -> int:
     import uvicorn
+
     from monitor.clock import SystemClock
     from monitor.store.redis import RedisStore
     from monitor.web.app import create_app
