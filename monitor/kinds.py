@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
 from monitor.core.endpoint import ID_LENGTH_MAX, URL_LENGTH_MAX
-from monitor.probes.base import Option
+from monitor.core.secret import SECRET, is_reference, is_sensitive
+from monitor.probes.base import Option, Prober
 from monitor.probes.catalog import PROBERS
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -19,20 +21,20 @@ Deny = Callable[[str], str | None]
 """Takes a literal address; returns why it must not be probed, or None."""
 
 
+SECRET_OPTIONS = frozenset({"headers", "body", "send"})
+"""Options whose values may carry secrets: hidden in listings and refusals."""
+
+
 class Kind(msgspec.Struct, frozen=True):
     name: str
+    prober: Prober
     options: Mapping[str, Option]
 
 
 @cache
 def kinds() -> Mapping[str, Kind]:
-    """Every kind by its name, in alphabetical order."""
-    return {name: Kind(name, {option.name: option for option in PROBERS[name].OPTIONS}) for name in sorted(PROBERS)}
-
-
-@cache
-def by_scheme() -> Mapping[str, Kind]:
-    return {scheme: kinds()[name] for name in sorted(PROBERS) for scheme in PROBERS[name].SCHEMES}
+    """Every kind by its name, which is the scheme of its URLs."""
+    return {name: Kind(name, prober, {option.name: option for option in prober.options}) for name, prober in PROBERS.items()}
 
 
 @cache
@@ -41,12 +43,26 @@ def option_kinds(option: str) -> tuple[Kind, ...]:
     return tuple(kind for kind in kinds().values() if option in kind.options)
 
 
+def check_secrets(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a header that usually carries a secret and does not refer to one.
+
+    Options are stored, exported and read by every worker; a reference is resolved only where it is used.
+    """
+    for header, value in options.get("headers", {}).items():
+        if value == SECRET:
+            raise ValueError(
+                f"headers: {header} has the text that listings show in a secret's place; write {header}: env:NAME or file:PATH"
+            )
+        if is_sensitive(header) and not is_reference(value):
+            raise ValueError(f"headers: {header} carries a secret that would be stored and exported; write {header}: env:NAME or file:PATH")
+
+
 def parse_url(value: object, deny: Deny | None = None) -> tuple[str, Kind, str]:
     """Return the URL, its kind, and the id of an endpoint that is given none.
 
-    Raises ValueError ("why; what to write instead") for a scheme that no prober serves, a missing host, a port that is none or missing
-    where the scheme has no usual one, control characters, a user name or password (the URL is published to everyone who
-    balances load), and a literal address that `deny` refuses.
+    Raises ValueError ("why; what to write instead") for a scheme that no prober serves, a missing host, a port that is none, white
+    space and control characters, a user name or password (the URL is published to everyone who balances load), and a literal
+    address that `deny` refuses. What else a kind wants of its URLs its prober says.
     """
     if not isinstance(value, str):
         raise ValueError("the url is no text; write for example http://10.0.0.7:8080/health")  # noqa: TRY004 - one kind of refusal
@@ -55,9 +71,9 @@ def parse_url(value: object, deny: Deny | None = None) -> tuple[str, Kind, str]:
     if not value.isprintable() or " " in value:
         raise ValueError("the url has white space or control characters; escape them as %20 and so on")
     scheme, colon, _ = value.partition("://")
-    kind = by_scheme().get(scheme.lower())
+    kind = kinds().get(scheme.lower())
     if not colon or kind is None:
-        known = ", ".join(f"{name}://" for name in by_scheme())
+        known = ", ".join(f"{name}://" for name in kinds())
         raise ValueError(f"the url has no scheme that Watchkeeper probes; begin with one of {known}")
     try:
         parts = urlsplit(value)
@@ -68,15 +84,15 @@ def parse_url(value: object, deny: Deny | None = None) -> tuple[str, Kind, str]:
         raise ValueError(
             "a url with a user name or password would be published with it; give it as a header or option that refers to env:NAME"
         )
-    _check_host(host, port, parts, deny)
+    _check_host(host, port, deny)
     return value, kind, _id_of(parts, host or "", port)
 
 
-def _check_host(host: str | None, port: int | None, parts: SplitResult, deny: Deny | None) -> None:
+def _check_host(host: str | None, port: int | None, deny: Deny | None) -> None:
     if not host:
         raise ValueError("the url has no host; write one after the ://")
-    if port == 0 or (port is None and parts.scheme not in DEFAULT_PORTS):
-        raise ValueError(f"the url has no port; write for example {parts.scheme}://{host}:5432")
+    if port == 0:
+        raise ValueError("no service listens on port 0; write the service's port")
     try:
         address = str(ipaddress.ip_address(host))
     except ValueError:

@@ -18,7 +18,7 @@ from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.located import Node, load_yaml
 from monitor.core.secret import SECRET, hide_password
 from monitor.fields import ENDPOINT_FIELDS, POOL_FIELDS, Parse, name
-from monitor.kinds import Deny, Kind, option_kinds, parse_url
+from monitor.kinds import SECRET_OPTIONS, Deny, Kind, check_secrets, option_kinds, parse_url
 
 PROBLEMS_SHOWN_MAX = 50
 TIMEOUT_DEFAULT_MS = 5_000
@@ -187,7 +187,20 @@ class _Reader:
         if not self._remember(endpoint_id, node):
             return
         values.setdefault("paused", self.paused.get(endpoint_id, False))
-        self.endpoints[endpoint_id] = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, options=options, **values)
+        endpoint = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, options=options, **values)
+        self._check_together(endpoint, kind, node, entry)
+        self.endpoints[endpoint_id] = endpoint
+
+    def _check_together(self, endpoint: Endpoint, kind: Kind, node: Node, entry: Mapping[str, Node]) -> None:
+        """Refuse settings that are well in themselves and contradict each other or the URL."""
+        try:
+            check_secrets(endpoint.options)
+            kind.prober.validate(endpoint)
+        except ValueError as error:
+            why, _, remedy = str(error).partition("; ")
+            key = next((key for key in entry if key not in _ENTRY_KEYS and key in why), "url")
+            seen = SECRET if key in SECRET_OPTIONS else entry[key].seen
+            self.refuse(node.key_where(key), key, seen, why, remedy)
 
     def _remember(self, endpoint_id: Any, node: Node) -> bool:
         """Note where an id is written; False when it was written before."""
@@ -269,7 +282,7 @@ class _Reader:
             kinds = option_kinds(key) if kind is None else [kind] if key in kind.options else []
             for holder in kinds:
                 option = holder.options[key]
-                parsed = self._parse(option.parse, key, child, option.help, secret=option.secret)
+                parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS)
                 if parsed is _MISSING:
                     break
                 layer.options.setdefault(holder.name, {})[key] = parsed

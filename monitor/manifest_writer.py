@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import yaml
 
+from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.located import Node
 from monitor.core.secret import hide_values
 from monitor.fields import ENDPOINT_FIELDS, POOL_FIELDS
-from monitor.kinds import kinds
+from monitor.kinds import SECRET_OPTIONS, kinds
 from monitor.manifest import TIMEOUT_DEFAULT_MS
+from monitor.probes.base import Option
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _BUILT_IN = {field.name: field.default for field in msgspec.structs.fields(Endpoint)} | {"labels": {}, "depends_on": ()}
@@ -51,8 +53,18 @@ def entry_of(endpoint: Endpoint, pool: Pool | None = None) -> dict[str, Any]:
     for key, option in kinds()[endpoint.kind].options.items():
         value = endpoint.options.get(key, option.default)
         if value != inherited_options.get(key, option.default):
-            entry[key] = value
+            entry[key] = _written(option, value)
     return entry
+
+
+def _written(option: Option, value: Any) -> Any:
+    """The option's normal form as text that parses to it: a whole number may mean milliseconds."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            option.parse(str(value))
+        except ValueError:
+            return format_duration(value)
+    return value
 
 
 def _like(value: Any, inherited: Any) -> Any:
@@ -75,9 +87,14 @@ def pool_entry(pool: Pool) -> dict[str, Any]:
     for key, field in ENDPOINT_FIELDS.items():
         if field.attribute in pool.defaults:
             entry[key] = field.format(pool.defaults[field.attribute])
-    for options in pool.defaults.get("options", {}).values():
-        entry.update(options)
+    for kind, options in pool.defaults.get("options", {}).items():
+        entry.update((key, _written(kinds()[kind].options[key], value)) for key, value in options.items())
     return entry
+
+
+def pool_settings(pool: Pool) -> dict[str, Any]:
+    """Return every setting of the pool itself, as a listing shows it."""
+    return {key: field.format(getattr(pool, field.attribute)) for key, field in POOL_FIELDS.items()}
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -86,7 +103,7 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
     entry.update((key, field.format(getattr(endpoint, field.attribute))) for key, field in ENDPOINT_FIELDS.items())
     for key, option in kinds()[endpoint.kind].options.items():
         if key in endpoint.options:
-            entry[key] = hide_values(endpoint.options[key]) if option.secret else endpoint.options[key]
+            entry[key] = hide_values(endpoint.options[key]) if key in SECRET_OPTIONS else _written(option, endpoint.options[key])
     return entry
 
 

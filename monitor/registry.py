@@ -47,6 +47,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     def empty(self) -> bool:
         return not (self.created or self.changed or self.removed or self.pools_changed or self.pools_removed)
 
+    def as_row(self) -> dict[str, Any]:
+        """The same as plain values, for programs."""
+        return dict(msgspec.to_builtins(self))
+
 
 async def registered(store: Store) -> Registered:
     return Registered(await store.endpoints(), await store.pools())
@@ -189,8 +193,13 @@ async def set_paused(store: Store, endpoint_ids: Sequence[str], *, paused: bool)
     return tuple(endpoint.id for endpoint in puts)
 
 
-async def set_override(store: Store, endpoint_id: str, override: Override | None, reason: str, now_ms: int) -> Transition | None:
-    """Write an operator's word, or take it back with None. Returns the transition, or None where nothing changed."""
+async def set_override(
+    store: Store, endpoint_id: str, override: Override | None, reason: str, now_ms: int, *, only: Override | None = None
+) -> Transition | None:
+    """Write an operator's word, or take it back with None. Returns the transition, or None where nothing changed.
+
+    ConfigError where the word to be taken back is another than `only`.
+    """
     endpoint = await find(store, endpoint_id)
     reason = reason.strip()
     if not reason or len(reason) > REASON_LENGTH_MAX or not reason.isprintable():
@@ -200,6 +209,10 @@ async def set_override(store: Store, endpoint_id: str, override: Override | None
     old = msgspec.json.decode(loaded.override, type=OverrideRecord).override if loaded.override else None
     if old is override:
         return None
+    if only is not None and old is not only:
+        raise ConfigError(
+            [Problem("", "endpoint", old or "", f"{endpoint_id} is not under {only}", "`watchkeeper breaker auto` takes any override back")]
+        )
     transition = Transition(
         endpoint=endpoint.id,
         pool=endpoint.pool,

@@ -24,7 +24,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("monitor.cli.manifest:export", "Write the registry as a manifest."),
         "probe": ("monitor.cli.probe:probe", "Probe a URL once, without registering it."),
     },
-    "Look": {},
+    "Look": {
+        "status": ("monitor.cli.look:status", "Show pools and endpoints as they stand."),
+        "explain": ("monitor.cli.look:explain", "Show why an endpoint stands as it does."),
+        "events": ("monitor.cli.look:events", "Show transitions with their reasons."),
+        "alerts": ("monitor.cli.alerts:alerts", "List alerts, and notifications that were sent."),
+        "rules": ("monitor.cli.alerts:rules", "Check alert rules."),
+        "receivers": ("monitor.cli.alerts:receivers", "List receivers and send test messages."),
+    },
     "Act": {
         "pool": ("monitor.cli.pool:pool", "List pools; drain members and take them back."),
         "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand, or leave it to the probes."),

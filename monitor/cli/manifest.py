@@ -1,0 +1,147 @@
+"""`watchkeeper apply` and `export`: the registry as files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.common import System, needs_system
+from monitor.cli.output import cell, emit_one, output_option, say
+from monitor.core.errors import ConfigError, Problem
+from monitor.core.located import BYTES_MAX
+
+if TYPE_CHECKING:
+    from monitor.registry import Changes, Progress
+
+_SUFFIXES = frozenset({".yml", ".yaml"})
+
+
+@click.command()
+@click.option(
+    "-f", "--file", "paths", multiple=True, required=True, metavar="FILE|DIR|-", help="A manifest, a folder of *.yml files, or stdin."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--prune", is_flag=True, help="Remove every registered endpoint and pool that is not in these files.")
+@output_option
+@needs_system
+def apply(system: System, paths: Sequence[str], dry_run: bool, prune: bool, output: str) -> None:
+    """Make the registry as manifests say: create, change, and with --prune remove.
+
+    Everything is checked first. One fault anywhere, and nothing is applied; each is named with its file, line, key, value and remedy.
+    Applying the same files again changes nothing.
+
+    \b
+    A manifest:
+      pools:
+        shop: {failure_threshold: 3, max_ejection_percent: 50}
+      defaults: {interval: 10s, timeout: 2s}
+      endpoints:
+        - {id: shop-1, url: "http://127.0.0.1:9001/health", pool: shop}
+        - {id: db, url: "tcp://127.0.0.1:5432"}
+
+    \b
+    Examples:
+      watchkeeper apply -f shop.yml --dry-run
+      watchkeeper apply -f endpoints/ --prune
+      watchkeeper export | watchkeeper apply -f -
+
+    \b
+    Exit codes: 0 applied (or nothing to do), 2 something written cannot be used, 3 the store does not answer.
+    """
+    from monitor import registry  # noqa: PLC0415 - after the help
+    from monitor.manifest import load_sources  # noqa: PLC0415
+
+    roots = load_sources(list(_sources(paths)))
+    with _progress() as progress:
+        changes = system.run(lambda store: registry.apply(store, roots, deny=system.deny, dry_run=dry_run, prune=prune, progress=progress))
+    if output != "table":
+        emit_one(changes.as_row(), output)
+    else:
+        _print(changes)
+    counts = (
+        f"{len(changes.created)} created, {len(changes.changed)} changed, {len(changes.removed)} removed, {changes.unchanged} unchanged"
+    )
+    say(f"{counts} (dry run: nothing was applied)" if dry_run else counts)
+
+
+@click.command()
+@needs_system
+def export(system: System) -> None:
+    """Write every endpoint and pool as a manifest on stdout.
+
+    Applied to an empty registry it gives the same endpoints. References to secrets stay references.
+
+    \b
+    Examples:
+      watchkeeper export > all.yml
+      watchkeeper export | watchkeeper apply -f - --dry-run
+    """
+    from monitor import registry  # noqa: PLC0415 - after the help
+
+    click.echo(system.run(registry.export_manifest), nl=False)
+
+
+def _sources(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of every file; a folder's in the order of their names."""
+    for path in paths:
+        if path == "-":
+            yield "<stdin>", _text("<stdin>", sys.stdin.buffer.read(BYTES_MAX + 1))
+        elif Path(path).is_dir():
+            files = sorted(file for file in Path(path).iterdir() if file.suffix in _SUFFIXES and file.is_file())
+            if not files:
+                raise ConfigError(
+                    [Problem(path, "--file", "", "the folder holds no *.yml or *.yaml file", "name another folder, or a file")]
+                )
+            for file in files:
+                yield str(file), _read(file)
+        else:
+            yield path, _read(Path(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return _text(str(path), file.read(BYTES_MAX + 1))  # One more byte shows that it is too long.
+    except OSError as error:
+        raise ConfigError(
+            [Problem(str(path), "--file", "", f"the file cannot be read: {error.strerror}", "check its name and rights")]
+        ) from None
+
+
+def _text(source: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = Problem(f"{source}:{line}", "", f"byte 0x{data[error.start]:02x}", "the file is no UTF-8 text", "save it as UTF-8")
+        raise ConfigError([problem]) from None
+
+
+def _print(changes: Changes) -> None:
+    for pool in changes.pools_changed:
+        click.echo(f"pool {pool} set")
+    for endpoint_id in changes.created:
+        click.echo(f"endpoint {endpoint_id} created")
+    for change in changes.changed:
+        fields = ", ".join(f"{key} {cell(old)} -> {cell(new)}" for key, (old, new) in change.fields.items())
+        click.echo(f"endpoint {change.id} changed: {fields}")
+    for endpoint_id in changes.removed:
+        click.echo(f"endpoint {endpoint_id} removed")
+    for pool in changes.pools_removed:
+        click.echo(f"pool {pool} removed")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on stderr while endpoints are written, on a terminal only."""
+    from rich.console import Console  # noqa: PLC0415 - after the help
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("applying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

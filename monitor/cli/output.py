@@ -1,0 +1,105 @@
+"""How commands speak: data on stdout, words on stderr; tables for people, JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+F = TypeVar("F", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+
+PLAIN_WIDTH = 10_000
+"""Columns of a table that no terminal shows: nothing is cut."""
+_BARS = "▁▂▃▄▅▆▇█"
+
+_STYLES = {
+    "HEALTHY": "green",
+    "CLOSED": "green",
+    "SUCCESS": "green",
+    "DEGRADED": "yellow",
+    "HALF_OPEN": "yellow",
+    "UNHEALTHY": "red",
+    "OPEN": "red",
+    "FAILURE": "red",
+}
+
+
+def output_option(command: F) -> F:
+    """Add `-o table|json|yaml`, passed on as `output`."""
+    option = click.option(
+        "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="How to print."
+    )
+    return option(command)
+
+
+def emit(rows: Iterable[Row], columns: Sequence[str], output: str) -> None:
+    """Print rows. A table shows `columns`; JSON and YAML hold every key, as a list."""
+    if output == "table":
+        _table(rows, columns)
+    else:
+        _dump([dict(row) for row in rows], output)
+
+
+def emit_one(row: Row, output: str) -> None:
+    """Print one thing: a table of its keys and values, or a JSON or YAML mapping."""
+    if output == "table":
+        _table([{"key": key, "value": value} for key, value in row.items()], ("key", "value"), header=False)
+    else:
+        _dump(dict(row), output)
+
+
+def say(text: str) -> None:
+    """Print words for a person on stderr."""
+    click.echo(text, err=True)
+
+
+def cell(value: Any) -> str:
+    """One value as a table shows it; what a target sent cannot move the cursor."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={cell(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(item) for item in value) or "-"
+    text = str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Draw numbers as bars from the smallest to the largest; None is a gap."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, span = min(known), max(known) - min(known)
+    top = len(_BARS) - 1
+    return "".join(" " if value is None else _BARS[round((value - low) / span * top) if span else 0] for value in values)
+
+
+def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) -> None:
+    from rich.console import Console  # noqa: PLC0415 - JSON needs none of it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    terminal = sys.stdout.isatty()
+    table = Table(box=None, show_header=header, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " ").upper() if header else "", overflow="fold")
+    for row in rows:
+        cells = [cell(row.get(column)) for column in columns]
+        table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in cells))
+    Console(file=sys.stdout, width=None if terminal else PLAIN_WIDTH, highlight=False).print(table)
+
+
+def _dump(value: Any, output: str) -> None:
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        return
+    import yaml  # noqa: PLC0415 - only this form needs it
+
+    click.echo(yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True), nl=False)
