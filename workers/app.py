@@ -60,8 +60,8 @@ def broker_url(redis_url: str) -> str:
     if parts.scheme != "unix":
         return redis_url
     query = parse_qs(parts.query)
-    password = parts.password or query.get("password", [""])[0]
-    login = f":{quote(password, safe='')}@" if password else ""
+    password = parts.password or quote(query.get("password", [""])[0], safe="")
+    login = f":{password}@" if password else ""
     return f"redis+socket://{login}{parts.path}?virtual_host={query.get('db', ['0'])[0]}"
 
 
@@ -83,10 +83,10 @@ def _queue(name: str) -> Queue:
     return Queue(name)  # type: ignore[no-untyped-call]
 
 
-def configuration() -> dict[str, Any]:
-    """Celery's configuration, made when it is first needed: only then must a Redis be known."""
+def configuration(redis_url: str) -> dict[str, Any]:
+    """Celery's configuration on this Redis."""
     return {
-        "broker_url": broker_url(find_redis_url(load_settings())),
+        "broker_url": broker_url(redis_url),
         "broker_transport_options": transport_options(),
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
@@ -117,4 +117,4 @@ def configuration() -> dict[str, Any]:
 
 
 app = Celery("watchkeeper", include=["workers.tasks"], set_as_current=False)
-app.add_defaults(configuration)
+app.add_defaults(lambda: configuration(find_redis_url(load_settings())))  # When first needed: only then must a Redis be known.
