@@ -7,17 +7,18 @@ service's acceptance and the log.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from alert_rules.alert import Alert
-from alert_rules.group import GroupMeta, LogEntry, Notification, decide_flush, first_flush_ms
-from alert_rules.message import render
+from alert_rules.dedup import LogEntry
+from alert_rules.group import GroupMeta, first_flush_ms, group_of
+from alert_rules.message import render_message
 from alert_rules.retry import next_attempt_ms
-from alert_rules.route import Integration, Route, Routing
+from alert_rules.route import Integration, Routing, group_key
+from alert_rules.stages import Notification, decide_flush, may_leave
 from monitor.clock import Clock
 from monitor.core.errors import DeliveryError, Stale, StoreError
 from monitor.store.port import Flush, GroupInsert, Lease, NewDelivery, Queue, Settle, Store
@@ -29,6 +30,7 @@ ROUTE_LEASE_MS = 10_000
 log = logging.getLogger(__name__)
 
 Sender = Callable[[Integration, str, str, str], Awaitable[str]]
+"""Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted."""
 _encode = msgspec.json.Encoder().encode
 _decode_alert = msgspec.json.Decoder(Alert).decode
 _decode_meta = msgspec.json.Decoder(GroupMeta).decode
@@ -36,15 +38,10 @@ _decode_log = msgspec.json.Decoder(LogEntry).decode
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One notification to one integration: a row of the outbox, with an id that the same decision makes again."""
+    """One notification to one integration: a row of the outbox, whose id the same decision makes again."""
 
-    id: str
-    group: str
-    group_labels: dict[str, str]
-    receiver: str
-    integration: str
     notification: Notification
-    first_ms: int
+    deadline_ms: int
     attempts: int = 0
     error: str = ""
 
@@ -108,17 +105,20 @@ class Alerting:
 
     def _inserts(self, alert: Alert, data: bytes) -> list[GroupInsert]:
         now_ms = self._clock.now_ms()
-        return [
-            GroupInsert(
-                group=route.group_key(alert.labels),
-                meta=_encode(GroupMeta(route=route.path, receiver=route.receiver, labels=route.group_labels(alert.labels))),
-                first_flush_ms=first_flush_ms(alert, route, now_ms),
-                fingerprint=alert.fingerprint,
-                alert=data,
-                updated_ms=alert.updated_ms,
+        inserts = []
+        for route in self._routing.match(alert.labels):
+            meta = group_of(route, alert.labels)
+            inserts.append(
+                GroupInsert(
+                    group=meta.key,
+                    meta=_encode(meta),
+                    first_flush_ms=first_flush_ms(alert, route, now_ms),
+                    fingerprint=alert.fingerprint,
+                    alert=data,
+                    updated_ms=alert.updated_ms,
+                )
             )
-            for route in self._routing.match(alert.labels)
-        ]
+        return inserts
 
     # Groups into deliveries -----------------------------------------------------------------------------------------
 
@@ -137,27 +137,35 @@ class Alerting:
         if load is None:
             await self._store.finish(Queue.GROUPS, 0, lease.member, lease.token_ms, None)
             return
-        meta = _decode_meta(load.meta)
         alerts = {fingerprint: _decode_alert(data) for fingerprint, data in load.alerts.items()}
-        route = self._routing.by_path(meta.route)
-        if route is None or route.group_key_of(meta.labels) != lease.member:
+        meta = self._present_meta(_decode_meta(load.meta), alerts)
+        if meta is None:
             await self._move(lease, load.alerts, alerts)
             return
-        integrations = self._routing.integrations(route.receiver)
+        integrations = self._routing.integrations(meta.receiver)
         entries = {name: _decode_log(data) for name, data in load.log.items()}
-        decision = decide_flush(meta, route, integrations, alerts, entries, load.under_way, lease.due_ms)
-        for line in decision.reasons:
-            log.debug("group %s: %s", lease.member, line)
+        decision = decide_flush(meta, integrations, alerts, entries, load.under_way, lease.due_ms)
+        log.debug("group %s: %s", lease.member, decision.reasons)
         await self._store.commit_flush(
             Flush(
                 group=lease.member,
                 token_ms=lease.token_ms,
                 next_ms=decision.next_ms,
-                deliveries=tuple(self._delivery(lease, meta, route, notification) for notification in decision.notifications),
+                deliveries=tuple(_new_delivery(notification, meta) for notification in decision.notifications),
                 drop={fingerprint: load.alerts[fingerprint] for fingerprint in decision.drop},
                 log={name: _encode(entry) for name, entry in decision.log_only.items()},
+                meta=_encode(meta),
             )
         )
+
+    def _present_meta(self, meta: GroupMeta, alerts: Mapping[str, Alert]) -> GroupMeta | None:
+        """The group as today's configuration has it; None where its alerts belong to other groups now."""
+        route = self._routing.route(meta.route)
+        example = next(iter(alerts.values()), None)
+        if route is None or example is None:
+            return None if route is None else meta
+        belongs = any(group_key(taker, example.labels) == meta.key for taker in self._routing.match(example.labels))
+        return group_of(route, example.labels) if belongs else None
 
     async def _move(self, lease: Lease, data: Mapping[str, bytes], alerts: Mapping[str, Alert]) -> None:
         """The configuration has changed and knows this group no more: its firing alerts go where they belong now."""
@@ -166,19 +174,6 @@ class Alerting:
         ]
         await self._store.insert_alerts(inserts)
         await self._store.commit_flush(Flush(group=lease.member, token_ms=lease.token_ms, next_ms=lease.token_ms, drop=data))
-
-    def _delivery(self, lease: Lease, meta: GroupMeta, route: Route, notification: Notification) -> NewDelivery:
-        delivery_id = hashlib.sha256(f"{lease.member}\n{notification.integration}\n{lease.due_ms}".encode()).hexdigest()[:24]
-        delivery = Delivery(
-            id=delivery_id,
-            group=lease.member,
-            group_labels=meta.labels,
-            receiver=route.receiver,
-            integration=notification.integration,
-            notification=notification,
-            first_ms=lease.due_ms,
-        )
-        return NewDelivery(delivery_id, notification.integration, _encode(delivery), lease.due_ms)
 
     # Deliveries to services -----------------------------------------------------------------------------------------
 
@@ -195,49 +190,75 @@ class Alerting:
             delivery = _decode_delivery(row)
             delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
             try:
-                answer = await self._send_one(delivery)
+                answer = await self._send_one(delivery.notification)
             except DeliveryError as error:
                 await self._failed(lease, delivery, error)
             else:
                 self._counters.add("notifications_delivered")
-                await self._settle(lease, delivery, delivery.notification.log_entry(), answer, delivered=True)
+                await self._settle(lease, delivery, answer, delivered=True)
         except (Stale, StoreError) as error:
             log.warning("delivery %s waits: %s", lease.member, error)
         except Exception:
             log.exception("delivery %s failed", lease.member)
 
-    async def _send_one(self, delivery: Delivery) -> str:
-        integration = self._routing.integration(delivery.integration)
+    async def _send_one(self, notification: Notification) -> str:
+        integration = self._routing.integration(notification.integration)
         if integration is None:
-            raise DeliveryError(f"the configuration has no integration {delivery.integration} any more", permanent=True)
-        notification = delivery.notification
-        title, body = render(integration, notification, delivery.receiver, delivery.group_labels)
-        return await self._send(integration, title, body, notification.status)
+            raise DeliveryError(f"the configuration has no integration {notification.integration} any more", permanent=True)
+        try:
+            message = render_message(notification, integration)
+            return await self._send(integration, message.title, message.body, message.kind)
+        except DeliveryError:
+            raise
+        except Exception as error:
+            log.exception("a receiver's own fault")
+            raise DeliveryError(f"{type(error).__name__}: {error}") from error
 
     async def _failed(self, lease: Lease, delivery: Delivery, error: DeliveryError) -> None:
         now_ms = self._clock.now_ms()
-        delivery = msgspec.structs.replace(delivery, error=str(error))
-        due_ms = (
-            None if error.permanent else next_attempt_ms(delivery.id, delivery.attempts, delivery.first_ms, now_ms, error.retry_after_ms)
+        notification = delivery.notification
+        due_ms = next_attempt_ms(
+            notification.id,
+            attempts=delivery.attempts,
+            created_ms=notification.tick_ms,
+            now_ms=now_ms,
+            deadline_ms=delivery.deadline_ms,
+            permanent=error.permanent,
+            retry_after_ms=error.retry_after_ms,
         )
         if due_ms is None:
-            log.error("notification to %s given up after %d attempts: %s", delivery.integration, delivery.attempts, error)
+            log.error("notification to %s given up after %d attempts: %s", notification.integration, delivery.attempts, error)
             self._counters.add("notifications_given_up")
-            await self._settle(lease, delivery, None, str(error), delivered=False)
+            await self._settle(lease, delivery, str(error), delivered=False)
         else:
-            log.warning("notification to %s failed, attempt %d: %s", delivery.integration, delivery.attempts, error)
+            log.warning("notification to %s failed, attempt %d: %s", notification.integration, delivery.attempts, error)
             self._counters.add("notifications_retried")
-            await self._store.retry_delivery(delivery.id, lease.token_ms, _encode(delivery), due_ms)
+            again = msgspec.structs.replace(delivery, error=str(error))
+            await self._store.retry_delivery(notification.id, lease.token_ms, _encode(again), due_ms)
 
-    async def _settle(self, lease: Lease, delivery: Delivery, entry: LogEntry | None, answer: str, *, delivered: bool) -> None:
+    async def _settle(self, lease: Lease, delivery: Delivery, answer: str, *, delivered: bool) -> None:
+        """Write the log of what was accepted; what was given up leaves the log as it was, so that the next tick decides again."""
         notification = delivery.notification
-        resolved = {alert.fingerprint: _encode(alert) for alert in notification.alerts if alert.ends_at_ms}
+        entry = notification.log_entry
+        drop: dict[str, bytes] = {}
+        if delivered:
+            load = await self._store.load_group(notification.group_key)
+            entries = {name: _decode_log(data) for name, data in load.log.items()} if load else {}
+            entries[notification.integration] = entry
+            integrations = self._routing.integrations(notification.receiver)
+            held = load.alerts if load else {}
+            ended = {
+                key: held[key]
+                for key in notification.resolved
+                if key in held and _decode_alert(held[key]).ends_at_ms == notification.resolved[key]
+            }
+            drop = {key: ended[key] for key in may_leave(ended, integrations, entries)}
         sent = Sent(
-            id=delivery.id,
-            group=delivery.group,
-            receiver=delivery.receiver,
-            integration=delivery.integration,
-            reason=notification.reason,
+            id=notification.id,
+            group=notification.group_key,
+            receiver=notification.receiver,
+            integration=notification.integration,
+            reason=notification.reason.value,
             firing=len(notification.firing),
             resolved=len(notification.resolved),
             attempts=delivery.attempts,
@@ -247,12 +268,17 @@ class Alerting:
         )
         await self._store.settle_delivery(
             Settle(
-                id=delivery.id,
+                id=notification.id,
                 token_ms=lease.token_ms,
-                group=delivery.group,
-                integration=delivery.integration,
-                log=_encode(entry) if entry else None,
-                drop=resolved if delivered else {},
+                group=notification.group_key,
+                integration=notification.integration,
+                log=_encode(entry) if delivered else None,
+                drop=drop,
                 sent=_encode(sent),
             )
         )
+
+
+def _new_delivery(notification: Notification, meta: GroupMeta) -> NewDelivery:
+    row = Delivery(notification=notification, deadline_ms=meta.deadline_ms)
+    return NewDelivery(notification.id, notification.integration, _encode(row), notification.tick_ms)

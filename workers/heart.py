@@ -6,16 +6,18 @@ import asyncio
 import logging
 import os
 import platform
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from alert_rules.facts import system_facts
-from alert_rules.rule import RuleSet, decode_states, encode_states, evaluate
+from alert_rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
-from monitor.store.port import Store
+from monitor.store.port import Queue, Store
 from workers.counters import Counters
+from workers.records import decode_states, encode_states
 
 STALE_AFTER_HEARTBEATS = 5
 SYSTEM = "system"
@@ -114,18 +116,26 @@ class Heart:
 async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_ms: int, route: Callable[[int], None]) -> None:
     """Let the rules about Watchkeeper itself look: lag, missing processes, notifications given up."""
     processes = [decode_process(data) for data in (await store.hearts(max_age_ms)).values()]
+    parts = Counter(process.part for process in processes)
     overdue, overdue_ms = await store.due_overdue()
     facts = system_facts(
         overdue_endpoints=overdue,
         overdue_ms=overdue_ms,
         lateness_ms=max((process.lateness_p99_ms for process in processes), default=0),
-        processes={part: sum(process.part == part for process in processes) for part in ("worker", "alert-worker", "beat", "web")},
-        counters=await store.counters(),
+        workers=parts["worker"],
+        alert_workers=parts["alert-worker"],
+        beats=parts["beat"],
+        groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
+        deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
+        dead_deliveries=(await store.counters()).get("notifications_given_up", 0),
     )
     ver, data = await store.load_subject(SYSTEM)
     states = decode_states(data)
     evaluation = evaluate(rules, {}, None, facts, states, clock.now_ms())
     if evaluation.states == states and not evaluation.events:
         return
-    if await store.commit_subject(SYSTEM, ver, encode_states(evaluation.states), [_encode(event) for event in evaluation.events]) and evaluation.events:
+    if (
+        await store.commit_subject(SYSTEM, ver, encode_states(evaluation.states), [_encode(event) for event in evaluation.events])
+        and evaluation.events
+    ):
         route(0)

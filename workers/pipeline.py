@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,13 +19,14 @@ from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import Stale, StoreError
 from monitor.core.evaluate import settle
+from monitor.core.history import RowWrite
 from monitor.core.outcome import Outcome, Result
-from monitor.core.state import EndpointState
+from monitor.core.state import EndpointState, Override
 from monitor.core.tilt import Tilt
 from monitor.core.verdict import silent_after_ms
 from monitor.probes.base import Probe
 from monitor.store.keys import slot_of
-from monitor.store.port import Commit, Committed, Lease, Loaded, Queue, Store, Write
+from monitor.store.port import Commit, Committed, Lease, Loaded, Queue, Store
 from workers.counters import Counters
 from workers.records import Record, decode_override, decode_record, encode_record
 from workers.specs import Spec, Specs
@@ -250,7 +252,7 @@ class Pipeline:
         *,
         token_ms: int | None,
         interval_ms: int = 0,
-        writes: Sequence[Write] = (),
+        writes: Sequence[RowWrite] = (),
         transitions: tuple[bytes, ...] = (),
         dirty_at_ms: int | None = None,
     ) -> Commit:
@@ -260,12 +262,11 @@ class Pipeline:
         said = override.override if override else None
         version = self._rules.version + spec.digest
         after = Record(state=state, alerts=record.alerts, rules=version, since_ms=record.since_ms or now_ms)
-        silent_ms = silent_after_ms(endpoint)
-        silent_at_ms = after.conclusive_ms + silent_ms if token_ms is not None or record.since_ms else now_ms
-        facts = endpoint_facts(endpoint, state, said, now_ms, no_data=silent_at_ms <= now_ms)
+        silent_at_ms = after.conclusive_ms + silent_after_ms(endpoint) if token_ms is not None or record.since_ms else now_ms
+        facts = _facts(endpoint, after, said, now_ms, silent_at_ms)
         known = None
         if token_ms is not None and record.rules == version:
-            known = endpoint_facts(endpoint, record.state, said, now_ms, no_data=record.conclusive_ms + silent_ms <= now_ms)
+            known = _facts(endpoint, record, said, now_ms, record.conclusive_ms + silent_after_ms(endpoint))
         evaluation = evaluate(self._rules, spec.labels, known, facts, record.alerts, now_ms)
         for error in evaluation.errors:
             log.warning("rule error on %s: %s", endpoint.id, error)
@@ -315,3 +316,7 @@ class Pipeline:
         return self._commit_of(
             spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + DIRTY_HEAL_MS if silent else None
         )
+
+
+def _facts(endpoint: Endpoint, record: Record, override: Override | None, now_ms: int, silent_at_ms: int) -> dict[str, Any]:
+    return endpoint_facts(endpoint, record.state, override, now_ms, no_data=silent_at_ms <= now_ms)

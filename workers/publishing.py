@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from alert_rules.facts import pool_facts
-from alert_rules.rule import RuleSet, decode_states, encode_states, evaluate
+from alert_rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
-from monitor.core.balancer import Candidate, Weighing, weigh
+from monitor.core.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.snapshot import WEIGHT_SUM, PublishedEndpoint, Snapshot, diff
-from monitor.core.state import Override, OverrideRecord, Transition
+from monitor.core.snapshot import PublishedEndpoint, Snapshot, diff
+from monitor.core.state import OverrideRecord, Transition
 from monitor.core.verdict import silent_after_ms, verdict
 from monitor.store.port import Lease, Publication, Queue, Store
 from workers.counters import Counters
-from workers.records import Record, decode_override, decode_record
+from workers.records import Record, decode_override, decode_record, decode_states, encode_states
 from workers.specs import Specs
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
-STEP_PERCENT = 5
-"""A weight is published when it moved by this share of the endpoint's base share (2.4, damping)."""
 ROUNDS_MAX = 8
 
 log = logging.getLogger(__name__)
@@ -59,7 +57,7 @@ def candidate(reading: Reading, now_ms: int) -> Candidate:
         evidence=state.evidence,
         flapping=state.flapping,
         warm_up_since_ms=state.warm_up_since_ms,
-        verdict=verdict(state, no_data=_silent(reading, now_ms)),
+        verdict=verdict(state, no_data=silent(reading, now_ms)),
     )
 
 
@@ -81,22 +79,15 @@ def compose(pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, 
     return snapshot, weighing
 
 
-def worth_publishing(old: Snapshot | None, new: Snapshot, weighing: Weighing, bases: Mapping[str, int]) -> bool:
-    """Say whether a consumer would do anything else: any change of state, or a weight that moved by STEP_PERCENT of its base share."""
-    if old is None or old.tombstone is True or [e.id for e in old.endpoints] != [e.id for e in new.endpoints]:
+def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
+    """Whether a consumer would do or show anything else: a change of state, or weights that moved (balancer.worth_publishing)."""
+    if old is None or old.tombstone is True or [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
         return True
-    total = sum(bases.values())
-    for before, after in zip(old.endpoints, new.endpoints, strict=True):
-        if _state_of(before) != _state_of(after):
-            return True
-        moved = abs(after.weight - before.weight)
-        if moved and (weighing.settled or moved * total * 100 >= STEP_PERCENT * WEIGHT_SUM * bases[after.id]):
-            return True
-    return (old.panic > 0) != (new.panic > 0) or (old.shed > 0) != (new.shed > 0)
+    return worth_publishing({endpoint.id: endpoint.weight for endpoint in old.endpoints}, weighing)
 
 
 def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
-    return (endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels, endpoint.weight == 0)
+    return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
 
 
 def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
@@ -120,7 +111,8 @@ def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> Publish
     )
 
 
-def _silent(reading: Reading, now_ms: int) -> bool:
+def silent(reading: Reading, now_ms: int) -> bool:
+    """Whether results have stopped coming."""
     return reading.record.conclusive_ms + silent_after_ms(reading.endpoint) <= now_ms
 
 
@@ -178,7 +170,7 @@ class Publisher:
             now_ms = self._clock.now_ms()
             epoch = max(self._epoch, previous.epoch if previous else 0)
             snapshot, weighing = compose(pool, readings, previous, epoch, now_ms)
-            if not worth_publishing(previous, snapshot, weighing, {r.endpoint.id: r.endpoint.weight for r in readings}):
+            if not worth_telling(previous, snapshot, weighing):
                 return await self._look(name, previous or snapshot, None, weighing, now_ms)
             publication = Publication(
                 pool=name, epoch=snapshot.epoch, ver=snapshot.ver, snapshot=_encode(snapshot), delta=_encode(diff(previous, snapshot))

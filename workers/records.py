@@ -28,6 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _decode_record = msgspec.json.Decoder(Record).decode
 _decode_override = msgspec.json.Decoder(OverrideRecord).decode
+_decode_states = msgspec.json.Decoder(tuple[AlertState, ...]).decode
 _encode = msgspec.json.Encoder().encode
 
 EMPTY = Record()
@@ -44,3 +45,12 @@ def decode_override(data: bytes) -> OverrideRecord | None:
 
 def encode_record(record: Record) -> bytes:
     return _encode(record)
+
+
+def decode_states(data: bytes) -> tuple[AlertState, ...]:
+    """What the rules remember of a pool or of the system; nothing for b""."""
+    return _decode_states(data) if data else ()
+
+
+def encode_states(states: tuple[AlertState, ...]) -> bytes:
+    return _encode(states)

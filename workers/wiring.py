@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 
-from alert_rules.route import default_routing, load_routing
-from alert_rules.rule import load_rules
+from alert_rules.route import default_routing
+from alert_rules.routing_file import load_routing
+from alert_rules.rule_file import load_rules
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Result
 from monitor.probes.base import Probe
+from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
-from monitor.probes.runner import make_context, prepare, run_probe
+from monitor.probes.runner import make_context, run_probe
 from monitor.settings import Settings, find_redis_url, load_settings
 from monitor.store.redis import RedisStore
 from workers.alerting import Alerting

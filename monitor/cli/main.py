@@ -104,7 +104,7 @@ def report(error: WatchkeeperError) -> int:
             click.echo(f"error: {problem}", err=True)
         return EXIT_REFUSED
     if isinstance(error, StoreError):
-        click.echo(f"error: {error}; is it running? `watchkeeper up` starts it", err=True)
+        click.echo(f"error: {str(error).rstrip('.')}; is it running? `watchkeeper up` starts it", err=True)
         return EXIT_NO_STORE
     click.echo(f"error: {error}", err=True)
     return EXIT_FAILED

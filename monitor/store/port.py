@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.history import RowWrite as Write
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -62,14 +63,6 @@ class Loaded(msgspec.Struct, frozen=True):
     ver: int
     record: bytes
     override: bytes
-
-
-class Write(msgspec.Struct, frozen=True):
-    """Bytes to lay into an endpoint's ring or rollup at an offset. `name` is ring, min, hour or day."""
-
-    name: str
-    offset: int
-    data: bytes
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):

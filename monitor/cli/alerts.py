@@ -1,0 +1,192 @@
+"""`watchkeeper alerts`, `rules` and `receivers`: what fires, what rules say, and whether messages arrive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.common import System, needs_system
+from monitor.cli.look import age, stamp
+from monitor.cli.output import emit, output_option, say
+
+if TYPE_CHECKING:
+    from alert_rules.route import Routing
+    from monitor.store.port import Store
+    from workers.alerting import Sent
+
+SENT_SHOWN = 50
+
+
+@click.group()
+def alerts() -> None:
+    """Alerts that are pending or firing, and notifications that were sent."""
+
+
+@alerts.command("list")
+@output_option
+@needs_system
+def list_alerts(system: System, output: str) -> None:
+    """List pending and firing alerts, oldest first.
+
+    \b
+    Examples:
+      watchkeeper alerts list
+      watchkeeper alerts list -o json
+    """
+    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
+    from workers.reading import read_alerts  # noqa: PLC0415
+
+    now_ms = SystemClock().now_ms()
+    rows = [
+        {
+            "status": alert.status.value,
+            "alertname": alert.labels.get("alertname"),
+            "severity": alert.labels.get("severity"),
+            "subject": alert.labels.get("endpoint") or alert.labels.get("pool"),
+            "active": age(now_ms - alert.active_since_ms),
+            "active_since_ms": alert.active_since_ms,
+            "summary": alert.annotations.get("summary"),
+            "value": alert.value,
+            "labels": alert.labels,
+            "annotations": alert.annotations,
+        }
+        for alert in system.run(read_alerts)
+    ]
+    if rows or output != "table":
+        emit(rows, ("status", "alertname", "severity", "subject", "active", "summary"), output)
+    else:
+        say("no alert is pending or firing")
+
+
+@alerts.command("sent")
+@click.option("-n", "--limit", default=SENT_SHOWN, show_default=True, type=click.IntRange(1, 1_000), help="How many of the newest.")
+@output_option
+@needs_system
+def list_sent(system: System, limit: int, output: str) -> None:
+    """List notifications that were sent or given up, newest first.
+
+    \b
+    Example:
+      watchkeeper alerts sent
+    """
+    import msgspec  # noqa: PLC0415 - after the help
+
+    from workers.alerting import Sent  # noqa: PLC0415
+
+    async def read(store: Store) -> list[Sent]:
+        return [msgspec.json.decode(data, type=Sent) for _, data in await store.sent(limit)]
+
+    rows = [{"at": stamp(sent.at_ms), **msgspec.to_builtins(sent)} for sent in system.run(read)]
+    if rows or output != "table":
+        emit(rows, ("at", "receiver", "integration", "delivered", "reason", "firing", "resolved", "attempts", "answer"), output)
+    else:
+        say("no notification was sent yet")
+
+
+@click.group()
+def rules() -> None:
+    """Alert rules."""
+
+
+@rules.command("check")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="FILE|DIR...")
+@output_option
+def check_rules(paths: tuple[Path, ...], output: str) -> None:
+    """Read rule files and say what is wrong with them, or list their rules.
+
+    \b
+    Examples:
+      watchkeeper rules check my-rules.yml
+      watchkeeper rules check rules.d -o json
+    """
+    from alert_rules.rule_file import load_rules  # noqa: PLC0415 - after the help
+    from monitor.core.durations import format_duration  # noqa: PLC0415
+
+    found = load_rules(paths, include_pack=False)
+    rows = [
+        {
+            "alert": rule.name,
+            "scope": rule.scope.value,
+            "for": format_duration(rule.for_ms),
+            "keep_firing_for": format_duration(rule.keep_firing_for_ms),
+            "expr": rule.expr,
+            "where": rule.where,
+        }
+        for rule in found.rules
+    ]
+    emit(rows, ("alert", "scope", "for", "keep_firing_for", "expr", "where"), output)
+    say(f"{len(rows)} rules are fine")
+
+
+@click.group()
+def receivers() -> None:
+    """Receivers of notifications."""
+
+
+@receivers.command("list")
+@click.option("--alerting", type=click.Path(path_type=Path), help="Routing file (default: the settings').")
+@output_option
+@needs_system
+def list_receivers(system: System, alerting: Path | None, output: str) -> None:
+    """List receivers and their integrations; what is secret in an address is not shown.
+
+    \b
+    Example:
+      watchkeeper receivers list --alerting alerting.yml
+    """
+    from workers.receivers import shown_url  # noqa: PLC0415 - after the help
+
+    routing = _routing(system, alerting)
+    rows = [
+        {"receiver": name, "integration": one.key, "url": shown_url(one), "send_resolved": one.send_resolved}
+        for name in routing.receivers
+        for one in routing.integrations(name)
+    ]
+    emit(rows, ("receiver", "integration", "url", "send_resolved"), output)
+
+
+@receivers.command("test")
+@click.argument("name")
+@click.option("--alerting", type=click.Path(path_type=Path), help="Routing file (default: the settings').")
+@needs_system
+def try_receiver(system: System, name: str, alerting: Path | None) -> None:
+    """Send a real test message to every integration of a receiver, and print what its service answered.
+
+    \b
+    Example:
+      watchkeeper receivers test team-shop --alerting alerting.yml
+    """
+    import asyncio  # noqa: PLC0415 - after the help
+
+    from workers.receivers import send  # noqa: PLC0415
+
+    from alert_rules.message import render_message, sample_notification  # noqa: PLC0415
+    from monitor.clock import SystemClock  # noqa: PLC0415
+    from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
+
+    routing = _routing(system, alerting)
+    integrations = routing.integrations(name)
+    if not integrations:
+        remedy = did_you_mean(name, sorted(routing.receivers), "`watchkeeper receivers list` lists them")
+        raise ConfigError([Problem("", "receiver", name, "there is no such receiver, or it sends nowhere", remedy)])
+    failed = 0
+    for integration in integrations:
+        try:
+            message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
+            answer = asyncio.run(send(integration, message.title, message.body, message.kind))
+            click.echo(f"{integration.key}: accepted: {answer}")
+        except DeliveryError as error:
+            failed += 1
+            click.echo(f"{integration.key}: failed{' for good' if error.permanent else ''}: {error}")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _routing(system: System, alerting: Path | None) -> Routing:
+    from alert_rules.route import default_routing  # noqa: PLC0415 - after the help
+    from alert_rules.routing_file import load_routing  # noqa: PLC0415
+
+    path = alerting or system.settings.alerting
+    return load_routing(path) if path else default_routing()

@@ -1,0 +1,231 @@
+"""`watchkeeper status`, `events` and `explain`: what is true, what changed, and why."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monitor.cli.common import System, needs_system
+from monitor.cli.output import emit, output_option, say, sparkline
+from monitor.core.secret import hide_password
+
+if TYPE_CHECKING:
+    from monitor.core.state import Transition
+    from monitor.store.port import Store
+    from workers.reading import EndpointStatus, Explanation, PoolStatus
+
+WATCH_S = 2.0
+FOLLOW_S = 0.5
+EVENTS_SHOWN = 50
+COLUMNS = ("pool", "endpoint", "verdict", "breaker", "weight", "latency", "history", "since", "reason", "last_error")
+
+
+@click.command()
+@click.argument("pools", nargs=-1, metavar="[POOL]...")
+@click.option("--watch", is_flag=True, help=f"Draw again every {WATCH_S:g} s until Ctrl-C.")
+@output_option
+@needs_system
+def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> None:
+    """Show pools and endpoints: verdict, breaker with its reason, weight, latency, last error.
+
+    \b
+    Examples:
+      watchkeeper status
+      watchkeeper status shop --watch
+      watchkeeper status -o json
+    """
+    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
+    from workers.reading import read_pools  # noqa: PLC0415
+
+    clock = SystemClock()
+
+    async def read(store: Store) -> list[PoolStatus]:
+        return await read_pools(store, clock.now_ms(), pools)
+
+    while True:
+        found = system.run(read)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        rows = [row for pool in found for row in _pool_rows(pool, clock.now_ms(), table=output == "table")]
+        if rows or output != "table":
+            emit(rows, COLUMNS, output)
+        else:
+            say("nothing is registered yet; `watchkeeper endpoint add URL` registers an endpoint")
+        for pool in found:
+            if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
+                say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
+        if not watch:
+            return
+        time.sleep(WATCH_S)
+
+
+def _pool_rows(pool: PoolStatus, now_ms: int, *, table: bool) -> Iterator[dict[str, Any]]:
+    for member in pool.members:
+        yield _table_row(member, now_ms) if table else _data_row(member)
+
+
+def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
+    state = member.state
+    since_ms = state.breaker.since_ms or (member.samples[0].at_ms if member.samples else 0)
+    latency_ms = state.evidence.latency_ms
+    return {
+        "pool": member.endpoint.pool,
+        "endpoint": member.endpoint.id,
+        "verdict": "PAUSED" if member.endpoint.paused else member.verdict.value,
+        "breaker": f"{state.breaker.state.value} ({member.override.override.value})" if member.override else state.breaker.state.value,
+        "weight": member.weight,
+        "latency": f"{latency_ms:.1f}ms" if latency_ms else None,
+        "history": sparkline([sample.duration_ms if sample.outcome == "SUCCESS" else None for sample in member.samples]),
+        "since": age(now_ms - since_ms) if since_ms else None,
+        "reason": member.override.reason if member.override else state.breaker.reason or None,
+        "last_error": state.last_failure_text or state.last.text or None,
+    }
+
+
+def _data_row(member: EndpointStatus) -> dict[str, Any]:
+    state, override = member.state, member.override
+    return {
+        "pool": member.endpoint.pool,
+        "endpoint": member.endpoint.id,
+        "url": hide_password(member.endpoint.url),
+        "paused": member.endpoint.paused,
+        "verdict": member.verdict.value,
+        "breaker": state.breaker.state.value,
+        "override": override.override.value if override else None,
+        "reason": override.reason if override else state.breaker.reason,
+        "since_ms": state.breaker.since_ms,
+        "open_until_ms": state.breaker.open_until_ms,
+        "weight": member.weight,
+        "latency_ms": round(state.evidence.latency_ms, 3),
+        "flapping": state.flapping,
+        "last_at_ms": state.last.at_ms,
+        "last_outcome": state.last.outcome.value if state.last.at_ms else None,
+        "last_error": state.last_failure_text,
+        "last_error_at_ms": state.last_failure_ms,
+        "samples": [{"at_ms": s.at_ms, "outcome": s.outcome.value, "duration_ms": round(s.duration_ms, 3)} for s in member.samples],
+        "alerts": [{"alertname": alert.labels.get("alertname"), "status": alert.status.value} for alert in member.alerts],
+    }
+
+
+def age(ms: int) -> str:
+    """A length of time in its two largest units, for people."""
+    from monitor.core.durations import format_duration  # noqa: PLC0415 - after the help
+
+    seconds = max(0, ms) // 1000
+    coarse = seconds if seconds < 3600 else seconds // 60 * 60 if seconds < 86_400 else seconds // 3600 * 3600
+    return format_duration(coarse * 1000)
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("-n", "--limit", default=EVENTS_SHOWN, show_default=True, type=click.IntRange(1, 10_000), help="How many of the last ones.")
+@output_option
+@needs_system
+def events(system: System, follow: bool, limit: int, output: str) -> None:
+    """Show transitions with their reasons, oldest first.
+
+    \b
+    Examples:
+      watchkeeper events
+      watchkeeper events -f
+      watchkeeper events -n 1000 -o json
+    """
+    from workers.reading import read_events  # noqa: PLC0415 - after the help
+
+    found = system.run(lambda store: read_events(store, limit))
+    if not follow:
+        emit([event_row(transition, table=output == "table") for _, transition in found], EVENT_COLUMNS, output)
+        return
+    cursor = ""
+    while True:
+        for _, transition in found:
+            print_line(transition, output)
+        cursor = found[-1][0] if found else cursor
+        time.sleep(FOLLOW_S)
+        found = system.run(functools.partial(read_events, limit=limit, after=cursor))
+
+
+EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "reason")
+
+
+def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
+    row = {
+        "at": stamp(transition.at_ms),
+        "pool": transition.pool,
+        "endpoint": transition.endpoint or None,
+        "kind": transition.kind,
+        "old": transition.old,
+        "new": transition.new,
+        "reason": transition.reason,
+    }
+    return row if table else {**row, "at_ms": transition.at_ms, "gen": transition.gen, "evidence": transition.evidence}
+
+
+def print_line(transition: Transition, output: str) -> None:
+    """One line for one event: a follower's reader wants each as it comes."""
+    import msgspec  # noqa: PLC0415 - after the help
+
+    row = event_row(transition, table=output == "table")
+    if output == "table":
+        click.echo(f"{row['at']}  {row['endpoint'] or row['pool']}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}")
+    else:
+        click.echo(msgspec.json.encode(row).decode())
+
+
+def stamp(at_ms: int) -> str:
+    """Local time with its offset, to the second."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - after the help
+
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+@click.command()
+@click.argument("endpoint_id", metavar="ENDPOINT")
+@output_option
+@needs_system
+def explain(system: System, endpoint_id: str, output: str) -> None:
+    """Show the evidence behind an endpoint's present state, and its weight as factors.
+
+    \b
+    Example:
+      watchkeeper explain shop-1
+    """
+    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
+    from workers.reading import read_explanation  # noqa: PLC0415
+
+    now_ms = SystemClock().now_ms()
+    found = system.run(lambda store: read_explanation(store, endpoint_id, now_ms))
+    if output == "table":
+        for line in explain_lines(found, now_ms):
+            click.echo(line)
+    else:
+        import msgspec  # noqa: PLC0415
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+
+def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
+    """The explanation as a person reads it."""
+    from monitor.core.explain import explain as reasons  # noqa: PLC0415 - after the help
+
+    status = found.status
+    said = status.override.override if status.override else None
+    yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
+    for line in reasons(status.endpoint, found.pool, status.state, said, found.factors, now_ms):
+        yield f"  {line.topic + ':':<11} {line.text}"
+    if status.override:
+        yield f"  {'operator:':<11} {status.override.reason} ({age(now_ms - status.override.at_ms)} ago)"
+    ill = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
+    if ill:
+        yield f"  depends on: {', '.join(ill)} (UNHEALTHY)"
+    for alert in status.alerts:
+        yield f"  alert {alert.labels.get('alertname')} is {alert.status.value} for {age(now_ms - alert.active_since_ms)}: {alert.value}"
+    if found.transitions:
+        yield "  last transitions:"
+        for transition in found.transitions:
+            yield f"    {stamp(transition.at_ms)}  {transition.kind} {transition.old} -> {transition.new}: {transition.reason}"
