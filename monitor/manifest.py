@@ -1,8 +1,8 @@
 """Manifests: endpoints and pools as people write them in YAML, and back.
 
 A setting is taken from the endpoint, else from its pool, else from the file's `defaults`, else it is built in; labels are
-merged name by name in that order, and a label of nothing takes an inherited one away. Everything is read before anything is
-refused, so that one run names every fault.
+merged name by name in that order. Nothing written after a label, or after an option that is off unless set, takes what would
+be inherited away. Everything is read before anything is refused, so that one run names every fault.
 """
 
 from __future__ import annotations
@@ -282,7 +282,10 @@ class _Reader:
             kinds = option_kinds(key) if kind is None else [kind] if key in kind.options else []
             for holder in kinds:
                 option = holder.options[key]
-                parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS)
+                if child.value is None and option.default is None:
+                    parsed = None
+                else:
+                    parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS)
                 if parsed is _MISSING:
                     break
                 layer.options.setdefault(holder.name, {})[key] = parsed
@@ -310,6 +313,9 @@ class _Reader:
             return parse(node.plain() if not isinstance(node.value, str) else node.value)
         except ValueError as error:
             why, _, remedy = str(error).partition("; ")
+            if secret:
+                for text in _texts(node):
+                    why = why.replace(repr(text), SECRET)
             self.refuse(node.where, key, SECRET if secret else node.seen, why, remedy or help_text)
             return _MISSING
 
@@ -326,6 +332,15 @@ class _Reader:
 def _items(node: Node | None) -> Iterator[tuple[str, Node]]:
     if node is not None and isinstance(node.value, dict):
         yield from node.value.items()
+
+
+def _texts(node: Node) -> Iterator[str]:
+    """Every text inside, without the names of mappings."""
+    if isinstance(node.value, str):
+        yield node.value
+    elif node.value is not None:
+        for child in node.value.values() if isinstance(node.value, dict) else node.value:
+            yield from _texts(child)
 
 
 def _merged(layers: Sequence[_Layer], kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:

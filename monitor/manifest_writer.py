@@ -20,7 +20,7 @@ from monitor.probes.base import Option
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _BUILT_IN = {field.name: field.default for field in msgspec.structs.fields(Endpoint)} | {"labels": {}, "depends_on": ()}
 _POOL_BUILT_IN = {field.name: field.default for field in msgspec.structs.fields(Pool)}
-_MISSING: Any = object()
+_OPTION_NAMES = {"url": "URL", "labels": "--label"}
 
 
 def export(endpoints: Iterable[Endpoint], pools: Iterable[Pool]) -> str:
@@ -120,5 +120,8 @@ def as_node(value: Any, source: str) -> Node:
 
 def entry_node(entry: Mapping[str, Any], given: Collection[str]) -> Node:
     """Return the document of one endpoint. Keys in `given` came from options of the command line and are named so in refusals."""
-    fields = {key: as_node(value, f"--{key.replace('_', '-')}" if key in given else "endpoint") for key, value in entry.items()}
+    fields = {
+        key: as_node(value, _OPTION_NAMES.get(key, f"--{key.replace('_', '-')}") if key in given else "endpoint")
+        for key, value in entry.items()
+    }
     return Node({"endpoints": Node([Node(fields, "endpoint", 0)], "endpoint", 0)}, "endpoint", 0)

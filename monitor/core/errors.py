@@ -28,7 +28,7 @@ class Problem:
 
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.where, self.key) if part)
-        seen = f" (got {self.seen})" if self.seen else ""
+        seen = f" (got {self.seen})" if self.seen and self.seen not in self.why else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
         return f"{head}: {self.why}{seen}{remedy}" if head else f"{self.why}{seen}{remedy}"
 
