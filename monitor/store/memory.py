@@ -138,7 +138,11 @@ class MemoryStore(MemoryAlerts):
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
         home, now_ms = self._slots[slot], self._clock.now_ms()
-        ready = ((score, endpoint_id) for endpoint_id, score in home.due.items() if score <= now_ms + horizon_ms)
+        ready = (
+            (score, endpoint_id)
+            for endpoint_id, score in home.due.items()
+            if score <= now_ms + horizon_ms and not _claimed(score, now_ms)
+        )
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             due_ms = int(score)

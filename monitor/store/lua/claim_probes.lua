@@ -18,8 +18,11 @@ for i = 1, #due, 2 do
 end
 local plans = redis.call('HMGET', KEYS[2], unpack(ids))
 for i, id in ipairs(ids) do
-  if plans[i] then
-    local due_ms = math.floor(due[2 * i])
+  local score = tonumber(due[2 * i])
+  if score % 1 ~= 0 and score > now then
+    -- a lease that ends within the horizon is still somebody's
+  elseif plans[i] then
+    local due_ms = math.floor(score)
     local token = math.max(now, due_ms) + string.match(plans[i], '^%d+:%d+:(%d+)')
     leases[#leases + 1] = token + 0.5
     leases[#leases + 1] = id
