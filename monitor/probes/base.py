@@ -64,7 +64,7 @@ class ProbeContext:
     worker: str = ""
 
     async def close(self) -> None:
-        await self.network.resolver.close()
+        await self.network.close()
 
 
 class Probe(Protocol):

@@ -23,6 +23,7 @@ from monitor.core.durations import format_duration
 from monitor.core.outcome import Certificate, FailureClass, Phases
 from monitor.probes.certificate import served_certificate
 from monitor.probes.policy import TargetPolicy
+from monitor.probes.poller import READ, WRITE, Poller
 from monitor.probes.resolver import Resolver, literal
 
 LAG_MAX_S = 0.1
@@ -45,10 +46,15 @@ class Network:
     loop: asyncio.AbstractEventLoop
     resolver: Resolver
     policy: TargetPolicy
+    poller: Poller
     verified: ssl.SSLContext | None = None
     """Made at first use: building one costs 23 ms."""
     unverified: ssl.SSLContext | None = None
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(RECEIVE_BYTES)))
+
+    async def close(self) -> None:
+        self.poller.close()
+        await self.resolver.close()
 
     def tls(self, *, verify: bool) -> ssl.SSLContext:
         """Return the one context that verifies, or the one that does not."""
@@ -84,9 +90,30 @@ class Connection:
     """
 
     __slots__ = (
-        "_addresses", "_deadline", "_fd", "_incoming", "_mark", "_network", "_next", "_outgoing", "_reading", "_request", "_sock",
-        "_ssl", "_timeout_ms", "_timer", "_to", "_unsent", "_waiter", "_writing",
-        "certificate", "failure", "ip", "ours", "phase", "spent", "text",
+        "_addresses",
+        "_deadline",
+        "_fd",
+        "_incoming",
+        "_interest",
+        "_mark",
+        "_network",
+        "_next",
+        "_outgoing",
+        "_request",
+        "_sock",
+        "_ssl",
+        "_timeout_ms",
+        "_timer",
+        "_to",
+        "_unsent",
+        "_waiter",
+        "certificate",
+        "failure",
+        "ip",
+        "ours",
+        "phase",
+        "spent",
+        "text",
     )  # fmt: skip
 
     def __init__(self, network: Network, to: Destination, request: bytes, spent: list[float] | None = None) -> None:
@@ -103,7 +130,7 @@ class Connection:
         self.certificate: Certificate | None = None
         self._sock: socket.SocketType
         self._fd = -1
-        self._reading = self._writing = False
+        self._interest = 0
         self._ssl: ssl.SSLObject | None = None
         self._next: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -118,20 +145,23 @@ class Connection:
         self._waiter: asyncio.Future[None] = loop.create_future()
         addresses = to.addresses or self._network.resolver.cached(to.host)
         try:
-            if not addresses:
+            if addresses:
+                self.phase = CONNECT
+            else:
                 found = await self._network.resolver.lookup(to.host, (deadline - now) * 1000)
                 if not found.addresses:
                     self._end(None if found.ours else FailureClass.RESOLVE, found.text, ours=found.ours)
                     return
                 addresses = found.addresses
-                now = perf_counter()
+                self._enter(CONNECT)
+                now = self._mark
             self._timer = loop.call_later(deadline - now, self._late)
-            self._enter(CONNECT)
             self._addresses = list(addresses)
             self._dial()
             await self._waiter
-        finally:
+        except BaseException:
             self._close()
+            raise
 
     @property
     def phases(self) -> Phases:
@@ -234,12 +264,15 @@ class Connection:
                 self._request = self._request[sent:]
                 self._connected()
                 return
-        self._writing = True
-        self._network.loop.add_writer(self._fd, self._on_writable)
+        self._want(WRITE)
 
-    def _on_writable(self) -> None:
+    def on_ready(self, events: int) -> None:
+        """Go on with whatever waited for the socket; the poller calls this."""
         if self.phase != CONNECT:
-            self._flush()
+            if events & WRITE:
+                self._flush()
+            if events & ~WRITE and self._fd >= 0:
+                self._read()
             return
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
@@ -256,9 +289,6 @@ class Connection:
             self._begin_handshake()
         else:
             self._established()
-        if not self._waiter.done() and not self._reading:
-            self._reading = True
-            self._network.loop.add_reader(self._fd, self._on_readable)
 
     # send and receive
 
@@ -279,14 +309,16 @@ class Connection:
             except OSError as error:
                 self._broken(_reason(error))
                 return
-        if bool(self._unsent) != self._writing:
-            self._writing = not self._writing
-            if self._writing:
-                self._network.loop.add_writer(self._fd, self._on_writable)
-            else:
-                self._network.loop.remove_writer(self._fd)
+        self._want(READ | WRITE if self._unsent else READ)
 
-    def _on_readable(self) -> None:
+    def _want(self, interest: int) -> None:
+        if self._interest == 0:
+            self._network.poller.watch(self._fd, interest, self)
+        elif self._interest != interest:
+            self._network.poller.change(self._fd, interest)
+        self._interest = interest
+
+    def _read(self) -> None:
         buffer = self._network.buffer
         try:
             size = self._sock.recv_into(buffer)
@@ -363,11 +395,9 @@ class Connection:
             self._next = None
         if self._fd < 0:
             return
-        if self._reading:
-            self._network.loop.remove_reader(self._fd)
-        if self._writing:
-            self._network.loop.remove_writer(self._fd)
-        self._reading = self._writing = False
+        if self._interest:
+            self._network.poller.forget(self._fd)
+            self._interest = 0
         self._sock.close()
         self._fd = -1
 

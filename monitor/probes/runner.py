@@ -14,6 +14,7 @@ from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.probes.base import Attempt, Probe, ProbeContext, inconclusive
 from monitor.probes.connection import Network
 from monitor.probes.policy import TargetPolicy
+from monitor.probes.poller import make_poller
 from monitor.probes.resolver import Resolver
 
 ATTEMPT_MIN_MS = 250
@@ -29,8 +30,8 @@ def make_context(
     worker: str = "",
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
-    resolver = Resolver(clock, nameservers)
-    network = Network(asyncio.get_running_loop(), resolver, policy or TargetPolicy(), verified=verified)
+    loop = asyncio.get_running_loop()
+    network = Network(loop, Resolver(clock, nameservers), policy or TargetPolicy(), make_poller(loop), verified=verified)
     return ProbeContext(clock, network, worker)
 
 
