@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from alert_rules.routing_file import load_routing
+from alert_rules.rule_file import load_rules
 from monitor.core.errors import ConfigError, Problem
 from monitor.settings import RUNNING_FILE, Running, Settings, as_environment, hide_password
 from workers.embedded import EmbeddedServer, write_private
@@ -25,6 +27,12 @@ READY_POLL_S = 0.1
 SLOW_AFTER_S = 15.0
 
 Say = Callable[[str], None]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What we want to know of the answer of /-/ready."""
+
+    missing: list[str]
 
 
 @contextlib.contextmanager
@@ -52,6 +60,9 @@ def claim_data_dir(data_dir: Path) -> Iterator[None]:
 
 def run_up(settings: Settings, say: Say, *, verbose: bool = False) -> None:
     """Run everything until SIGINT or SIGTERM. Raises ConfigError when it cannot start."""
+    load_rules(settings.rules)  # What the parts could not read is better refused here, once.
+    if settings.alerting is not None:
+        load_routing(settings.alerting)
     with claim_data_dir(settings.data_dir), _listener(settings) as listener:
         asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
 
@@ -111,29 +122,26 @@ class _Up:
     async def _until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         slow_at = loop.time() + SLOW_AFTER_S
-        while True:
-            status, body = await self._ask_ready()
-            if status == 200:
-                return
+        while (missing := await self._missing()) != []:
             if loop.time() > slow_at:
-                self._say(f"still starting: {body or 'the web listener does not answer'} (logs: {self._settings.data_dir / 'logs'})")
+                waiting = ", ".join(missing or ["the web listener"])
+                self._say(f"still waiting for {waiting} (logs: {self._settings.data_dir / 'logs'})")
                 slow_at += SLOW_AFTER_S
             await asyncio.sleep(READY_POLL_S)
 
-    async def _ask_ready(self) -> tuple[int, str]:
-        """Status and body of our own /-/ready; 0 while nothing answers."""
+    async def _missing(self) -> list[str] | None:
+        """What our own /-/ready misses, or None while nothing answers."""
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection(*self._listener.getsockname()[:2])
                 try:
                     writer.write(b"GET /-/ready HTTP/1.0\r\n\r\n")
-                    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                    body = (await reader.read()).partition(b"\r\n\r\n")[2]
+                    return msgspec.json.decode(body, type=Readiness).missing
                 finally:
                     writer.close()
-        except OSError:
-            return 0, ""
-        words = head.split(None, 2)
-        return (int(words[1]) if len(words) > 1 else 0), body.decode(errors="replace").strip()
+        except (OSError, msgspec.DecodeError):
+            return None
 
 
 def _argv(part: str) -> tuple[str, ...]:
