@@ -76,7 +76,7 @@ async def test_many_claimers_share_two_thousand_endpoints_and_each_is_theirs_alo
 
     async def claimer() -> list[str]:
         mine: list[str] = []
-        while found := [id for slot in range(house.store.slots) for id in await claim(slot)]:
+        while found := [name for slot in range(house.store.slots) for name in await claim(slot)]:
             mine += found
         return mine
 

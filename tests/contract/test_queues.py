@@ -1,0 +1,107 @@
+"""Work queues: due, leased, finished; and the signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from monitor.store.port import GroupInsert, Lease, Queue
+
+
+async def put(house, *groups: str, due_ms: int = 1) -> None:
+    await house.store.insert_alerts(
+        [
+            GroupInsert(group=group, meta=b"m", first_flush_ms=due_ms + i, fingerprint="f", alert=b"a", updated_ms=1)
+            for i, group in enumerate(groups)
+        ]
+    )
+
+
+async def test_a_member_is_leased_to_one_earliest_first(house):
+    await put(house, "a", "b", "c")
+    first = await house.store.claim(Queue.GROUPS, 0, 2, 60_000)
+    second = await house.store.claim(Queue.GROUPS, 0, 2, 60_000)
+    assert [lease.member for lease in first + second] == ["a", "b", "c"]
+    assert first[0].due_ms == 1
+    assert first[0].token_ms > await house.store.now_ms()
+    assert await house.store.claim(Queue.GROUPS, 0, 2, 60_000) == []
+
+
+async def test_a_member_not_finished_in_time_falls_due_again(house):
+    await put(house, "a")
+    (first,) = await house.store.claim(Queue.GROUPS, 0, 1, 5)
+    await house.passes(10)
+    (second,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
+    assert second.token_ms > first.token_ms
+    assert not await house.store.finish(Queue.GROUPS, 0, "a", first.token_ms, None)
+    assert await house.store.finish(Queue.GROUPS, 0, "a", second.token_ms, None)
+    assert not await house.store.finish(Queue.GROUPS, 0, "a", second.token_ms, None)
+
+
+async def test_a_finished_member_falls_due_at_its_next_time(house):
+    await put(house, "a")
+    (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
+    assert await house.store.finish(Queue.GROUPS, 0, "a", lease.token_ms, 7)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == [Lease("a", pytest.approx(lease.token_ms, abs=10_000), 7)]
+
+
+async def test_nothing_is_due_before_its_time(house):
+    await put(house, "a", due_ms=await house.store.now_ms() + 60_000)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == []
+    assert await house.store.overdue(Queue.GROUPS, 0) == 0
+    assert await house.store.ready() == []
+
+
+async def test_ready_names_the_queues_with_work_and_overdue_says_how_late(house):
+    assert await house.store.ready() == []
+    await put(house, "a", due_ms=await house.store.now_ms() - 3_000)
+    await house.register(*(house.endpoint(f"e{i}", pool=f"p{i}") for i in range(12)))
+    dirty = [(Queue.DIRTY, slot) for slot in range(house.store.slots)]
+    assert sorted(await house.store.ready()) == sorted([*dirty, (Queue.GROUPS, 0)])
+    assert 3_000 <= await house.store.overdue(Queue.GROUPS, 0) < 60_000
+    await house.dirty()
+    assert await house.store.ready() == [(Queue.GROUPS, 0)]
+
+
+async def test_a_pool_marked_while_it_is_weighed_is_weighed_again(house):
+    claimed = await house.claim_one()
+    slot = next(slot for queue, slot in await house.store.ready() if queue is Queue.DIRTY)
+    (lease,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
+    await house.commit(house.result(claimed, dirty_at_ms=await house.store.now_ms()))
+    assert not await house.store.finish(Queue.DIRTY, slot, "shop", lease.token_ms, None)
+    assert await house.dirty() == ["shop"]
+
+
+async def test_claimers_share_a_queue(house):
+    await put(house, *(f"g{i}" for i in range(200)))
+
+    async def claimer() -> list[str]:
+        mine: list[str] = []
+        while leases := await house.store.claim(Queue.GROUPS, 0, 7, 60_000):
+            mine += [lease.member for lease in leases]
+        return mine
+
+    shares = await asyncio.gather(*(claimer() for _ in range(4)))
+    claimed = [member for share in shares for member in share]
+    assert len(claimed) == len(set(claimed)) == 200
+
+
+async def test_signs_of_life_are_kept_swept_and_taken_back(house):
+    await house.store.heart("beat:h:1", b"old")
+    await house.passes(50)
+    await house.store.heart("worker:h:2", b"new")
+    await house.store.heart("worker:h:3", b"leaves")
+    await house.store.unheart("worker:h:3")
+    assert await house.store.hearts(60_000) == {"beat:h:1": b"old", "worker:h:2": b"new"}
+    if not house.url:
+        assert await house.store.hearts(50) == {"worker:h:2": b"new"}
+    assert await house.store.hearts(0) == {}
+    assert await house.store.hearts(60_000) == {}
+
+
+async def test_counters_add_up(house):
+    await house.store.count({"probes": 3, "late": 1})
+    await house.store.count({"probes": 4})
+    await house.store.count({})
+    assert await house.store.counters() == {"probes": 7, "late": 1}
