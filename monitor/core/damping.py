@@ -33,7 +33,7 @@ def damp(
     limits = list(caps)
     rising = []
     for i, target in enumerate(targets):
-        if before[i] >= bases[i] - _UNIT or target <= before[i]:
+        if before[i] >= bases[i] - _UNIT:
             continue
         limit = before[i] + max(RISE_PER_SECOND * bases[i], _UNIT) * elapsed_ms / 1000
         limits[i] = min(limit, caps[i])

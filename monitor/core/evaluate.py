@@ -13,7 +13,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES, Ruling, Seen
-from monitor.core.state import Breaker, BreakerState, EndpointState, Evidence, LastResult, Override, Transition
+from monitor.core.state import Breaker, BreakerState, EndpointState, LastResult, Override, Transition
 from monitor.core.verdict import verdict
 
 AUTOMATIC: Final = "AUTO"
@@ -125,8 +125,16 @@ def _breaker_before(state: EndpointState, success: bool, now_ms: int) -> Breaker
     return breaker
 
 
-def _step(breaker: BreakerState, ruling: Ruling, endpoint: Endpoint, pool: Pool, now_ms: int) -> BreakerState:
-    return step(breaker, ruling.event, endpoint_id=endpoint.id, pool=pool, now_ms=now_ms, reason=ruling.reason, evidence=ruling.evidence)
+def _step(seen: Seen, ruling: Ruling) -> BreakerState:
+    return step(
+        seen.breaker,
+        ruling.event,
+        endpoint_id=seen.endpoint.id,
+        pool=seen.pool,
+        now_ms=seen.now_ms,
+        reason=ruling.reason,
+        evidence=ruling.evidence,
+    )
 
 
 def _overtaken(endpoint: Endpoint, state: EndpointState, result: Result) -> bool:

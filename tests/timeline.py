@@ -1,0 +1,98 @@
+"""Tests read as timelines: `Timeline().at(0).fail().at(10_000).fail().expect(OPEN)`, on a clock that moves only when told to."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.evaluate import Settled, settle
+from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.core.state import Breaker, EndpointState, Override, Transition, Verdict
+from monitor.core.verdict import verdict
+
+START_MS = 1_700_000_000_000
+CLOSED, OPEN, HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
+
+
+def result(outcome: Outcome, at_ms: int, **fields: Any) -> Result:
+    """A result that was scheduled, started and finished at one moment, unless told otherwise."""
+    return Result(outcome=outcome, **{"at_ms": at_ms, "started_ms": at_ms, "scheduled_ms": at_ms, "duration_ms": 5.0, **fields})
+
+
+class Timeline:
+    """One endpoint's life. Times are milliseconds since the timeline's start; settings are the endpoint's or the pool's."""
+
+    def __init__(self, pool: Pool | None = None, **settings: Any) -> None:
+        self.pool = pool or Pool(name="shop")
+        self.endpoint = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool=self.pool.name, **settings)
+        self.state = EndpointState()
+        self.override: Override | None = None
+        self.tilted = False
+        self.now_ms = START_MS
+        self.transitions: list[Transition] = []
+        self.settled: Settled | None = None
+
+    def at(self, ms: int) -> Self:
+        self.now_ms = START_MS + ms
+        return self
+
+    def after(self, ms: int) -> Self:
+        self.now_ms += ms
+        return self
+
+    def cooled(self) -> Self:
+        """Move to the moment at which the open breaker lets trials in."""
+        self.now_ms = self.state.breaker.open_until_ms
+        return self
+
+    def saw(self, outcome: Outcome, **fields: Any) -> Self:
+        seen = result(outcome, self.now_ms, **fields)
+        self.settled = settle(self.endpoint, self.pool, self.state, self.override, seen, self.now_ms, tilted=self.tilted)
+        self.state = self.settled.state
+        self.transitions.extend(self.settled.transitions)
+        return self
+
+    def ok(self, **fields: Any) -> Self:
+        return self.saw(Outcome.SUCCESS, **fields)
+
+    def fail(self, text: str = "status 500, want 2xx", **fields: Any) -> Self:
+        return self.saw(Outcome.FAILURE, **{"text": text, "failure": FailureClass.STATUS, "status": 500, **fields})
+
+    def inconclusive(self) -> Self:
+        return self.saw(Outcome.INCONCLUSIVE, text="loop lag")
+
+    def set(self, override: Override | None) -> Self:
+        self.override = override
+        return self
+
+    def tilt(self, tilted: bool = True) -> Self:
+        self.tilted = tilted
+        return self
+
+    def trip(self) -> Self:
+        """Fail, 1 ms apart, until the threshold is reached."""
+        for _ in range(self.endpoint.failure_threshold):
+            self.after(1).fail()
+        return self.expect(OPEN)
+
+    def expect(self, state: Breaker) -> Self:
+        assert self.state.breaker.state is state, self.transitions
+        return self
+
+    def expect_verdict(self, wanted: Verdict) -> Self:
+        assert verdict(self.state, no_data=False) is wanted
+        return self
+
+    def expect_reason(self, text: str) -> Self:
+        assert self.state.breaker.reason == text
+        return self
+
+    def expect_interval(self, ms: int) -> Self:
+        assert self.settled is not None
+        assert self.settled.interval_ms == ms
+        return self
+
+    def expect_weigh(self, wanted: bool) -> Self:
+        assert self.settled is not None
+        assert self.settled.weigh is wanted
+        return self

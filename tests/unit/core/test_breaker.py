@@ -1,0 +1,161 @@
+"""The machine: its table, its cooldown, and the shipped policy's timelines."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
+from monitor.core.endpoint import Pool
+from monitor.core.state import Breaker, BreakerState, Override, Verdict
+from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
+
+POOL = Pool(name="shop")
+
+
+def stepped(state: Breaker, event: Event) -> BreakerState:
+    before = BreakerState(state=state, gen=7, since_ms=1)
+    return step(before, event, endpoint_id="a", pool=POOL, now_ms=50_000, reason="because", evidence={"n": 1})
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(Breaker, Event)))
+def test_every_pair_is_in_the_table_or_raises(state: Breaker, event: Event) -> None:
+    if (state, event) not in TRANSITIONS:
+        with pytest.raises(UnlistedTransitionError):
+            stepped(state, event)
+        return
+    after = stepped(state, event)
+    assert after.state is TRANSITIONS[state, event]
+    assert (after.gen, after.since_ms, after.reason, after.evidence) == (8, 50_000, "because", {"n": 1})
+    assert bool(after.open_until_ms) is (after.state is OPEN)
+
+
+def test_every_state_can_be_left_and_reached() -> None:
+    assert {state for state, _ in TRANSITIONS} == set(Breaker) == set(TRANSITIONS.values())
+    assert {event for _, event in TRANSITIONS} == set(Event)
+
+
+@pytest.mark.parametrize(("opens", "base_ms"), [(1, 5_000), (2, 10_000), (6, 160_000), (7, 300_000), (500, 300_000)])
+def test_cooldown_doubles_up_to_its_maximum_within_ten_percent(opens: int, base_ms: int) -> None:
+    durations = {open_duration_ms(f"e{n}", 1, opens, POOL) for n in range(200)}
+    assert min(durations) >= base_ms * 0.9
+    assert max(durations) <= base_ms * 1.1
+    assert len(durations) > 80
+    assert open_duration_ms("e1", 3, opens, POOL) == open_duration_ms("e1", 3, opens, POOL)
+
+
+def test_three_failures_in_a_row_open_it_and_say_why() -> None:
+    t = Timeline()
+    t.at(0).fail().at(10_000).fail().expect(CLOSED).expect_verdict(Verdict.DEGRADED)
+    t.at(20_000).fail().expect(OPEN).expect_reason("3 failed probes in a row: status 500, want 2xx").expect_verdict(Verdict.UNHEALTHY)
+    [change] = t.transitions
+    assert (change.kind, change.old, change.new, change.gen, change.at_ms) == ("breaker", "CLOSED", "OPEN", 1, t.now_ms)
+    assert change.evidence == {"failure": "status", "status": 500, "run_length": 3, "failure_threshold": 3}
+
+
+def test_a_success_between_starts_the_run_again() -> None:
+    Timeline().at(0).fail().at(1).fail().at(2).ok().at(3).fail().at(4).fail().expect(CLOSED).at(5).fail().expect(OPEN)
+
+
+def test_one_failure_is_said_in_the_singular() -> None:
+    Timeline(failure_threshold=1).at(0).fail("refused").expect_reason("1 failed probe: refused")
+
+
+def test_open_ignores_successes_until_its_cooldown_is_over() -> None:
+    t = Timeline().trip()
+    t.after(1_000).ok().expect(OPEN).after(1_000).ok().expect(OPEN)
+    t.cooled().after(-1).ok().expect(OPEN).cooled().ok().expect(HALF_OPEN).expect_verdict(Verdict.DEGRADED)
+    assert t.state.breaker.trial_successes == 1
+    t.after(1).ok().expect(CLOSED).expect_verdict(Verdict.HEALTHY)
+    assert t.state.warm_up_since_ms == t.now_ms
+    assert t.state.breaker.reason == "2 trial probes succeeded in a row; warming up for 30s"
+
+
+def test_open_stays_open_on_failures_without_growing_older() -> None:
+    t = Timeline().trip()
+    until_ms, gen = t.state.breaker.open_until_ms, t.state.breaker.gen
+    t.cooled().fail().after(100_000).fail().expect(OPEN)
+    assert (t.state.breaker.open_until_ms, t.state.breaker.gen) == (until_ms, gen)
+
+
+def test_a_failed_trial_opens_again_for_longer() -> None:
+    t = Timeline(success_threshold=3).trip()
+    t.cooled().ok().after(1).ok().expect(HALF_OPEN).after(1).fail("refused").expect(OPEN).expect_reason("a trial probe failed: refused")
+    assert t.state.breaker.opens == 2
+    assert 9_000 <= t.state.breaker.open_until_ms - t.now_ms <= 11_000
+
+
+def test_with_a_success_threshold_of_one_a_single_result_goes_all_the_way() -> None:
+    t = Timeline(success_threshold=1).trip().cooled().ok().expect(CLOSED)
+    assert [(change.old, change.new, change.gen) for change in t.transitions[1:]] == [("OPEN", "HALF_OPEN", 2), ("HALF_OPEN", "CLOSED", 3)]
+
+
+def test_inconclusive_and_tilted_results_change_nothing_but_the_last() -> None:
+    t = Timeline().at(0).fail().at(1).fail()
+    before = t.state
+    t.at(2).inconclusive().at(3).tilt().fail().at(4).fail().tilt(False)
+    after = t.state
+    assert after.last.at_ms == t.now_ms
+    for field in ("breaker", "run_length", "run_outcome", "evidence", "changes", "results", "last_failure_ms", "flapping"):
+        assert getattr(after, field) == getattr(before, field)
+    assert (after.minute.ok, after.minute.failed, after.minute.inconclusive) == (0, 2, 3)
+    t.at(5).fail().expect(OPEN)
+
+
+def test_healthy_time_forgives_openings_one_by_one() -> None:
+    t = Timeline(success_threshold=1).trip().cooled().ok().trip().cooled().ok().trip().cooled().ok()
+    assert t.state.breaker.opens == 3
+    t.after(29_999).ok()
+    assert t.state.breaker.opens == 3
+    t.after(1).ok()
+    assert t.state.breaker.opens == 2
+    t.after(20_000).fail().after(29_000).ok()
+    assert t.state.breaker.opens == 2
+    t.after(1_000).ok()
+    assert t.state.breaker.opens == 1
+    t.after(600_000).ok()
+    assert t.state.breaker.opens == 0
+
+
+def test_disabled_records_but_never_trips() -> None:
+    t = Timeline().set(Override.DISABLED)
+    for n in range(10):
+        t.at(n).fail().expect(CLOSED)
+    assert t.state.run_length == 10
+    t.set(None).after(1).fail().expect(OPEN)
+
+
+@pytest.mark.parametrize("override", [Override.FORCED_OPEN, Override.FORCED_CLOSED, Override.DRAIN])
+def test_the_machine_goes_on_by_evidence_under_an_override(override: Override) -> None:
+    Timeline().set(override).trip().cooled().ok().after(1).ok().expect(CLOSED)
+
+
+def test_a_clock_that_went_back_does_not_hold_a_breaker_open() -> None:
+    t = Timeline().trip()
+    t.after(-3_600_000).ok().expect(HALF_OPEN)
+
+
+def test_a_result_older_than_the_newest_is_dropped() -> None:
+    t = Timeline().at(10_000).ok()
+    before = t.state
+    t.at(9_000).fail()
+    assert t.state is before
+    assert t.settled is not None
+    assert t.settled.writes == ()
+
+
+def test_the_fast_interval_is_used_while_a_change_is_pending() -> None:
+    t = Timeline(interval_ms=10_000, fast_interval_ms=1_000)
+    t.at(0).ok().expect_interval(10_000).after(1).fail().expect_interval(1_000).after(1).ok().expect_interval(10_000)
+    t.trip().expect_interval(10_000).after(1).ok().expect_interval(1_000).after(1).fail().expect_interval(10_000)
+    t.cooled().ok().expect(HALF_OPEN).expect_interval(1_000).after(1).ok().expect(CLOSED).expect_interval(10_000)
+
+
+def test_a_steady_success_is_no_reason_to_weigh() -> None:
+    t = Timeline().at(0).ok().expect_weigh(True)
+    for n in range(1, 50):
+        t.at(n * 10_000).ok(duration_ms=5.0 + n % 3).expect_weigh(False)
+    t.after(10_000).fail().expect_weigh(True)
+    t.after(10_000).ok().expect_weigh(True)
+    t.after(1_000_000).ok(duration_ms=80.0).expect_weigh(True)

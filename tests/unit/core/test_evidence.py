@@ -1,0 +1,85 @@
+"""Decayed counts, peak-sensitive latency, verdict, tilt, and the sentences of `explain`."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from monitor.core import evidence
+from monitor.core.balancer import Candidate, weigh
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.evaluate import override_transition
+from monitor.core.explain import explain
+from monitor.core.state import EndpointState, Evidence, Override, Verdict
+from monitor.core.tilt import Tilt
+from monitor.core.verdict import silent_after_ms, verdict
+from tests.timeline import START_MS, Timeline
+
+ENDPOINT = Endpoint(id="a", url="http://a/", pool="a")
+
+
+def test_counts_fade_with_three_intervals_but_not_faster_than_thirty_seconds() -> None:
+    assert evidence.tau_ms(ENDPOINT) == 30_000
+    assert evidence.tau_ms(Endpoint(id="a", url="http://a/", pool="a", interval_ms=1_000)) == 30_000
+    assert evidence.tau_ms(Endpoint(id="a", url="http://a/", pool="a", interval_ms=60_000)) == 180_000
+    folded = evidence.fold(Evidence(2.0, 4.0, 8.0, 2.0, 1_000), 30_000, False, 9.0, 31_000)
+    assert folded == Evidence(2 / math.e, pytest.approx(4 / math.e + 1), 8.0, 2 / math.e, 31_000)
+
+
+def test_latency_jumps_up_and_comes_down_slowly_and_errors_do_not_count() -> None:
+    seen = evidence.fold(Evidence(), 30_000, True, 20.0, 1_000)
+    assert seen.latency_ms == 20.0
+    seen = evidence.fold(seen, 30_000, True, 200.0, 11_000)
+    assert seen.latency_ms == 200.0
+    seen = evidence.fold(seen, 30_000, False, 0.1, 21_000)
+    assert seen.latency_ms == 200.0
+    seen = evidence.fold(seen, 30_000, True, 20.0, 31_000)
+    assert 140 < seen.latency_ms < 200
+
+
+def test_closing_forgets_the_counts_of_the_failing_time() -> None:
+    t = Timeline(success_threshold=1).trip().cooled().ok()
+    assert t.state.evidence.total == 0
+    t.after(10_000).ok()
+    assert t.state.evidence.ok == t.state.evidence.total == 1.0
+
+
+def test_verdicts() -> None:
+    t = Timeline().expect_verdict(Verdict.UNKNOWN).inconclusive().expect_verdict(Verdict.UNKNOWN).ok().expect_verdict(Verdict.HEALTHY)
+    assert verdict(t.state, no_data=True) is Verdict.UNKNOWN
+    assert silent_after_ms(ENDPOINT) == 3 * 10_000 + 10_000 + 5_000
+
+
+def test_a_jump_of_the_wall_clock_tilts_for_thirty_seconds() -> None:
+    tilt = Tilt().observe(START_MS, 0)
+    assert not tilt.tilted
+    tilt = tilt.observe(START_MS + 60_000, 60_000).observe(START_MS + 63_000, 61_001)
+    assert not tilt.tilted
+    for jump_ms in (3_600_000, -3_600_000, 2_001, -2_001):
+        jumped = tilt.observe(START_MS + 64_000 + jump_ms, 62_001)
+        assert jumped.tilted
+        assert jumped.jump_ms == jump_ms
+        assert jumped.observe(START_MS + 64_000 + jump_ms + 29_999, 92_000).tilted
+        assert not jumped.observe(START_MS + 64_000 + jump_ms + 30_000, 92_001).tilted
+
+
+def test_an_operators_word_is_a_transition() -> None:
+    change = override_transition(ENDPOINT, None, Override.DRAIN, "maintenance", 5)
+    assert (change.kind, change.old, change.new, change.reason, change.at_ms) == ("override", "AUTO", "DRAIN", "maintenance", 5)
+
+
+def test_explain_says_why() -> None:
+    t = Timeline().trip()
+    factors = weigh(t.pool, [Candidate("shop-1", 100, t.state.breaker.state), Candidate("b", 100)], None, 0, t.now_ms).factors["shop-1"]
+    lines = explain(t.endpoint, t.pool, t.state, None, factors, t.now_ms + 2_000)
+    text = "\n".join(f"{line.topic}: {line.text}" for line in lines)
+    assert "verdict: UNHEALTHY" in text
+    assert "OPEN since 2s ago: 3 failed probes in a row: status 500, want 2xx; trials begin in" in text
+    assert "weight: 0 of 1000: the breaker is open" in text
+    assert "base share b/B = 0.500" in text
+    silent = explain(t.endpoint, t.pool, t.state, Override.DRAIN, None, t.now_ms + 100_000)
+    assert silent[0].text.startswith("UNKNOWN: no result for")
+    assert any(line.topic == "override" and "DRAIN" in line.text for line in silent)
+    fresh = explain(ENDPOINT, Pool(name="a"), EndpointState(), None, None, START_MS)
+    assert "no conclusive result yet" in fresh[0].text
