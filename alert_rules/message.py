@@ -30,7 +30,12 @@ TITLE = """\
 """
 
 BODY = """\
-{% macro list(entries, word) %}
+{% if alerts | length > 1 %}
+{{ firing | length }} firing, {{ resolved | length }} resolved{% if group %} ({{ group }}){% endif %}
+
+
+{% endif %}
+{% for word, entries in sections %}
 {{ word }}
 {% for alert in entries[:listed_max] %}
 - {{ alert.summary }}{% if alert.severity %} ({{ alert.severity }}){% endif %}{{ ": " if alert.description }}{{ alert.description }}
@@ -44,22 +49,8 @@ BODY = """\
 {% if entries | length > listed_max %}
 ... and {{ entries | length - listed_max }} more
 {% endif %}
-{% endmacro %}
-{% if firing | length + resolved | length > 1 %}
-{{ firing | length }} firing, {{ resolved | length }} resolved{% if group %} ({{ group }}){% endif %}
 
-
-{% endif %}
-{% if firing %}
-{{ list(firing, "FIRING") -}}
-{% endif %}
-{% if firing and resolved %}
-
-{% endif %}
-{% if resolved %}
-{{ list(resolved, "RESOLVED") -}}
-{% endif %}
-
+{% endfor %}
 Receiver {{ receiver }}: {{ reason }}.
 """
 
@@ -76,6 +67,7 @@ NAMES = frozenset(
         "firing",
         "resolved",
         "alerts",
+        "sections",
         "listed_max",
     }
 )
@@ -115,6 +107,7 @@ def render_message(notification: Notification, integration: Integration) -> Mess
         "firing": firing,
         "resolved": resolved,
         "alerts": alerts,
+        "sections": [(word, entries) for word, entries in (("FIRING", firing), ("RESOLVED", resolved)) if entries],
         "listed_max": LISTED_MAX,
     }
     return Message(

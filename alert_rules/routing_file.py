@@ -171,8 +171,8 @@ class _Reading(Reader):
             for name in ("group_wait", "group_interval", "repeat_interval")
         }
         for name in ("group_interval", "repeat_interval"):
-            if settings[name] == 0:
-                self.refuse(entry[name].where if name in entry else node.where, f"route.{name}", f"{name} cannot be zero")
+            if name in entry and settings[name] == 0:
+                self.refuse(entry[name].where, f"route.{name}", f"{name} cannot be zero")
         route = Route(
             id=f"{base.id}/{matchers_text(matchers)}/{place}" if parent else "{}",
             receiver=receiver,

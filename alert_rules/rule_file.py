@@ -18,7 +18,7 @@ from alert_rules.matcher import labels_text
 from alert_rules.reading import Reader, nearest, read_files
 from alert_rules.rule import Rule, RuleSet, explain
 from alert_rules.template import TemplateError, compile_template
-from monitor.core.located import Node, shorten
+from monitor.core.located import Node, load_yaml, shorten
 
 PACKS = Path(__file__).parent / "packs"
 EXPR_LENGTH_MAX = 4_096
@@ -44,6 +44,14 @@ def load_rules(paths: Sequence[str | Path] = (), *, include_pack: bool = True) -
     pack = [rule for rule in parse_rules(read_files([PACKS]), reader) if rule.name not in names] if include_pack else []
     reader.done()
     return RuleSet((*pack, *own), _version([*pack, *own]))
+
+
+def parse_rule_text(text: str, source: str = "rules.yml") -> RuleSet:
+    """The rules of one text alone, without the shipped ones. Raises ConfigError."""
+    reader = Reader()
+    rules = parse_rules([load_yaml(text, source)], reader)
+    reader.done()
+    return RuleSet(tuple(rules), _version(rules))
 
 
 def parse_rules(files: Sequence[Node], reader: Reader) -> list[Rule]:

@@ -1,0 +1,277 @@
+"""Groups over time: what a receiver hears, when, and why."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alert_rules.alert import Alert, decode_alert, encode_alert, fingerprint
+from alert_rules.dedup import LogEntry, Reason, needs_update
+from alert_rules.group import GroupMeta, first_flush_ms, group_of
+from alert_rules.route import Integration, Route
+from alert_rules.stages import MUTED, NOT_WANTED, UNDER_WAY, FlushDecision, Notification, decide_flush, may_leave
+
+S = 1_000
+ROUTE = Route(id="{}", receiver="r", group_by=("alertname",), group_wait_ms=30 * S, group_interval_ms=300 * S, repeat_interval_ms=600 * S)
+META = group_of(ROUTE, {"alertname": "Down"})
+
+
+def alert(name: str, start_s: int = 1, end_s: int = 0) -> Alert:
+    labels = {"alertname": "Down", "endpoint": name}
+    return Alert(
+        labels=labels, starts_at_ms=start_s * S, ends_at_ms=end_s * S, updated_ms=max(start_s, end_s) * S, fingerprint=fingerprint(labels)
+    )
+
+
+def integration(place: int = 0, *, send_resolved: bool = True) -> Integration:
+    return Integration(key=f"r/apprise/{place}", receiver="r", url="json://x", send_resolved=send_resolved)
+
+
+class Group:
+    """A group as the store keeps it, with services that accept at once unless told otherwise."""
+
+    def __init__(self, *integrations: Integration, meta: GroupMeta = META) -> None:
+        self.integrations = integrations or (integration(),)
+        self.meta = meta
+        self.alerts: dict[str, Alert] = {}
+        self.log: dict[str, LogEntry] = {}
+        self.under_way: dict[str, Notification] = {}
+
+    def put(self, *alerts: Alert) -> Group:
+        self.alerts.update((one.fingerprint, one) for one in alerts)
+        return self
+
+    def tick(self, at_s: int, *, fail: tuple[str, ...] = (), hang: tuple[str, ...] = ()) -> FlushDecision:
+        decision = decide_flush(
+            self.meta, self.integrations, self.alerts, self.log, {key: one.id for key, one in self.under_way.items()}, at_s * S
+        )
+        self.log.update(decision.log_only)
+        for key in decision.drop:
+            del self.alerts[key]
+        self.under_way.update((one.integration, one) for one in decision.notifications)
+        for key in [key for key in self.under_way if key not in hang]:
+            self.settle(key, accepted=key not in fail)
+        return decision
+
+    def settle(self, key: str, *, accepted: bool = True) -> None:
+        notification = self.under_way.pop(key)
+        if accepted:
+            self.log[key] = notification.log_entry
+        if accepted and not self.under_way:
+            for fp in may_leave(notification.resolved, self.integrations, self.log):
+                if fp in self.alerts and self.alerts[fp].ends_at_ms == notification.resolved[fp]:
+                    del self.alerts[fp]
+
+    def heard(self, at_s: int, **how: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+        return [(one.reason.value, [name_of(a) for a in one.alerts]) for one in self.tick(at_s, **how).notifications]
+
+
+def name_of(one: Alert) -> str:
+    return one.labels["endpoint"] + ("." if one.ends_at_ms else "")
+
+
+A, B = alert("a").fingerprint, alert("b").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("entry", "firing", "resolved", "send_resolved", "want"),
+    [
+        (None, {}, {}, True, Reason.NONE),
+        (None, {}, {A: 5}, True, Reason.NONE),
+        (None, {A: 1}, {}, True, Reason.FIRST),
+        (LogEntry({}, {A: 1}), {B: 1}, {}, True, Reason.FIRST),
+        (LogEntry({A: 1}), {A: 1, B: 1}, {}, True, Reason.NEW),
+        (LogEntry({A: 1}), {}, {A: 9}, True, Reason.ALL_RESOLVED),
+        (LogEntry({A: 1}), {}, {A: 9}, False, Reason.ALL_RESOLVED),
+        (LogEntry({}, {A: 9}), {}, {A: 9}, True, Reason.NONE),
+        (LogEntry({A: 1, B: 1}, at_ms=99), {A: 1}, {B: 9}, True, Reason.SOME_RESOLVED),
+        (LogEntry({A: 1, B: 1}, at_ms=99), {A: 1}, {B: 9}, False, Reason.NONE),
+        (LogEntry({A: 1}, {B: 9}, at_ms=99), {A: 1}, {B: 9}, True, Reason.NONE),
+        (LogEntry({A: 1}, at_ms=99), {A: 2}, {}, True, Reason.FIRED_AGAIN),
+        (LogEntry({A: 1}, at_ms=1), {A: 1}, {}, True, Reason.NONE),
+        (LogEntry({A: 1}, at_ms=0), {A: 1}, {}, True, Reason.REPEAT),
+    ],
+)
+def test_a_receiver_hears_only_of_news(
+    entry: LogEntry | None, firing: dict[str, int], resolved: dict[str, int], send_resolved: bool, want: Reason
+) -> None:
+    assert needs_update(entry, firing, resolved, send_resolved=send_resolved, repeat_interval_ms=100, tick_ms=100) is want
+
+
+def test_one_alert_from_first_notice_to_last() -> None:
+    group = Group().put(alert("a"))
+    assert group.heard(31) == [("first notification", ["a"])]
+    assert group.heard(331) == []
+    group.put(alert("a"), alert("b", 340))
+    assert group.heard(631) == [("new alerts added", ["a", "b"])]
+    group.put(alert("a", 1, 700))
+    assert group.heard(931) == [("some alerts resolved", ["a.", "b"])]
+    assert set(group.alerts) == {B}
+    assert group.heard(1231) == []
+    assert group.heard(1531) == [("repeat interval elapsed", ["b"])]
+    group.put(alert("b", 340, 1600))
+    assert group.heard(1831) == [("all alerts resolved", ["b."])]
+    assert group.alerts == {}
+
+
+def test_the_next_tick_is_one_interval_after_this_one() -> None:
+    assert Group().put(alert("a")).tick(31).next_ms == 331 * S
+
+
+def test_an_alert_that_ended_before_the_first_tick_is_never_told() -> None:
+    group = Group().put(alert("a", 1, 20))
+    assert group.heard(31) == []
+    assert group.alerts == {}
+
+
+def test_an_end_that_has_not_come_yet_is_not_told() -> None:
+    group = Group().put(alert("a", 1, 100))
+    assert group.heard(31) == [("first notification", ["a"])]
+    assert group.heard(331) == [("all alerts resolved", ["a."])]
+
+
+def test_repeats_come_every_repeat_interval_not_one_group_interval_later() -> None:
+    meta = group_of(Route(id="{}", receiver="r", group_interval_ms=300 * S, repeat_interval_ms=300 * S), {})
+    group = Group(meta=meta).put(alert("a"))
+    assert [len(group.tick(at).notifications) for at in (31, 331, 631)] == [1, 1, 1]
+
+
+def test_without_send_resolved_the_end_is_only_logged() -> None:
+    group = Group(integration(send_resolved=False)).put(alert("a"))
+    group.tick(31)
+    group.put(alert("a", 1, 100))
+    decision = group.tick(331)
+    assert decision.notifications == ()
+    assert decision.reasons == {"r/apprise/0": NOT_WANTED}
+    assert group.alerts == {}
+    assert group.put(alert("a", 400)).heard(631) == [("first notification", ["a"])]
+
+
+@pytest.mark.parametrize("send_resolved", [True, False])
+def test_an_alert_that_fires_again_in_a_group_that_keeps_firing_is_news(send_resolved: bool) -> None:
+    group = Group(integration(send_resolved=send_resolved)).put(alert("a"), alert("b"))
+    group.tick(31)
+    group.put(alert("a", 1, 100))
+    group.tick(331)
+    group.put(alert("a", 400))
+    assert group.heard(631) == [("new alerts added", ["a", "b"])]
+
+
+def test_an_alert_that_ended_and_fired_again_between_two_ticks_is_news() -> None:
+    group = Group().put(alert("a"))
+    group.tick(31)
+    assert group.put(alert("a", 200)).heard(331) == [("alert fired again", ["a"])]
+
+
+def test_a_failed_delivery_is_decided_afresh_at_the_next_tick() -> None:
+    group = Group().put(alert("a"))
+    assert group.heard(31, fail=("r/apprise/0",)) == [("first notification", ["a"])]
+    assert group.put(alert("b", 50)).heard(331) == [("first notification", ["a", "b"])]
+
+
+def test_while_a_delivery_is_under_way_nothing_new_is_decided() -> None:
+    group = Group().put(alert("a"))
+    group.tick(31, hang=("r/apprise/0",))
+    group.put(alert("b", 50))
+    decision = group.tick(331, hang=("r/apprise/0",))
+    assert (decision.notifications, decision.drop, decision.reasons) == ((), (), {"r/apprise/0": UNDER_WAY})
+    group.settle("r/apprise/0")
+    assert group.heard(631) == [("new alerts added", ["a", "b"])]
+
+
+def test_the_end_is_told_to_one_service_though_another_has_heard_it() -> None:
+    group = Group(integration(0), integration(1)).put(alert("a"))
+    group.tick(31)
+    group.put(alert("a", 1, 100))
+    group.tick(331, fail=("r/apprise/1",))
+    assert set(group.alerts) == {A}
+    assert [one.integration for one in group.tick(631).notifications] == ["r/apprise/1"]
+    assert group.alerts == {}
+
+
+def test_the_end_is_told_whatever_the_order_in_which_deliveries_settle() -> None:
+    group = Group(integration(0), integration(1)).put(alert("a"), alert("b"))
+    group.tick(31)
+    group.put(alert("a", 1, 100))
+    group.tick(331, hang=("r/apprise/0", "r/apprise/1"))
+    group.settle("r/apprise/1", accepted=False)
+    group.settle("r/apprise/0")
+    assert set(group.alerts) == {A, B}
+    assert group.heard(631) == [("some alerts resolved", ["a.", "b"])]
+
+
+def test_a_receiver_without_integrations_hears_nothing_and_keeps_nothing() -> None:
+    decision = decide_flush(META, (), {A: alert("a", 1, 2)}, {}, {}, 31 * S)
+    assert (decision.notifications, decision.drop) == ((), (A,))
+
+
+def test_a_mute_takes_its_alerts_out_before_everything_else() -> None:
+    alerts = {one.fingerprint: one for one in (alert("a"), alert("b", 1, 5))}
+    everything = decide_flush(META, [integration()], alerts, {}, {}, 31 * S, mutes=[lambda these, _: dict.fromkeys(these, "silenced")])
+    assert everything.reasons == {"r/apprise/0": MUTED}
+    assert (everything.notifications, everything.drop) == ((), ())
+
+
+def test_the_same_tick_makes_the_same_delivery() -> None:
+    group = Group().put(alert("a"))
+    first = decide_flush(META, group.integrations, group.alerts, {}, {}, 31 * S).notifications[0]
+    second = decide_flush(META, group.integrations, group.alerts, {}, {}, 31 * S).notifications[0]
+    later = decide_flush(META, group.integrations, group.alerts, {}, {}, 32 * S).notifications[0]
+    assert first.id == second.id != later.id
+
+
+@pytest.mark.parametrize(("start_s", "now_s", "want_s"), [(100, 100, 130), (80, 110, 140), (79, 110, 110)])
+def test_an_alert_that_has_waited_long_enough_elsewhere_is_told_at_once(start_s: int, now_s: int, want_s: int) -> None:
+    assert first_flush_ms(alert("a", start_s), ROUTE, now_s * S) == want_s * S
+
+
+def test_an_alert_survives_its_encoding() -> None:
+    assert decode_alert(encode_alert(alert("a", 1, 2))) == alert("a", 1, 2)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fire"), st.sampled_from("abc")),
+        st.tuples(st.just("end"), st.sampled_from("abc")),
+        st.tuples(st.just("tick"), st.sampled_from(["ok", "fail0", "fail1", "hang0", "hang1"])),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS, st.booleans())
+def test_whoever_was_told_firing_is_told_the_end(steps: list[tuple[str, str]], send_resolved: bool) -> None:
+    """Whatever fails or hangs on the way: once all is quiet and services answer, nobody still believes in a fire."""
+    group = Group(integration(0), integration(1, send_resolved=send_resolved))
+    believed: dict[str, set[str]] = {one.key: set() for one in group.integrations}
+
+    def settled(now: int, **how: tuple[str, ...]) -> None:
+        before = dict(group.under_way)
+        decision = group.tick(now, **how)
+        for one in (*before.values(), *decision.notifications):
+            if group.log.get(one.integration) == one.log_entry:
+                believed[one.integration] = {a.fingerprint for a in one.alerts if not a.ends_at_ms}
+
+    now, firing = 0, {}
+    for what, who in steps:
+        now += 60
+        if what == "fire" and who not in firing:
+            firing[who] = now
+            group.put(alert(who, now))
+        elif what == "end" and who in firing:
+            group.put(alert(who, firing.pop(who), now))
+        elif what == "tick":
+            key = (f"r/apprise/{who[-1]}",)
+            settled(now, **({"fail": key} if who.startswith("fail") else {"hang": key} if who.startswith("hang") else {}))
+    for who, start in list(firing.items()):
+        now += 60
+        group.put(alert(who, start, now))
+    for _ in range(4):
+        now += 300
+        settled(now)
+    assert group.alerts == {}
+    assert believed["r/apprise/0"] == set()
+    if send_resolved:
+        assert believed["r/apprise/1"] == set()
+    assert all(not entry.firing for entry in group.log.values())

@@ -1,0 +1,281 @@
+"""Rules as timelines: when an alert is pending, fires, lingers and ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alert_rules.alert import Alert, AlertState, AlertStatus
+from alert_rules.facts import VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
+from alert_rules.rule import NOTHING, RuleSet, evaluate, resolve
+from alert_rules.rule_file import load_rules, parse_rule_text
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.snapshot import PublishedEndpoint, Snapshot
+from monitor.core.state import Breaker, BreakerState, EndpointState, LastResult, Override
+
+ENDPOINT = Endpoint(id="shop-1", url="http://shop", pool="shop", labels={"team": "shop"})
+
+
+def rules_of(**rule: Any) -> RuleSet:
+    lines = "".join(f"    {key.replace('for_', 'for')}: {value}\n" for key, value in {"alert": "Bad", **rule}.items())
+    return parse_rule_text(f"groups:\n- name: g\n  rules:\n  -\n{lines}")
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    return endpoint_facts(ENDPOINT, EndpointState(), None, 0, no_data=False) | changes
+
+
+class Timeline:
+    """One subject and its rules: `at(s, failures=3)` evaluates, then asks what happened."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self.old: dict[str, Any] | None = None
+        self.states: tuple[AlertState, ...] = ()
+        self.labels = ENDPOINT.labels
+        self.events: tuple[Alert, ...] = ()
+        self.wake_s = 0.0
+        self.errors: tuple[str, ...] = ()
+
+    def at(self, seconds: float, **changes: Any) -> Timeline:
+        new = (self.old or facts()) | changes
+        evaluation = evaluate(self.rules, self.labels, self.old, new, self.states, int(seconds * 1000) + 1_000)
+        self.old, self.states, self.events, self.errors = new, evaluation.states, evaluation.events, evaluation.errors
+        self.wake_s = (evaluation.wake_ms - 1_000) / 1000 if evaluation.wake_ms else 0.0
+        return self
+
+    def expect(self, *statuses: AlertStatus, fired: int = 0, ended: int = 0, wake_s: float = 0.0) -> Timeline:
+        assert tuple(state.status for state in self.states) == statuses
+        assert (sum(not event.ends_at_ms for event in self.events), sum(event.ends_at_ms > 0 for event in self.events)) == (fired, ended)
+        assert self.wake_s == wake_s
+        return self
+
+
+PENDING, FIRING = AlertStatus.PENDING, AlertStatus.FIRING
+
+
+def test_without_for_an_alert_fires_at_once_and_ends_at_once() -> None:
+    line = Timeline(rules_of(expr="failures >= 3"))
+    line.at(0).expect()
+    line.at(10, failures=2).expect()
+    line.at(20, failures=3).expect(FIRING, fired=1)
+    line.at(30, failures=4).expect(FIRING)
+    line.at(40, failures=0).expect(ended=1)
+    assert (line.events[0].starts_at_ms, line.events[0].ends_at_ms) == (21_000, 41_000)
+
+
+def test_for_makes_it_wait_and_asks_to_be_woken() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m"))
+    line.at(0, failures=3).expect(PENDING, wake_s=60)
+    line.at(30, failures=4).expect(PENDING, wake_s=60)
+    line.at(59.9).expect(PENDING, wake_s=60)
+    line.at(60).expect(FIRING, fired=1)
+    assert line.events[0].starts_at_ms == 61_000
+
+
+def test_a_pending_alert_that_becomes_false_vanishes_silently() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m"))
+    line.at(0, failures=3).expect(PENDING, wake_s=60)
+    line.at(30, failures=0).expect()
+    line.at(31, failures=3).expect(PENDING, wake_s=91)
+
+
+def test_keep_firing_for_bridges_a_gap() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", keep_firing_for="1m"))
+    line.at(0, failures=3).expect(FIRING, fired=1)
+    line.at(10, failures=0).expect(FIRING, wake_s=70)
+    line.at(20, failures=3).expect(FIRING)
+    line.at(30, failures=0).expect(FIRING, wake_s=90)
+    line.at(89).expect(FIRING, wake_s=90)
+    line.at(90).expect(ended=1)
+
+
+def test_labels_that_change_end_one_alert_and_begin_another() -> None:
+    line = Timeline(rules_of(expr="failures >= 3"))
+    line.at(0, failures=3).expect(FIRING, fired=1)
+    line.labels = {"team": "platform"}
+    line.at(10).expect(FIRING, fired=1, ended=1)
+    assert {event.labels["team"] for event in line.events} == {"shop", "platform"}
+
+
+def test_a_rule_that_is_gone_ends_its_alert() -> None:
+    line = Timeline(rules_of(expr="failures >= 3"))
+    line.at(0, failures=3).expect(FIRING, fired=1)
+    line.rules, line.old = rules_of(alert="Other", expr="failures >= 5"), None
+    line.at(10).expect(ended=1)
+
+
+def test_a_subject_that_is_gone_ends_its_firing_alerts_only() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3)
+    assert resolve(line.states, 5_000) == ()
+    line.at(60)
+    assert [event.ends_at_ms for event in resolve(line.states, 99_000)] == [99_000]
+
+
+def test_the_rule_beats_the_subject_and_identity_beats_both() -> None:
+    line = Timeline(rules_of(expr="failures > 0", labels="{severity: page, team: ops}"))
+    line.labels = {"team": "shop", "endpoint": "liar", "alertname": "liar", "tier": "1", "empty": ""}
+    line.at(0, failures=1)
+    assert line.events[0].labels == {
+        "alertname": "Bad",
+        "endpoint": "shop-1",
+        "pool": "shop",
+        "severity": "page",
+        "team": "ops",
+        "tier": "1",
+    }
+
+
+def test_severity_is_warning_where_nobody_says_otherwise() -> None:
+    assert Timeline(rules_of(expr="failures > 0")).at(0, failures=1).events[0].labels["severity"] == "warning"
+
+
+def test_what_a_target_says_is_data() -> None:
+    said = "{{ 7 * 7 }}\n\x1b[31m{% raw %}\u202e"
+    line = Timeline(rules_of(expr="failures > 0", annotations='{summary: "{{ endpoint }}: {{ error }} ({{ value }})"}'))
+    line.at(0, failures=1, error=said)
+    assert line.events[0].annotations["summary"] == "shop-1: {{ 7 * 7 }}  [31m{% raw %}  (failures = 1)"
+
+
+def test_an_annotation_is_cut() -> None:
+    line = Timeline(rules_of(expr="failures > 0", annotations='{summary: "{% for i in [1,2,3] %}{{ error }}{% endfor %}"}'))
+    line.at(0, failures=1, error="x" * 1_900)
+    assert len(line.events[0].annotations["summary"]) == 2_000
+
+
+def test_an_expression_that_fails_is_false_and_says_so() -> None:
+    line = Timeline(rules_of(expr="'labels.tier == \"1\"'"))
+    line.at(0).expect()
+    assert line.errors == ("rule Bad: there is no 'tier' here; ask `\"tier\" in labels &&` first",)
+
+
+def test_rules_look_only_where_their_variables_changed() -> None:
+    rules = rules_of(expr="failures >= 3")
+    assert evaluate(rules, {}, facts(), facts(successes=99, latency_ms=5), (), 1) is NOTHING
+    assert evaluate(rules, {}, facts(failures=3), facts(failures=3), (), 1) is NOTHING
+    assert evaluate(rules, {}, None, facts(failures=3), (), 1).events
+
+
+@given(st.lists(st.tuples(st.integers(1, 100_000), st.booleans()), max_size=40), st.integers(0, 90), st.integers(0, 90))
+def test_every_end_follows_a_beginning_and_woken_or_not_the_answer_is_the_same(
+    steps: list[tuple[int, bool]], for_s: int, keep_s: int
+) -> None:
+    rules = rules_of(expr="failures > 0", for_=f"{for_s}s", keep_firing_for=f"{keep_s}s")
+    watched, blind = Timeline(rules), Timeline(rules)
+    now, firing = 0, False
+    for pause_ms, bad in steps:
+        now += pause_ms
+        changes = {"failures": int(bad)}
+        watched.at(now / 1000, **changes)
+        blind.old = None  # Looks at every rule whether or not it changed.
+        blind.at(now / 1000, **facts(**changes))
+        assert (watched.states, watched.events) == (blind.states, blind.events)
+        for event in watched.events:
+            assert firing is bool(event.ends_at_ms)
+            firing = not firing
+        assert watched.wake_s == 0 or watched.wake_s * 1000 > now
+
+
+def test_facts_fill_every_variable_of_the_table() -> None:
+    assert facts().keys() == VARIABLES[Scope.ENDPOINT].keys()
+    assert system_facts().keys() == VARIABLES[Scope.SYSTEM].keys()
+    assert pool_facts(pool_of()).keys() == VARIABLES[Scope.POOL].keys()
+
+
+def test_facts_of_a_failing_endpoint() -> None:
+    last = LastResult(at_ms=5, outcome=Outcome.FAILURE, failure=FailureClass.STATUS, text="status 503", status=503)
+    state = EndpointState(breaker=BreakerState(state=Breaker.OPEN), run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
+    seen = endpoint_facts(ENDPOINT, state, Override.DRAIN, 0, no_data=False)
+    assert (seen["verdict"], seen["breaker"], seen["override"]) == ("UNHEALTHY", "OPEN", "DRAIN")
+    assert (seen["failures"], seen["successes"], seen["status"], seen["error"]) == (4, 0, 503, "status 503")
+    assert (seen["failure_class"], seen["certificate_days"]) == ("status", 36_500)
+
+
+def member(name: str, verdict: str, weight: int, breaker: str = "CLOSED", override: str | None = None) -> PublishedEndpoint:
+    return PublishedEndpoint(
+        id=name,
+        url="http://x",
+        addr="x",
+        port=80,
+        labels={},
+        weight=weight,
+        breaker=breaker,
+        override=override,
+        gen=0,
+        verdict=verdict,
+        since_ms=0,
+        open_until_ms=0,
+        latency_ms=0,
+        reason="",
+    )
+
+
+def pool_of(*members: PublishedEndpoint) -> Snapshot:
+    return Snapshot(pool="shop", epoch=1, ver=1, ts_ms=0, panic=0.25, shed=0.0, endpoints=members)
+
+
+def test_facts_of_a_pool() -> None:
+    seen = pool_facts(
+        pool_of(
+            member("a", "HEALTHY", 500),
+            member("b", "UNHEALTHY", 100, "OPEN"),
+            member("c", "DEGRADED", 400, "OPEN", "FORCED_CLOSED"),
+            member("d", "UNKNOWN", 0),
+        )
+    )
+    assert (seen["pool_size"], seen["pool_admitted"], seen["pool_healthy_percent"], seen["pool_panic"]) == (4, 2, 33, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("ms", "want"), [(0.0, 0), (0.4, 0), (99.4, 99), (104.4, 100), (104.5, 110), (1_449.0, 1_400), (99_999.0, 100_000)]
+)
+def test_two_digits(ms: float, want: int) -> None:
+    assert two_digits(ms) == want
+
+
+def test_the_shipped_pack_follows_a_breaker_through_its_trials() -> None:
+    line = Timeline(load_rules())
+    line.at(0).expect()
+    line.at(10, breaker="OPEN", verdict="UNHEALTHY", failures=3, error="refused").expect(FIRING, fired=1)
+    assert line.events[0].labels["alertname"] == "EndpointDown"
+    assert line.events[0].annotations["description"] == "3 probes of http://shop have failed in a row; the last one: refused."
+    line.at(20, breaker="HALF_OPEN", verdict="DEGRADED", failures=0).expect(FIRING)
+    line.at(21, breaker="OPEN", verdict="UNHEALTHY", failures=1).expect(FIRING)
+    line.at(30, breaker="CLOSED", verdict="HEALTHY", failures=0).expect(ended=1)
+
+
+def test_the_shipped_pack_speaks_of_slowness_certificates_and_silence() -> None:
+    line = Timeline(load_rules())
+    line.at(0, latency_ms=2_600, certificate_days=13, no_data=True, flapping=True)
+    assert {event.labels["alertname"] for event in line.events} == {"CertificateExpiring", "NoData", "EndpointFlapping"}
+    line.at(60)
+    assert line.events[0].annotations["summary"] == "shop-1 is slow"
+
+
+@pytest.mark.parametrize(
+    ("members", "want"),
+    [
+        ((), set()),
+        ((member("a", "HEALTHY", 500), member("b", "HEALTHY", 500)), set()),
+        ((member("a", "DEGRADED", 1000),), set()),
+        ((member("a", "HEALTHY", 900), member("b", "UNHEALTHY", 100, "OPEN")), {"PoolDegraded"}),
+        ((member("a", "DEGRADED", 500, "HALF_OPEN"), member("b", "UNHEALTHY", 500, "OPEN")), {"PoolDown"}),
+    ],
+)
+def test_the_shipped_pack_speaks_of_pools(members: tuple[PublishedEndpoint, ...], want: set[str]) -> None:
+    evaluation = evaluate(load_rules(), {}, None, pool_facts(pool_of(*members)), (), 1)
+    assert {event.labels["alertname"] for event in evaluation.events} == want
+    assert all(event.labels["pool"] == "shop" and "endpoint" not in event.labels for event in evaluation.events)
+
+
+def test_the_shipped_pack_speaks_of_watchkeeper_itself() -> None:
+    rules = load_rules()
+    behind = system_facts(overdue_ms=20_000)
+    pending = evaluate(rules, {}, None, behind, (), 1_000)
+    assert pending.wake_ms == 31_000
+    fired = evaluate(rules, {}, behind, behind, pending.states, 31_000)
+    assert [event.labels["alertname"] for event in fired.events] == ["WatchkeeperLagging"]
