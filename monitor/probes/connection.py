@@ -22,6 +22,7 @@ import httpx
 from monitor.core.durations import format_duration
 from monitor.core.outcome import Certificate, FailureClass, Phases
 from monitor.probes.certificate import served_certificate
+from monitor.probes.deadlines import Deadlines
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import READ, WRITE, Poller
 from monitor.probes.resolver import Resolver, literal
@@ -47,6 +48,7 @@ class Network:
     resolver: Resolver
     policy: TargetPolicy
     poller: Poller
+    deadlines: Deadlines
     verified: ssl.SSLContext | None = None
     """Made at first use: building one costs 23 ms."""
     unverified: ssl.SSLContext | None = None
@@ -54,6 +56,7 @@ class Network:
 
     async def close(self) -> None:
         self.poller.close()
+        self.deadlines.close()
         await self.resolver.close()
 
     def tls(self, *, verify: bool) -> ssl.SSLContext:
@@ -102,8 +105,8 @@ class Connection:
         "_request",
         "_sock",
         "_ssl",
+        "_tick",
         "_timeout_ms",
-        "_timer",
         "_to",
         "_unsent",
         "_waiter",
@@ -133,7 +136,7 @@ class Connection:
         self._interest = 0
         self._ssl: ssl.SSLObject | None = None
         self._next: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._tick = 0
 
     async def run(self, deadline: float, timeout_ms: int) -> None:
         """Walk all phases; `deadline` is on perf_counter's scale, `timeout_ms` is what a person set, for the text."""
@@ -154,8 +157,7 @@ class Connection:
                     return
                 addresses = found.addresses
                 self._enter(CONNECT)
-                now = self._mark
-            self._timer = loop.call_later(deadline - now, self._late)
+            self._tick = self._network.deadlines.add(deadline, self)
             self._addresses = list(addresses)
             self._dial()
             await self._waiter
@@ -166,10 +168,7 @@ class Connection:
     @property
     def phases(self) -> Phases:
         """Milliseconds spent in each phase so far."""
-        resolve, connect, tls, first_byte, transfer = self.spent
-        return Phases(
-            round(resolve * 1e3, 3), round(connect * 1e3, 3), round(tls * 1e3, 3), round(first_byte * 1e3, 3), round(transfer * 1e3, 3)
-        )  # fmt: skip
+        return Phases(*[int(seconds * 1e6) / 1e3 for seconds in self.spent])
 
     def _received(self, data: memoryview | bytes) -> None:
         """Take what the peer sent; `data` is only valid during the call."""
@@ -199,7 +198,8 @@ class Connection:
         self._close()
         self._waiter.set_result(None)
 
-    def _late(self) -> None:
+    def on_deadline(self) -> None:
+        """End as timed out, or as inconclusive where we are late ourselves; the network's deadlines call this."""
         lag = perf_counter() - self._deadline
         if lag > LAG_MAX_S:
             self._end(text=f"our event loop was {lag * 1000:.0f} ms late at the deadline", ours=True)
@@ -393,8 +393,6 @@ class Connection:
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        if self._fd < 0:
-            return
         if self._interest:
             self._network.poller.forget(self._fd)
             self._interest = 0
@@ -402,10 +400,11 @@ class Connection:
         self._fd = -1
 
     def _close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._drop_socket()
+        if self._tick:
+            self._network.deadlines.remove(self._tick, self)
+            self._tick = 0
+        if self._fd >= 0:
+            self._drop_socket()
 
 
 def _reason(error: OSError) -> str:

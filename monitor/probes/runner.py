@@ -13,6 +13,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.probes.base import Attempt, Probe, ProbeContext, inconclusive
 from monitor.probes.connection import Network
+from monitor.probes.deadlines import Deadlines
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import make_poller
 from monitor.probes.resolver import Resolver
@@ -31,7 +32,7 @@ def make_context(
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
     loop = asyncio.get_running_loop()
-    network = Network(loop, Resolver(clock, nameservers), policy or TargetPolicy(), make_poller(loop), verified=verified)
+    network = Network(loop, Resolver(clock, nameservers), policy or TargetPolicy(), make_poller(loop), Deadlines(loop), verified=verified)
     return ProbeContext(clock, network, worker)
 
 
@@ -42,8 +43,7 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
     """
     started_ms = context.clock.now_ms()
     begun = perf_counter()
-    budget_ms = endpoint.attempts_budget_ms
-    timeout_ms = min(endpoint.timeout_ms, budget_ms)
+    timeout_ms = min(endpoint.timeout_ms, endpoint.interval_ms)
     texts: tuple[str, ...] = ()
     attempts = 0
     while True:
@@ -57,7 +57,7 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
         if attempt.outcome is Outcome.SUCCESS or attempts > endpoint.retries or attempt.failure is FailureClass.POLICY:
             break
         delay_ms = retry_delay_ms(endpoint, attempts, scheduled_ms)
-        left_ms = int(budget_ms - (perf_counter() - begun) * 1000 - delay_ms)
+        left_ms = int(endpoint.attempts_budget_ms - (perf_counter() - begun) * 1000 - delay_ms)
         if left_ms < min(endpoint.timeout_ms, ATTEMPT_MIN_MS):
             break
         timeout_ms = min(endpoint.timeout_ms, left_ms)
