@@ -46,6 +46,7 @@ def run_alert_worker(settings: Settings) -> int:
 def run_beat(settings: Settings) -> int:
     from workers.app import app
 
+    app.conf.include = []  # Beat publishes by name: it need not load what it starts.
     app.Beat(loglevel=settings.log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()
     return 0
 

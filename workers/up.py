@@ -14,8 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from alert_rules.routing_file import load_routing
-from alert_rules.rule_file import load_rules
 from monitor.core.errors import ConfigError, Problem
 from monitor.settings import RUNNING_FILE, Running, Settings, as_environment, hide_password
 from workers.embedded import EmbeddedServer, write_private
@@ -60,11 +58,21 @@ def claim_data_dir(data_dir: Path) -> Iterator[None]:
 
 def run_up(settings: Settings, say: Say, *, verbose: bool = False) -> None:
     """Run everything until SIGINT or SIGTERM. Raises ConfigError when it cannot start."""
-    load_rules(settings.rules)  # What the parts could not read is better refused here, once.
-    if settings.alerting is not None:
-        load_routing(settings.alerting)
+    _check_files(settings)
     with claim_data_dir(settings.data_dir), _listener(settings) as listener:
         asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
+
+
+def _check_files(settings: Settings) -> None:
+    """Refuse here, once, what every part would fail on. Imported when needed: what reads rules takes long to load."""
+    if settings.rules:
+        from alert_rules.rule_file import load_rules  # noqa: PLC0415
+
+        load_rules(settings.rules)
+    if settings.alerting is not None:
+        from alert_rules.routing_file import load_routing  # noqa: PLC0415
+
+        load_routing(settings.alerting)
 
 
 class _Up:
