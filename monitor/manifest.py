@@ -188,19 +188,21 @@ class _Reader:
             return
         values.setdefault("paused", self.paused.get(endpoint_id, False))
         endpoint = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, options=options, **values)
-        self._check_together(endpoint, kind, node, entry)
+        self._check_together(endpoint, kind, node, layers)
         self.endpoints[endpoint_id] = endpoint
 
-    def _check_together(self, endpoint: Endpoint, kind: Kind, node: Node, entry: Mapping[str, Node]) -> None:
+    def _check_together(self, endpoint: Endpoint, kind: Kind, node: Node, layers: Sequence[_Layer]) -> None:
         """Refuse settings that are well in themselves and contradict each other or the URL."""
         try:
             check_secrets(endpoint.options)
             kind.prober.validate(endpoint)
         except ValueError as error:
             why, _, remedy = str(error).partition("; ")
-            key = next((key for key in entry if key not in _ENTRY_KEYS and key in why), "url")
-            seen = SECRET if key in SECRET_OPTIONS else entry[key].seen
-            self.refuse(node.key_where(key), key, seen, why, remedy)
+            written = {key: place for layer in layers for key, place in layer.places.items()}
+            key = next((key for key in written if key in why or key in remedy), "url")
+            seen = repr(endpoint.url) if key == "url" else SECRET if key in SECRET_OPTIONS else written[key].seen
+            place = written[key].where if key in written else node.key_where(key)
+            self.refuse(place, key, seen, why if place.startswith(node.where) else f"{endpoint.id}: {why}", remedy)
 
     def _remember(self, endpoint_id: Any, node: Node) -> bool:
         """Note where an id is written; False when it was written before."""
@@ -289,6 +291,7 @@ class _Reader:
                 if parsed is _MISSING:
                     break
                 layer.options.setdefault(holder.name, {})[key] = parsed
+                layer.places[key] = child
             if not kinds:
                 self._unknown(node.key_where(key), key, kind, POOL_FIELDS if of_pool else skip)
         return layer
