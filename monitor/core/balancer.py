@@ -37,6 +37,9 @@ SPILL_QUALITY_MIN: Final = 0.1
 PUBLISH_STEP: Final = 0.05
 """Least change of a weight, as a part of the base share, that is worth publishing."""
 
+# Bound once: reading a member from its enum is slow, and this is done for each member of a pool.
+_CLOSED, _OPEN = Breaker.CLOSED, Breaker.OPEN
+_HEALTHY, _UNKNOWN = Verdict.HEALTHY, Verdict.UNKNOWN
 _OUT_BY: Final = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 
 
@@ -148,7 +151,7 @@ def _id(candidate: Candidate) -> str:
 
 
 def _unwell(candidate: Candidate) -> bool:
-    return candidate.breaker is not Breaker.CLOSED
+    return candidate.breaker is not _CLOSED
 
 
 def _tiers(pool: Pool, candidates: Sequence[Candidate]) -> tuple[list[int], list[str]]:
@@ -167,15 +170,16 @@ def _judge(candidate: Candidate) -> tuple[int, str]:
     override = candidate.override
     if override is not None:
         return (OUT if override in _OUT_BY else ADMITTED), _OVERRIDE_WHY[override]
-    if candidate.breaker is Breaker.OPEN:
-        return EJECTED, "the breaker is open"
-    if candidate.breaker is Breaker.HALF_OPEN:
-        return EJECTED, "the breaker is half open: trial probes come before traffic"
+    if candidate.breaker is not _CLOSED:
+        return (
+            EJECTED,
+            "the breaker is open" if candidate.breaker is _OPEN else "the breaker is half open: trial probes come before traffic",
+        )
     if candidate.flapping:
         return DEGRADED, "flapping"
-    if candidate.verdict is Verdict.UNKNOWN:
-        return ADMITTED, "nothing known against it"
-    return ADMITTED, "healthy" if candidate.verdict is Verdict.HEALTHY else "admitted while its change is unconfirmed"
+    if candidate.verdict is _HEALTHY:
+        return ADMITTED, "healthy"
+    return ADMITTED, "nothing is known of it" if candidate.verdict is _UNKNOWN else "admitted: its change is not confirmed yet"
 
 
 _OVERRIDE_WHY: Final = {

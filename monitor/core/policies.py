@@ -17,6 +17,9 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
 from monitor.core.state import Breaker, BreakerState, Evidence
 
+_CLOSED, _OPEN = Breaker.CLOSED, Breaker.OPEN
+_SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+
 
 class Seen(msgspec.Struct, frozen=True):
     """What a policy judges: everything already contains the newest result.
@@ -56,13 +59,13 @@ class Consecutive:
 
     def judge(self, seen: Seen) -> Ruling | None:
         state = seen.breaker.state
-        if state is Breaker.CLOSED:
-            if seen.run_outcome is Outcome.FAILURE and seen.run_length >= seen.endpoint.failure_threshold:
+        if state is _CLOSED:
+            if seen.run_outcome is _FAILURE and seen.run_length >= seen.endpoint.failure_threshold:
                 return self._trip(seen)
-        elif state is Breaker.OPEN:
-            if seen.run_outcome is Outcome.SUCCESS and cooled_down(seen.breaker, seen.now_ms):
+        elif state is _OPEN:
+            if seen.run_outcome is _SUCCESS and cooled_down(seen.breaker, seen.now_ms):
                 return self._trial(seen)
-        elif seen.run_outcome is Outcome.FAILURE:
+        elif seen.run_outcome is _FAILURE:
             return Ruling(Event.TRIAL_FAILED, f"a trial probe failed: {_saw(seen)}", _facts(seen))
         elif seen.breaker.trial_successes >= seen.endpoint.success_threshold:
             return self._close(seen)

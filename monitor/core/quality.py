@@ -12,7 +12,6 @@ its own q and never another's, and where all fail alike nobody is worse.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -45,16 +44,17 @@ class Measured(Protocol):
 def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_ms: int) -> list[Quality]:
     """The quality of each member; those that are `out` serve nobody as a reference."""
     present = [member.evidence for member, is_out in zip(members, out, strict=True) if not is_out]
-    rates = sorted(evidence.ok / evidence.total for evidence in present if evidence.total)
-    latencies = sorted(max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n)
-    qualities = []
+    rates = _Others([evidence.ok / evidence.total for evidence in present if evidence.total])
+    latencies = _Others([max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n])
+    found = []
     for member, is_out in zip(members, out, strict=True):
         evidence = member.evidence
-        h = _success(evidence, rates, not is_out)
-        l = _latency(evidence, latencies, not is_out)  # noqa: E741
-        sigma = warm_up(pool.warm_up_ms, member.warm_up_since_ms, now_ms)
-        qualities.append(Quality(h, l, sigma, h * l * sigma))
-    return qualities
+        h = _success(evidence, rates, is_out) if evidence.total else 1.0
+        l = _latency(evidence, latencies, is_out) if evidence.latency_n else 1.0  # noqa: E741
+        since_ms = member.warm_up_since_ms
+        sigma = warm_up(pool.warm_up_ms, since_ms, now_ms) if since_ms else 1.0
+        found.append(Quality(h, l, sigma, h * l * sigma))
+    return found
 
 
 def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
@@ -67,35 +67,45 @@ def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
     return max(WARM_UP_MIN, elapsed_ms / window_ms)
 
 
-def _success(evidence: Evidence, rates: Sequence[float], counted: bool) -> float:
-    if not evidence.total:
-        return 1.0
-    reference = _median_without(rates, evidence.ok / evidence.total if counted else None)
-    if not reference:
+def _success(evidence: Evidence, rates: _Others, is_out: bool) -> float:
+    rate = evidence.ok / evidence.total
+    reference = rates.median if is_out else rates.median_without(rate)
+    if rate >= reference:
         return 1.0
     shrunk = (evidence.ok + SHRINK * reference) / (evidence.total + SHRINK)
-    return min(shrunk / reference, 1.0) ** 2
+    return (shrunk / reference) ** 2
 
 
-def _latency(evidence: Evidence, latencies: Sequence[float], counted: bool) -> float:
-    if not evidence.latency_n:
-        return 1.0
+def _latency(evidence: Evidence, latencies: _Others, is_out: bool) -> float:
     own = max(evidence.latency_ms, LATENCY_FLOOR_MS)
-    reference = _median_without(latencies, own if counted else None)
-    if not reference:
+    reference = latencies.median if is_out else latencies.median_without(own)
+    if own <= reference or not reference:
         return 1.0
     shrunk = reference + (own - reference) * evidence.latency_n / (evidence.latency_n + LATENCY_SHRINK)
-    return min(max(reference / shrunk, LATENCY_FACTOR_MIN), 1.0)
+    return max(reference / shrunk, LATENCY_FACTOR_MIN)
 
 
-def _median_without(ordered: Sequence[float], own: float | None) -> float | None:
-    """The median of sorted values with one occurrence of `own` left out; None when nothing remains."""
-    n = len(ordered)
-    skip = n
-    if own is not None:
-        skip = bisect_left(ordered, own)
-        n -= 1
-    if not n:
-        return None
-    low, high = (n - 1) // 2, n // 2
-    return (ordered[low + (low >= skip)] + ordered[high + (high >= skip)]) / 2
+class _Others:
+    """Medians that leave one value out, each in constant time: leaving one out can give only three different medians.
+
+    A median of nothing is 0.
+    """
+
+    def __init__(self, values: list[float]) -> None:
+        values.sort()
+        n = len(values)
+        self.median = (values[(n - 1) // 2] + values[n // 2]) / 2 if n else 0.0
+        low, high = (n - 2) // 2, (n - 1) // 2
+        if n < 2:
+            self._low = self._high = self._without_low = self._without_mid = self._without_high = 0.0
+            return
+        self._low, self._high = values[low], values[high]
+        self._without_low = (values[low + 1] + values[high + 1]) / 2
+        self._without_mid = (values[low] + values[high + 1]) / 2
+        self._without_high = (values[low] + values[high]) / 2
+
+    def median_without(self, own: float) -> float:
+        """The median without one occurrence of `own`, which must be among the values."""
+        if own <= self._low:
+            return self._without_low
+        return self._without_mid if own <= self._high else self._without_high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import floor, isfinite
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.core.balancer import OUT, Candidate, Weighing, weigh
 from monitor.core.endpoint import Pool
+from monitor.core.quality import _Others
 from monitor.core.state import Breaker, Evidence, Override
 
 NOW_MS = 1_700_000_000_000
@@ -186,3 +188,10 @@ def test_a_rise_below_the_base_share_is_slow_while_others_can_carry_it(
     if any(f.damped > limits[key] + 0.001 + TOLERANCE for key, f in factors.items()):
         others = [key for key, f in factors.items() if 0 < f.target <= limits[key]]
         assert all(factors[key].damped >= limits[key] - TOLERANCE for key in others)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
+def test_a_median_without_one_is_the_median_of_the_others(values: list[float]) -> None:
+    others = _Others(list(values))
+    for n, own in enumerate(values):
+        assert abs(others.median_without(own) - median(values[:n] + values[n + 1 :])) < TOLERANCE
