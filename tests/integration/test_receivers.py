@@ -1,0 +1,262 @@
+"""Messages through apprise's own plugins to real services on this machine: accepting, refusing, failing, silent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+from alert_rules.route import Integration
+from monitor.core.errors import DeliveryError
+from workers import receivers
+
+
+class Service:
+    """A real HTTP server that keeps what it was sent; `status`, `headers` and `answer` are what it says next."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, bytes]] = []
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.answer = b'{"ok": true}'
+        self.silent = threading.Event()
+        self.released = threading.Event()
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                service.requests.append((self.path, body))
+                if service.silent.is_set():
+                    service.released.wait(10)
+                    return
+                self.send_response(service.status)
+                for name, value in service.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(service.answer)))
+                self.end_headers()
+                self.wfile.write(service.answer)
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.stop()
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.mails: list[Any] = []
+        self.refuse = ""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd calls it so.
+        if self.refuse:
+            return self.refuse
+        self.mails.append(envelope)
+        return "250 OK"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    mailbox = Mailbox()
+
+    def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=data.password == b"sesame-open", handled=False, message=None)
+
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port(), authenticator=authenticate, auth_require_tls=False)
+    controller.start()
+    yield mailbox, controller.port
+    controller.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def to(url: str, **more: Any) -> Integration:
+    return Integration(key="r/apprise/0", receiver="r", url=url, **more)
+
+
+def sent(integration: Integration, title: str = "Title", body: str = "Body", kind: str = "failure") -> str:
+    return asyncio.run(receivers.send(integration, title, body, kind))
+
+
+def refused(integration: Integration) -> DeliveryError:
+    with pytest.raises(DeliveryError) as caught:
+        sent(integration)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "title", "body"),
+    [
+        ("json://127.0.0.1:{port}/hook", "/hook", ("title",), ("message",)),
+        ("ntfy://127.0.0.1:{port}/alerts", "/", ("title",), ("message",)),
+        ("mmost://127.0.0.1:{port}/abcdefghijklmnopqrstuvwx", "/hooks/abcdefghijklmnopqrstuvwx", ("text",), ("text",)),
+    ],
+)
+def test_services_take_messages(service: Service, url: str, path: str, title: tuple[str], body: tuple[str]) -> None:
+    answer = sent(to(url.format(port=service.port)), "Two are down", "shop-1\nshop-2 & more", "failure")
+    assert "HTTP 200" in answer
+    ((seen, data),) = service.requests
+    assert seen == path
+    payload = json.loads(data)
+    assert "Two are down" in payload[title[0]]
+    assert "shop-1\nshop-2 & more" in payload[body[0]]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "permanent", "retry_after_ms"),
+    [
+        (500, {}, False, None),
+        (503, {"Retry-After": "7"}, False, 7_000),
+        (429, {"Retry-After": "2"}, False, 2_000),
+        (429, {"Retry-After": "Wed, 21 Oct 2065 07:28:00 GMT"}, False, 60_000),
+        (429, {"Retry-After": "soon"}, False, None),
+        (401, {}, True, None),
+        (404, {}, True, None),
+    ],
+)
+def test_a_refusal_says_whether_trying_again_can_help(
+    service: Service, status: int, headers: dict[str, str], permanent: bool, retry_after_ms: int | None
+) -> None:
+    service.status, service.headers, service.answer = status, headers, b"not today"
+    error = refused(to(f"json://127.0.0.1:{service.port}/"))
+    assert (error.permanent, error.retry_after_ms) == (permanent, retry_after_ms)
+    assert f"HTTP {status}" in str(error)
+    assert "not today" in str(error)
+
+
+def test_a_service_that_hangs_is_given_up_and_may_be_tried_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 0.2)
+    service.silent.set()
+    error = refused(to(f"json://127.0.0.1:{service.port}/"))
+    assert not error.permanent
+
+
+def test_a_service_that_is_not_there_may_be_tried_again() -> None:
+    error = refused(to(f"json://127.0.0.1:{free_port()}/"))
+    assert not error.permanent
+    assert "refused" in str(error)
+
+
+class RootLog(logging.Handler):
+    """What a process that logs everything would write."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text += f"{record.name}: {record.getMessage()}\n"
+
+
+def test_secrets_never_come_back(service: Service) -> None:
+    root, log = logging.getLogger(), RootLog()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    root.addHandler(log)
+    try:
+        service.status, service.answer = 403, b"bad credentials sup3rs3cret"
+        integration = to(f"json://admin:sup3rs3cret@127.0.0.1:{service.port}/")
+        error = refused(integration)
+        hook = to(f"mmost://127.0.0.1:{service.port}/t0kenthatnobodymustsee24")
+        denied = refused(hook)
+    finally:
+        root.removeHandler(log)
+        root.setLevel(level)
+    assert "bad credentials ****" in str(error)
+    assert "sup3rs3cret" not in str(error) + log.text + receivers.describe(integration)
+    assert "t0kenthat" not in str(denied) + log.text + receivers.describe(hook)
+
+
+def test_mail_is_delivered(mailbox: tuple[Mailbox, int]) -> None:
+    box, port = mailbox
+    answer = sent(to(f"mailto://127.0.0.1:{port}?from=wk@example.org&to=ops@example.org"), "Down", "one\ntwo", "failure")
+    assert "Sent" in answer
+    (mail,) = box.mails
+    assert (mail.mail_from, mail.rcpt_tos) == ("wk@example.org", ["ops@example.org"])
+    assert b"Subject: Down" in mail.content
+
+
+@pytest.mark.parametrize(("answer", "permanent"), [("554 no such thing here", True), ("451 come back later", False)])
+def test_mail_that_is_refused(mailbox: tuple[Mailbox, int], answer: str, permanent: bool) -> None:
+    box, port = mailbox
+    box.refuse = answer
+    error = refused(to(f"mailto://127.0.0.1:{port}?from=wk@example.org&to=ops@example.org"))
+    assert error.permanent is permanent
+    assert answer[4:] in str(error)
+
+
+def test_a_wrong_mail_password_is_permanent(mailbox: tuple[Mailbox, int]) -> None:
+    _, port = mailbox
+    error = refused(to(f"mailto://ops:wrong-word@127.0.0.1:{port}?from=wk@example.org&to=ops@example.org"))
+    assert error.permanent
+    assert "wrong-word" not in str(error)
+
+
+def test_references_are_read_when_a_message_is_sent(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"json://127.0.0.1:{service.port}/"
+    monkeypatch.setenv("ALERT_URL", url)
+    (tmp_path / "url").write_text(url + "\n")
+    for integration in (to("env:ALERT_URL"), to(f"file:{tmp_path}/url"), to("", url_file=f"{tmp_path}/url")):
+        assert "HTTP 200" in sent(integration, "t", "b", "info")
+
+
+def test_a_file_may_hold_many_urls_with_tags(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "urls").write_text(f"ops=json://127.0.0.1:{service.port}/ops\ndev=json://127.0.0.1:{service.port}/dev\n")
+    sent(to("", url_file=f"{tmp_path}/urls", tag="dev"), "t", "b", "info")
+    assert [path for path, _ in service.requests] == ["/dev"]
+
+
+@pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])
+def test_what_cannot_be_read_is_permanent(url: str) -> None:
+    assert refused(to(url)).permanent
+
+
+def test_the_console_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sent(to("console:"), "Down", "shop-1", "failure") == "printed"
+    assert capsys.readouterr().out == "Down\nshop-1\n\n"
+
+
+async def all_of(sends: list[Coroutine[Any, Any, str]]) -> list[str | BaseException]:
+    return await asyncio.gather(*sends, return_exceptions=True)
+
+
+def test_many_sends_at_once_do_not_hear_each_other(service: Service) -> None:
+    other = Service()
+    try:
+        other.status, other.answer = 404, b"nobody"
+        sends = [receivers.send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
+        answers = asyncio.run(all_of(sends))
+    finally:
+        other.stop()
+    for i, answer in enumerate(answers):
+        assert ("HTTP 200" if i % 2 else "HTTP 404") in str(answer)

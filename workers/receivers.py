@@ -1,0 +1,222 @@
+"""Messages leave the house here: the only module that knows apprise.
+
+apprise answers yes or no, and tells its reasons to its log and to nobody else. So a send listens to both that log and the HTTP answers,
+turns them into one line of text, and decides from them whether trying again can help. Secrets never leave: what a URL
+holds beyond its privacy form is blanked in every text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from alert_rules.route import Integration
+from alert_rules.template import cut
+from monitor.core.errors import DeliveryError
+
+SEND_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
+THREADS_MAX = 16
+REFERENCE_BYTES_MAX = 65_536
+ANSWER_LENGTH_MAX = 300
+SECRET_LENGTH_MIN = 4
+
+_RETRIED = frozenset({408, 425, 429})
+"""Statuses below 500 after which trying again can help."""
+_SMTP_REFUSED = re.compile(r"\((5\d\d), b['\"]")
+_executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="receiver")
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What one send has heard: log lines, and the last HTTP answer."""
+
+    lines: list[str] = field(default_factory=list)
+    status: int = 0
+    reason: str = ""
+    body: str = ""
+    retry_after: str = ""
+
+
+_heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
+
+
+async def send(integration: Integration, title: str, body: str, notify_type: str) -> str:
+    """Send one message and return what the service answered.
+
+    Raises DeliveryError: permanent where the configuration or the service's answer shows that trying again cannot help.
+    """
+    if integration.url == "console:":
+        sys.stdout.write(f"{title}\n{body}\n\n")
+        sys.stdout.flush()
+        return "printed"
+    context = copy_context()
+    work = asyncio.get_running_loop().run_in_executor(_executor, context.run, _send, integration, title, body, notify_type)
+    try:
+        return await asyncio.wait_for(work, SEND_TIMEOUT_S)
+    except TimeoutError:
+        raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s") from None
+
+
+def describe(integration: Integration) -> str:
+    """The integration's address as it may be shown. Raises DeliveryError when it cannot be read."""
+    if integration.url == "console:":
+        return "console:"
+    return ", ".join(service.url(privacy=True) for service in _services(integration, _read(integration)))
+
+
+def _send(integration: Integration, title: str, body: str, notify_type: str) -> str:
+    apprise = _apprise()
+    text = _read(integration)
+    services = _services(integration, text)
+    answers = []
+    for service in services:
+        heard = _Heard()
+        _heard.set(heard)
+        sender = apprise.Apprise(asset=service.asset)
+        sender.add(service)
+        try:
+            accepted = sender.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+        except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
+            heard.lines.append(f"{type(error).__name__}: {error}")
+            accepted = False
+        answer = _blank(_answer(heard), _secrets(text, service.url(privacy=True)))
+        if not accepted:
+            retry_after_ms = _retry_after_ms(heard.retry_after)
+            raise DeliveryError(f"{service.service_name}: {answer}", permanent=_permanent(heard), retry_after_ms=retry_after_ms)
+        answers.append(f"{service.service_name}: {answer}")
+    return "; ".join(answers)
+
+
+def _read(integration: Integration) -> str:
+    """The URL, or the apprise configuration, that the integration's reference stands for at this moment."""
+    reference = f"file:{integration.url_file}" if integration.url_file else integration.url
+    if reference.startswith("env:"):
+        value = os.environ.get(reference[4:], "")
+        if not value:
+            raise DeliveryError(f"the variable {reference[4:]} is not set", permanent=True)
+        return value.strip()
+    if not reference.startswith("file:"):
+        return reference
+    try:
+        with Path(reference[5:]).open(encoding="utf-8") as file:
+            return file.read(REFERENCE_BYTES_MAX).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeliveryError(f"{reference[5:]} cannot be read: {error}", permanent=True) from None
+
+
+def _services(integration: Integration, text: str) -> list[Any]:
+    """The services behind a URL, or behind a file of URLs in apprise's own format, filtered by the integration's tag."""
+    apprise = _apprise()
+    asset = apprise.AppriseAsset(app_id="Watchkeeper", app_desc="Watchkeeper", app_url="", async_mode=False, secure_logging=True)
+    one = apprise.Apprise.instantiate(text, asset=asset, suppress_exceptions=True) if "\n" not in text else None
+    if one is None:
+        config = apprise.AppriseConfig(asset=asset)
+        config.add_config(text, asset=asset)
+        many = apprise.Apprise(asset=asset)
+        many.add(config)
+        services = list(many.find(integration.tag or apprise.common.MATCH_ALL_TAG))
+    else:
+        services = [one]
+    if not services:
+        raise DeliveryError("apprise does not understand the URL; see https://appriseit.com/services/", permanent=True)
+    for service in services:
+        service.socket_connect_timeout = CONNECT_TIMEOUT_S
+        service.socket_read_timeout = READ_TIMEOUT_S
+        if "overflow=" not in text:
+            service.overflow_mode = apprise.OverflowMode.TRUNCATE
+    return services
+
+
+# What was heard -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def _apprise() -> Any:
+    """apprise, imported when the first message goes out (it takes a quarter of a second), with our ears on it."""
+    import apprise  # noqa: PLC0415
+    import requests  # noqa: PLC0415
+
+    logger = logging.getLogger("apprise")
+    logger.addHandler(_Ear())
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # Its debug lines hold whole URLs, and those of urllib3 their paths.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
+    original = requests.Session.request
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        response = original(self, *args, **kwargs)
+        heard = _heard.get()
+        if heard is not None:
+            heard.status, heard.reason = response.status_code, response.reason or ""
+            heard.body = response.text[: 2 * ANSWER_LENGTH_MAX]
+            heard.retry_after = response.headers.get("Retry-After", "")
+        return response
+
+    requests.Session.request = request  # type: ignore[method-assign]
+    return apprise
+
+
+class _Ear(logging.Handler):
+    """Gives a log line to the send that caused it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        heard = _heard.get()
+        if heard is not None:
+            line = record.getMessage()
+            if record.levelno >= logging.INFO:
+                heard.lines.append(line)
+            elif "Exception: " in line:
+                heard.lines.append(_cause(line))
+
+
+def _answer(heard: _Heard) -> str:
+    if heard.status:
+        return " ".join(f"HTTP {heard.status} {heard.reason} {heard.body}".split())
+    return " ".join("; ".join(heard.lines[-2:]).split()) or "no answer"
+
+
+def _cause(line: str) -> str:
+    """The innermost cause of what requests reports: `[Errno 111] Connection refused`."""
+    return line.rpartition(": ")[2].rstrip("\"')") if "Caused by " in line else line.partition("Exception: ")[2]
+
+
+def _permanent(heard: _Heard) -> bool:
+    if heard.status:
+        return 400 <= heard.status < 500 and heard.status not in _RETRIED
+    return any(_SMTP_REFUSED.search(line) for line in heard.lines)
+
+
+def _retry_after_ms(text: str) -> int | None:
+    """Seconds, or a date of which only its being there counts: the clock that it compares to is not ours."""
+    if text.isdigit():
+        return int(text[:9]) * 1_000
+    try:
+        parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return 60_000
+
+
+def _secrets(text: str, shown: str) -> list[str]:
+    """The parts of an address that its privacy form does not show."""
+    parts = {part for part in re.split(r"[/:@?&=,\s]+", text) if len(part) >= SECRET_LENGTH_MIN and part not in shown}
+    return sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True)
+
+
+def _blank(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "****")
+    return cut(text, ANSWER_LENGTH_MAX)
