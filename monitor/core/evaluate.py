@@ -57,11 +57,18 @@ def settle(  # noqa: PLR0917 - what a decision is about comes in the order of th
     outcome = _INCONCLUSIVE if tilted else result.outcome
     minute, hour, day, rows = history.count(state, endpoint, result, outcome)
     writes = (history.sample_write(endpoint, result, outcome), *rows)
-    last = _last(state.last, result)
+    recorded = replace(state, last=_last(state.last, result), minute=minute, hour=hour, day=day)
     if outcome is _INCONCLUSIVE:
-        after = replace(state, last=last, minute=minute, hour=hour, day=day)
-        return Settled(after, (), writes, next_interval_ms(endpoint, after), False)
+        return Settled(recorded, (), writes, next_interval_ms(endpoint, recorded), False)
+    after, transitions = _conclude(endpoint, pool, recorded, override, result, now_ms)
+    return Settled(after, transitions, writes, next_interval_ms(endpoint, after), bool(transitions) or _moved(state, after))
 
+
+def _conclude(  # noqa: PLR0917 - as in `settle`.
+    endpoint: Endpoint, pool: Pool, state: EndpointState, override: Override | None, result: Result, now_ms: int
+) -> tuple[EndpointState, tuple[Transition, ...]]:
+    """What a conclusive result changes in the evidence, the breaker and the flapping of a state that has recorded it."""
+    outcome = result.outcome
     success = outcome is _SUCCESS
     same = outcome is state.run_outcome
     run_length = state.run_length + 1 if same else 1
@@ -69,14 +76,11 @@ def settle(  # noqa: PLR0917 - what a decision is about comes in the order of th
     breaker = _breaker_before(state, success, now_ms)
     breaker, transitions = _advance(Seen(endpoint, pool, breaker, outcome, run_length, evidence, result, now_ms), override)
     closed = bool(transitions) and breaker.state is _CLOSED
-    if closed:
-        evidence = evidence_.restart(evidence)
 
     changes = flapping.remember(state.changes, success)
     results = state.results + 1 if state.results < flapping.OUTCOMES else flapping.OUTCOMES
     flaps = state.flapping
-    # Nothing changes while all the remembered outcomes are equal, and that is nearly always.
-    if flaps or changes + 1 & changes:
+    if flaps or changes + 1 & changes:  # Otherwise the outcomes changed once at most, as nearly always.
         value = flapping.value_percent(changes, results)
         flaps = flapping.is_flapping(flaps, value)
         if flaps is not state.flapping:
@@ -88,21 +92,17 @@ def settle(  # noqa: PLR0917 - what a decision is about comes in the order of th
         run_outcome=outcome,
         run_length=run_length,
         run_since_ms=state.run_since_ms if same else now_ms,
-        last=last,
         last_success_ms=now_ms if success else state.last_success_ms,
         last_failure_ms=state.last_failure_ms if success else now_ms,
         last_failure_text=state.last_failure_text if success else result.text,
-        evidence=evidence,
+        evidence=evidence_.restart(evidence) if closed else evidence,
         changes=changes,
         results=results,
         flapping=flaps,
         flapping_since_ms=state.flapping_since_ms if flaps is state.flapping else now_ms if flaps else 0,
         warm_up_since_ms=now_ms if closed else state.warm_up_since_ms,
-        minute=minute,
-        hour=hour,
-        day=day,
     )
-    return Settled(after, transitions, writes, next_interval_ms(endpoint, after), bool(transitions) or _moved(state, after))
+    return after, transitions
 
 
 def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
