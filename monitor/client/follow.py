@@ -10,11 +10,12 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
+from redis.asyncio.client import Pipeline, PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -30,7 +31,8 @@ BATCH_MAX = 64
 """Snapshots read in one round trip."""
 DELTAS_MAX = 100
 """A view further behind than this reads the snapshot, which is then the smaller answer."""
-HEAD_BYTES = 512
+HEAD = {"start": 0, "end": 511}
+"""Bytes of a snapshot that hold its version."""
 RETRY_MIN_MS = 100
 
 _HEAD = re.compile(rb'\{"schema":\d+,"pool":"(?:[^"\\]|\\.)*","epoch":(\d+),"ver":(\d+),')
@@ -132,7 +134,7 @@ class Follower:
         """Compare the head of every snapshot with what we have, at a cost that does not grow with the pools' size."""
         names = self._only if self._only is not None else {*self._view.pools(), *await self._names()}
         for batch in _batches(sorted(names), BATCH_MAX * 16):
-            heads, fetch = await self._read([("GETRANGE", keys.snapshot(pool), 0, HEAD_BYTES - 1) for pool in batch])
+            heads, fetch = await self._read([partial(Pipeline.getrange, key=keys.snapshot(pool), **HEAD) for pool in batch])
             stale = []
             for pool, head in zip(batch, heads, strict=True):
                 if head == b"":
@@ -144,7 +146,7 @@ class Follower:
             await self._refresh(stale)
 
     async def _names(self) -> set[str]:
-        (names,), _ = await self._read([("SMEMBERS", keys.POOLS)])
+        (names,), _ = await self._read([partial(Pipeline.smembers, name=keys.POOLS)])
         return set() if isinstance(names, Exception) else {name.decode() for name in names}
 
     async def _refresh(self, pools: list[str]) -> None:
@@ -160,19 +162,19 @@ class Follower:
     async def _read_logs(self, pools: list[str]) -> set[str]:
         """Read each log from our version on. Returns the pools for which that was not enough."""
         behind = set()
-        commands = [("XRANGE", keys.log(pool), "({}-{}".format(*self._view.version(pool)), "+", "COUNT", DELTAS_MAX) for pool in pools]
-        logs, fetch = await self._read(commands)
+        after = {pool: "({}-{}".format(*self._view.version(pool)) for pool in pools}
+        logs, fetch = await self._read([partial(Pipeline.xrange, name=keys.log(pool), min=after[pool], count=DELTAS_MAX) for pool in pools])
         for pool, entries in zip(pools, logs, strict=True):
             try:
-                deltas = [_delta.decode(fields[fields.index(b"d") + 1]) for _, fields in entries]
-            except (TypeError, ValueError, msgspec.MsgspecError):
+                deltas = [_delta.decode(fields[b"d"]) for _, fields in entries]
+            except (TypeError, KeyError, msgspec.MsgspecError):
                 deltas = []
             if not 0 < len(deltas) < DELTAS_MAX or not self._view.advance(pool, deltas, fetch):
                 behind.add(pool)
         return behind
 
     async def _read_snapshots(self, pools: list[str]) -> None:
-        documents, fetch = await self._read([("GET", keys.snapshot(pool)) for pool in pools])
+        documents, fetch = await self._read([partial(Pipeline.get, name=keys.snapshot(pool)) for pool in pools])
         for pool, document in zip(pools, documents, strict=True):
             if document is None:
                 self._view.missing(pool)
@@ -185,14 +187,14 @@ class Follower:
             if snapshot.pool == pool:
                 self._view.offer(snapshot, fetch)
 
-    async def _read(self, commands: list[tuple[Any, ...]]) -> tuple[list[Any], Fetch]:
+    async def _read(self, commands: list[Callable[[Pipeline], Any]]) -> tuple[list[Any], Fetch]:
         """One round trip for all commands, the server's clock and the heartbeat. An error of one key is its answer."""
         at_ms = self._clock.monotonic_ms()
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.execute_command("TIME", NEVER_DECODE=True)
+        pipeline.time()
         pipeline.get(keys.ALIVE)
         for command in commands:
-            pipeline.execute_command(*command, NEVER_DECODE=True)
+            command(pipeline)
         (seconds, micros), alive, *replies = await self._bounded(pipeline.execute(raise_on_error=False))
         server_ms = int(seconds) * 1_000 + int(micros) // 1_000
         return replies, Fetch(server_ms, _alive_ms(alive), at_ms)

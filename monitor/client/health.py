@@ -200,8 +200,9 @@ class HealthView:
                 if self._save_is_due():
                     await asyncio.to_thread(self._save)
         finally:
-            following.cancel()
-            await asyncio.wait([following], timeout=CLOSE_TIMEOUT_S / 2)
+            while not following.done():  # Before Python 3.12 the wait_for inside redis-py may swallow a cancellation.
+                following.cancel()
+                await asyncio.wait([following], timeout=0.05)
             await follower.close()
             self._save()
 
