@@ -191,7 +191,7 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
 POOL_FIELDS: Mapping[str, Field] = {
     field.key: field
     for field in (
-        Field("max_ejection_percent", "max_ejection_percent", whole(0, 99), _same, "50", "Largest part of the pool that may be ejected."),
+        Field("max_ejection_percent", "max_ejection_percent", whole(0, 100), _same, "50", "Largest part of the pool that may be ejected."),
         Field("panic", "panic", truth, _same, "true", "Whether ejected members get traffic when too few are left; otherwise it is shed."),
         Field(
             "warm_up",

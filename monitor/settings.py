@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -25,11 +25,11 @@ from pydantic_settings import (
 )
 
 from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.secret import hide_password
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
 RUNNING_FILE = "running.json"
-SECRET = "<secret>"  # noqa: S105 - what is shown in a secret's place
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -164,15 +164,6 @@ def settings_table(settings: Settings) -> list[Row]:
         text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
         rows.append(Row(name, hide_password(text) if name == "redis_url" else text, settings.source(name), field.description or ""))
     return rows
-
-
-def hide_password(url: str) -> str:
-    """The URL with its password replaced; other texts unchanged."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, host = parts.username or "", parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:{SECRET}@{host}"))
 
 
 class Running(msgspec.Struct, frozen=True):

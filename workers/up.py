@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from monitor.core.errors import ConfigError, Problem
-from monitor.settings import RUNNING_FILE, Running, Settings, as_environment, hide_password
+from monitor.core.secret import hide_password
+from monitor.settings import RUNNING_FILE, Running, Settings, as_environment
 from workers.embedded import EmbeddedServer, write_private
 from workers.part import LISTEN_FD_VARIABLE, open_listener
 from workers.supervisor import Part, Supervisor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,8 +13,6 @@ import msgspec
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
-PLAIN_WIDTH = 10_000
-"""Columns of a table that no terminal shows: nothing is cut."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 _STYLES = {
@@ -82,18 +81,19 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) -> None:
-    from rich.console import Console  # noqa: PLC0415 - JSON needs none of it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    """Columns as wide as their widest cell, coloured on a terminal. A terminal folds what is too long; a file keeps it."""
+    from rich.cells import cell_len  # noqa: PLC0415 - JSON needs none of it
 
-    terminal = sys.stdout.isatty()
-    table = Table(box=None, show_header=header, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " ").upper() if header else "", overflow="fold")
-    for row in rows:
-        cells = [cell(row.get(column)) for column in columns]
-        table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in cells))
-    Console(file=sys.stdout, width=None if terminal else PLAIN_WIDTH, highlight=False).print(table)
+    lines = [[cell(row.get(column)) for column in columns] for row in rows]
+    titles = [[column.replace("_", " ").upper() for column in columns]] if header else []
+    widths = [max(map(cell_len, texts)) for texts in zip(*titles, *lines, strict=True)]
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for number, texts in enumerate((*titles, *lines)):
+        padded = [text + " " * (width - cell_len(text)) for text, width in zip(texts, widths, strict=True)]
+        if colours:
+            bold = header and number == 0
+            padded = [click.style(wide, fg=_STYLES.get(text), bold=bold) for text, wide in zip(texts, padded, strict=True)]
+        click.echo("  ".join(padded).rstrip())
 
 
 def _dump(value: Any, output: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from monitor.core.durations import format_duration
-from monitor.settings import PREFIX, Settings, find_redis_url, hide_password, load_settings, settings_table
+from monitor.core.secret import hide_password
+from monitor.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 
 _FILE = click.Path(path_type=Path)
 

@@ -181,7 +181,7 @@ def registries(draw: st.DrawFn) -> tuple[list[Endpoint], list[Pool]]:
         defaults = draw(settings_of_members)
         if chosen := _without_body_conflict(draw(options)):
             defaults["options"] = {"http": chosen, "https": chosen}
-        own = {"max_ejection_percent": draw(st.integers(0, 99)), "panic": draw(st.booleans()), "warm_up_ms": draw(st.integers(0, 99_999))}
+        own = {"max_ejection_percent": draw(st.integers(0, 100)), "panic": draw(st.booleans()), "warm_up_ms": draw(st.integers(0, 99_999))}
         pools.append(Pool(name=name, defaults=defaults, **own))
     endpoints: list[Endpoint] = []
     for endpoint_id in draw(st.lists(names, unique=True, max_size=6)):

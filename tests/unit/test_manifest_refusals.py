@@ -102,7 +102,7 @@ FAULTS = [
     (entry("weight: 0"), 4, "weight", "'0'", "1 to 1000"),
     (entry("weight: 99999999999999999999"), 4, "weight", "'99999999999999999999'", "1 to 1000"),
     (entry("paused: maybe"), 4, "paused", "'maybe'", "true or false"),
-    ("pools:\n  shop: {max_ejection_percent: 101}\n", 2, "max_ejection_percent", "'101'", "0 to 99"),
+    ("pools:\n  shop: {max_ejection_percent: 101}\n", 2, "max_ejection_percent", "'101'", "0 to 100"),
     ("pools:\n  shop: {policy: magic}\n", 2, "policy", "'magic'", "consecutive"),
     ("pools:\n  shop: {open: 10m, open_max: 5m}\n", 2, "open", "600000 ms", "raise open_max"),
     # Labels

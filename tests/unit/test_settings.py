@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from monitor.core.errors import ConfigError
+from monitor.core.secret import hide_password
 from monitor.settings import (
     RUNNING_FILE,
     Running,
     Settings,
     as_environment,
     find_redis_url,
-    hide_password,
     load_settings,
     settings_table,
 )
