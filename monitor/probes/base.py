@@ -12,7 +12,7 @@ import re2
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases
-from monitor.probes.connection import Network
+from monitor.probes.network import Network
 from monitor.probes.text import clean
 
 PATTERN_LENGTH_MAX = 1_000

@@ -14,22 +14,13 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field
 from time import perf_counter
-
-import httpx
 
 from monitor.core.durations import format_duration
 from monitor.core.outcome import Certificate, FailureClass, Phases
 from monitor.probes.certificate import served_certificate
-from monitor.probes.deadlines import Deadlines
-from monitor.probes.policy import TargetPolicy
-from monitor.probes.poller import READ, WRITE, Poller
-from monitor.probes.resolver import Resolver, literal
-
-LAG_MAX_S = 0.1
-"""A deadline noticed later than this says more of our event loop than of the target."""
-RECEIVE_BYTES = 65_536
+from monitor.probes.network import RECEIVE_BYTES, Destination, Network
+from monitor.probes.poller import READ, WRITE
 
 PHASES = ("resolve", "connect", "tls", "first_byte", "transfer")
 RESOLVE, CONNECT, TLS, FIRST_BYTE, TRANSFER = range(5)
@@ -38,52 +29,6 @@ _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 _STREAM = socket.SOCK_STREAM | _NONBLOCK
 _PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-@dataclass(slots=True)
-class Network:
-    """What every connection of one event loop shares."""
-
-    loop: asyncio.AbstractEventLoop
-    resolver: Resolver
-    policy: TargetPolicy
-    poller: Poller
-    deadlines: Deadlines
-    verified: ssl.SSLContext | None = None
-    """Made at first use: building one costs 23 ms."""
-    unverified: ssl.SSLContext | None = None
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(RECEIVE_BYTES)))
-
-    async def close(self) -> None:
-        self.poller.close()
-        self.deadlines.close()
-        await self.resolver.close()
-
-    def tls(self, *, verify: bool) -> ssl.SSLContext:
-        """Return the one context that verifies, or the one that does not."""
-        if verify:
-            if self.verified is None:
-                self.verified = httpx.create_ssl_context()
-            return self.verified
-        if self.unverified is None:
-            self.unverified = httpx.create_ssl_context(verify=False)
-        return self.unverified
-
-
-@dataclass(slots=True)
-class Destination:
-    """Where a connection goes. `server_name` is what TLS asks for and verifies; `addresses` is set for literals."""
-
-    host: str
-    port: int
-    tls: bool = False
-    verify: bool = True
-    server_name: str = ""
-    addresses: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.addresses = self.addresses or literal(self.host)
-        self.server_name = self.server_name or self.host
 
 
 class Connection:
@@ -168,7 +113,8 @@ class Connection:
     @property
     def phases(self) -> Phases:
         """Milliseconds spent in each phase so far."""
-        return Phases(*[int(seconds * 1e6) / 1e3 for seconds in self.spent])
+        resolve, connect, tls, first_byte, transfer = self.spent
+        return Phases(_ms(resolve), _ms(connect), _ms(tls), _ms(first_byte), _ms(transfer))
 
     def _received(self, data: memoryview | bytes) -> None:
         """Take what the peer sent; `data` is only valid during the call."""
@@ -201,7 +147,7 @@ class Connection:
     def on_deadline(self) -> None:
         """End as timed out, or as inconclusive where we are late ourselves; the network's deadlines call this."""
         lag = perf_counter() - self._deadline
-        if lag > LAG_MAX_S:
+        if lag > self._network.lag_max_s:
             self._end(text=f"our event loop was {lag * 1000:.0f} ms late at the deadline", ours=True)
         else:
             self._end(FailureClass.TIMEOUT, f"timeout after {format_duration(self._timeout_ms)} in {PHASES[self.phase]}")
@@ -405,6 +351,10 @@ class Connection:
             self._tick = 0
         if self._fd >= 0:
             self._drop_socket()
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1e6) / 1e3 if seconds else 0.0
 
 
 def _reason(error: OSError) -> str:

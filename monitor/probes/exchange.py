@@ -8,12 +8,15 @@ from typing import Any
 import httptools
 
 from monitor.core.outcome import FailureClass
-from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection, Destination, Network
+from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
 from monitor.probes.decode import Decoder, UnsupportedCodingError, decoder_for
+from monitor.probes.network import Destination, Network
 from monitor.probes.text import got
 
 HEADER_BYTES_MAX = 65_536
 BODY_BYTES_MAX = 1_048_576
+WIRE_BYTES_MAX = 8 * BODY_BYTES_MAX
+"""Everything received, chunk heads and trailers too, which no other cap counts."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -26,7 +29,7 @@ class HttpExchange(Connection):
     """
 
     __slots__ = (
-        "_body_max", "_chunks", "_decoder", "_head_only", "_header_bytes", "_headers_done", "_parser", "_want_body",
+        "_body_max", "_chunks", "_decoder", "_head_only", "_headers_done", "_parser", "_want_body", "_wire_bytes",
         "body_bytes", "headers", "http_version", "status", "truncated",
     )  # fmt: skip
 
@@ -46,7 +49,7 @@ class HttpExchange(Connection):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._chunks: list[bytes] = []
         self._decoder: Decoder | None = None
-        self._header_bytes = 0
+        self._wire_bytes = 0
         self._headers_done = False
         self.headers: Headers = []
         self.status = 0
@@ -74,10 +77,12 @@ class HttpExchange(Connection):
                 seen = got(bytes(data)) if self.status == 0 else ""
                 self._end(FailureClass.PROTOCOL, f"not a valid HTTP response: {error}{seen}")
             return
-        if not self._headers_done and not self._waiter.done():
-            self._header_bytes += len(data)
-            if self._header_bytes > HEADER_BYTES_MAX:
+        self._wire_bytes += len(data)
+        if self._wire_bytes > HEADER_BYTES_MAX and not self._waiter.done():
+            if not self._headers_done:
                 self._end(FailureClass.PROTOCOL, f"response headers exceed {HEADER_BYTES_MAX} bytes")
+            elif self._wire_bytes > WIRE_BYTES_MAX:
+                self._end(FailureClass.PROTOCOL, f"response exceeds {WIRE_BYTES_MAX} bytes on the wire")
 
     def _ended_by_peer(self) -> None:
         if self._headers_done and _until_close(self.headers):
@@ -97,7 +102,8 @@ class HttpExchange(Connection):
     # httptools calls these while it parses.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        if not self._headers_done:  # else a trailer
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = status = self._parser.get_status_code()

@@ -15,9 +15,9 @@ from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
-from monitor.probes.connection import Destination
 from monitor.probes.exchange import HttpExchange
 from monitor.probes.http_options import OPTIONS, secret, statuses
+from monitor.probes.network import Destination
 from monitor.probes.text import clean, got
 
 USER_AGENT = "watchkeeper"
@@ -43,9 +43,10 @@ class HttpProber:
             raise ValueError(f"a {chosen['method']} request carries no body; write method: POST")
         if chosen["expect_body"] and chosen["expect_body"] == chosen["expect_body_not"]:
             raise ValueError("expect_body and expect_body_not are the same pattern; leave one of them out")
-        if chosen["max_redirects"] and statuses(chosen["expect_status"]) <= REDIRECTS:
+        wanted = statuses(chosen["expect_status"])
+        if chosen["max_redirects"] and wanted & REDIRECTS and all(300 <= status < 400 for status in wanted):
             raise ValueError("a redirect is followed, so its own status is never judged; write max_redirects: 0")
-        if not any(status >= 200 or status == 101 for status in statuses(chosen["expect_status"])):
+        if not any(status >= 200 or status == 101 for status in wanted):
             raise ValueError("interim statuses are never the last; write for example expect_status: 2xx")
         limit_ms = chosen["expect_response_time"]
         if limit_ms is not None and limit_ms > endpoint.timeout_ms:

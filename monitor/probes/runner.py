@@ -12,8 +12,8 @@ from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.probes.base import Attempt, Probe, ProbeContext, inconclusive
-from monitor.probes.connection import Network
 from monitor.probes.deadlines import Deadlines
+from monitor.probes.network import LAG_MAX_S, Network
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import make_poller
 from monitor.probes.resolver import Resolver
@@ -29,10 +29,19 @@ def make_context(
     nameservers: Sequence[str] | None = None,
     verified: SSLContext | None = None,
     worker: str = "",
+    lag_max_s: float = LAG_MAX_S,
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
     loop = asyncio.get_running_loop()
-    network = Network(loop, Resolver(clock, nameservers), policy or TargetPolicy(), make_poller(loop), Deadlines(loop), verified=verified)
+    network = Network(
+        loop,
+        Resolver(clock, nameservers),
+        policy or TargetPolicy(),
+        make_poller(loop),
+        Deadlines(loop),
+        verified=verified,
+        lag_max_s=lag_max_s,
+    )
     return ProbeContext(clock, network, worker)
 
 

