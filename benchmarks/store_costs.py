@@ -76,7 +76,7 @@ async def measure(url: str) -> None:
 
 async def _claim_all(store: RedisStore, batch: int) -> list[Claimed]:
     claimed: list[Claimed] = []
-    while items := (await store.claim_probes(0, batch, 30_000)).items:
+    while items := (await store.claim_probes(0, batch, 1_000_000)).items:
         claimed += items
         if len(claimed) >= ENDPOINTS:
             break

@@ -17,10 +17,7 @@ from monitor.core.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory_alerts import MemoryAlerts
 from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
-from monitor.store.timing import Plan
-
-_LEASED = 0.5
-"""A claimed endpoint's score is its token and half a millisecond, as in the real store."""
+from monitor.store.timing import Plan, is_claimed
 
 
 @dataclass(slots=True)
@@ -28,7 +25,7 @@ class _Slot:
     specs: dict[str, Endpoint] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
-    due: dict[str, float] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
@@ -99,7 +96,7 @@ class MemoryStore(MemoryAlerts):
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
             self._queue(Queue.WATCH, number)[endpoint_id] = now_ms + plan.patience_ms
-        elif not _claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+        elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
             slot.due[endpoint_id] = plan.on_grid(now_ms)
 
     def _remove(self, endpoint_id: str) -> None:
@@ -132,8 +129,8 @@ class MemoryStore(MemoryAlerts):
 
     async def make_due(self, endpoint_id: str, at_ms: int) -> None:
         due = self._home(endpoint_id)[1].due
-        if endpoint_id in due and not _claimed(due[endpoint_id], self._clock.now_ms()):
-            due[endpoint_id] = at_ms
+        if endpoint_id in due and not is_claimed(due[endpoint_id], self._clock.now_ms()):
+            due[endpoint_id] = at_ms - at_ms % 2
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
@@ -141,14 +138,12 @@ class MemoryStore(MemoryAlerts):
         ready = (
             (score, endpoint_id)
             for endpoint_id, score in home.due.items()
-            if score <= now_ms + horizon_ms and not _claimed(score, now_ms)
+            if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
         )
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
-            due_ms = int(score)
-            token_ms = max(now_ms, due_ms) + home.plans[endpoint_id].lease_ms
-            home.due[endpoint_id] = token_ms + _LEASED
-            items.append(Claimed(endpoint_id, token_ms, due_ms))
+            home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
+            items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
         return Claim(slot, home.rev, now_ms, tuple(items))
 
     async def realign(self, slot: int) -> int:
@@ -176,7 +171,7 @@ class MemoryStore(MemoryAlerts):
     def _commit(self, item: Commit) -> Committed:
         number, slot = self._home(item.id)
         plan, now_ms = slot.plans.get(item.id), self._clock.now_ms()
-        if plan is None or (item.token_ms is not None and slot.due[item.id] != item.token_ms + _LEASED):
+        if plan is None or (item.token_ms is not None and slot.due[item.id] != item.token_ms):
             return Committed.LOST
         ver, _ = slot.records.get(item.id, (0, b""))
         if ver != item.ver:
@@ -185,8 +180,9 @@ class MemoryStore(MemoryAlerts):
         if item.token_ms is not None:
             # A result that came before its due time still uses up that slot.
             slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)
-        self._queue(Queue.WATCH, number).pop(item.id, None)
-        if item.watch_ms:
+        if item.watch_ms == 0:
+            self._queue(Queue.WATCH, number).pop(item.id, None)
+        elif item.watch_ms is not None:
             self._queue(Queue.WATCH, number)[item.id] = item.watch_ms
         if item.dirty_at_ms is not None:
             self._mark_dirty(number, item.pool, item.dirty_at_ms)
@@ -227,7 +223,7 @@ class MemoryStore(MemoryAlerts):
 
     async def due_overdue(self) -> tuple[int, int]:
         now_ms = self._clock.now_ms()
-        late = [now_ms - int(score) for slot in self._slots for score in slot.due.values() if score <= now_ms]
+        late = [now_ms - score for slot in self._slots for score in slot.due.values() if score <= now_ms]
         return len(late), max(late, default=0)
 
     # Pools ------------------------------------------------------------------------------------------------------
@@ -294,7 +290,3 @@ class MemoryStore(MemoryAlerts):
     def _home(self, endpoint_id: str) -> tuple[int, _Slot]:
         number = keys.slot_of(endpoint_id, self.slots)
         return number, self._slots[number]
-
-
-def _claimed(score: float, now_ms: int) -> bool:
-    return score % 1 != 0 and score > now_ms

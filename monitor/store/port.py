@@ -68,7 +68,8 @@ class Loaded(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one decided result changes. `token_ms` None: a decision without a result (a watch fell due).
 
-    `watch_ms` 0 takes the endpoint out of the watch queue. `interval_ms` 0 leaves the next due time to the plan.
+    `watch_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
+    `interval_ms` 0 leaves the next due time to the plan.
     `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one.
     """
 
@@ -76,7 +77,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     token_ms: int | None
     ver: int
     record: bytes
-    watch_ms: int
+    watch_ms: int | None
     pool: str
     interval_ms: int = 0
     writes: tuple[Write, ...] = ()

@@ -220,23 +220,23 @@ class RedisStore(RegistryCalls, AlertCalls):
 def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
     fixed = [keys.in_slot(slot, name) for name in ("due", "plan", "rec", "watch", "dirty", "events", "alerts")]
     own = [keys.of_endpoint(slot, write.name, item.id) for item in items for write in item.writes]
-    heads, bodies = [], list[bytes]()
+    heads: list[object] = []
+    bodies: list[bytes] = []
     for item in items:
-        heads.append(
-            (
-                item.token_ms or False,
-                f"{item.ver:010d}",
-                item.watch_ms,
-                item.pool,
-                False if item.dirty_at_ms is None else item.dirty_at_ms,
-                item.interval_ms,
-                [write.offset for write in item.writes],
-                len(item.transitions),
-                len(item.alerts),
-            )
+        heads += (
+            item.token_ms or False,
+            f"{item.ver:010d}",
+            False if item.watch_ms is None else item.watch_ms,
+            item.pool,
+            False if item.dirty_at_ms is None else item.dirty_at_ms,
+            item.interval_ms,
+            len(item.transitions),
+            len(item.alerts),
+            len(item.writes),
         )
+        heads += [write.offset for write in item.writes]
         bodies.append(b"%010d%b" % (item.ver + 1, item.record))
-        bodies += (write.data for write in item.writes)
+        bodies += [write.data for write in item.writes]
         bodies += item.transitions
         bodies += item.alerts
     ids = _pack([item.id for item in items])

@@ -1,6 +1,7 @@
 """When a registered endpoint is probed: what the registry stores as its plan, and the grid that both stores keep.
 
-The plan is made here; the scripts in lua/ and the memory store only read it.
+The plan is made here; the scripts in lua/ and the memory store only read it. Due times are even and the tokens of leases odd,
+so that one score says which of the two it is: a due time is its place on the grid, rounded up to an even millisecond.
 """
 
 from __future__ import annotations
@@ -33,12 +34,26 @@ class Plan(msgspec.Struct, frozen=True):
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""
-        return from_ms + (self.phase_ms - from_ms) % self.interval_ms
+        return _even(from_ms + (self.phase_ms - from_ms) % self.interval_ms)
 
     def after(self, base_ms: int, interval_ms: int = 0) -> int:
         """The first time after `base_ms` on the grid of this plan, or on that of another interval with the same phase."""
         interval_ms = interval_ms or self.interval_ms
-        return base_ms - (base_ms - self.phase_ms) % interval_ms + interval_ms
+        return _even(base_ms - (base_ms - self.phase_ms) % interval_ms + interval_ms)
+
+    def lease_from(self, start_ms: int) -> int:
+        """The token of a lease that starts at `start_ms`."""
+        token_ms = start_ms + self.lease_ms
+        return token_ms + 1 - token_ms % 2
 
     def __str__(self) -> str:
         return f"{self.interval_ms}:{self.phase_ms}:{self.lease_ms}:{self.delay_ms}"
+
+
+def _even(due_ms: int) -> int:
+    return due_ms + due_ms % 2
+
+
+def is_claimed(score: int, now_ms: int) -> bool:
+    """Whether a score of the due set is a lease that has not run out."""
+    return score % 2 == 1 and score > now_ms

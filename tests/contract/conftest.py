@@ -72,17 +72,22 @@ class House:
             assert isinstance(self.store, RedisStore)
             slot = keys.slot_of(endpoint_id, self.store.slots)
             score = await self.store._wire.ask_one("ZSCORE", keys.in_slot(slot, "due"), endpoint_id)
-        return None if score is None else int(float(score))
+        return None if score is None else int(score)
+
+    async def on_grid(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is due at its place on its grid, rounded up to an even millisecond."""
+        due_ms = await self.score(endpoint.id) or 1
+        return due_ms % 2 == 0 and (due_ms - endpoint.phase_ms) % endpoint.interval_ms <= 1
 
     async def expire(self, claimed: Claimed) -> Claimed:
         """Let a lease run out without waiting for it: as if it had been taken long ago."""
-        token_ms = await self.store.now_ms() - 1_000
+        token_ms = (await self.store.now_ms() - 1_000) | 1
         if isinstance(self.store, MemoryStore):
-            self.store._home(claimed.id)[1].due[claimed.id] = token_ms + 0.5
+            self.store._home(claimed.id)[1].due[claimed.id] = token_ms
         else:
             assert isinstance(self.store, RedisStore)
             slot = keys.slot_of(claimed.id, self.store.slots)
-            await self.store._wire.ask_one("ZADD", keys.in_slot(slot, "due"), token_ms + 0.5, claimed.id)
+            await self.store._wire.ask_one("ZADD", keys.in_slot(slot, "due"), token_ms, claimed.id)
         return Claimed(claimed.id, token_ms, claimed.due_ms)
 
     async def dirty(self) -> list[str]:

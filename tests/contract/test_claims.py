@@ -33,7 +33,7 @@ async def test_the_earliest_come_first_and_no_more_than_the_limit(house):
 async def test_the_lease_lasts_for_all_attempts_and_some_slack_after_the_due_time(house):
     settings = {"interval_ms": 60_000, "timeout_ms": 1_000, "retries": 1, "retry_delay_ms": 500}
     claimed = await house.claim_one(**settings)
-    assert claimed.token_ms == claimed.due_ms + 2 * 1_000 + 500 + 5_000
+    assert claimed.token_ms == (claimed.due_ms + 2 * 1_000 + 500 + 5_000) | 1
 
 
 async def test_a_lease_that_ran_out_is_claimed_again_with_a_later_token(house):
@@ -67,8 +67,7 @@ async def test_a_claim_says_when_and_under_which_revision(house):
 
 async def test_phases_do_not_move_with_the_time_of_registration(house):
     await house.register(house.endpoint("e", interval_ms=7_000))
-    claimed = (await house.claim())["e"]
-    assert claimed.due_ms % 7_000 == house.endpoint("e", interval_ms=7_000).phase_ms
+    assert await house.on_grid(house.endpoint("e", interval_ms=7_000))
 
 
 async def test_many_claimers_share_two_thousand_endpoints_and_each_is_theirs_alone(house):
@@ -94,7 +93,7 @@ async def test_an_endpoint_can_be_made_due_at_once_unless_it_is_claimed(house):
     now_ms = await house.store.now_ms()
     await house.store.make_due("e", now_ms)
     claimed = (await house.claim(horizon_ms=0))["e"]
-    assert claimed.due_ms == now_ms
+    assert now_ms - 1 <= claimed.due_ms <= now_ms
     await house.store.make_due("e", now_ms)
     assert await house.score("e") == claimed.token_ms
     assert await house.commit(house.result(claimed)) == [Committed.OK]
@@ -114,7 +113,7 @@ async def test_a_clock_that_jumped_back_leaves_nobody_waiting(house):
     assert sum([await house.store.realign(slot) for slot in range(house.store.slots)]) == 0
     latest_ms = await house.store.now_ms() + 10_000
     assert all([(await house.score(f"e{i}") or 0) <= latest_ms for i in range(20)])
-    assert (await house.score("e3") or 0) % 10_000 == house.endpoint("e3").phase_ms
+    assert await house.on_grid(house.endpoint("e3"))
 
 
 async def test_how_many_are_late_and_by_how_much(house):

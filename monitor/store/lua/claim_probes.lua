@@ -1,5 +1,5 @@
 -- Take endpoints that fall due, earliest first, each leased for as long as its plan says.
--- The score of a claimed endpoint is its token and half a millisecond: no due time looks like that.
+-- An odd score is the token of a lease, an even one a due time.
 --
 -- KEYS  1 due   2 plan   3 rev
 -- ARGV  1 limit   2 horizon_ms
@@ -19,16 +19,16 @@ end
 local plans = redis.call('HMGET', KEYS[2], unpack(ids))
 for i, id in ipairs(ids) do
   local score = tonumber(due[2 * i])
-  if score % 1 ~= 0 and score > now then
+  if score % 2 == 1 and score > now then
     -- a lease that ends within the horizon is still somebody's
   elseif plans[i] then
-    local due_ms = math.floor(score)
-    local token = math.max(now, due_ms) + string.match(plans[i], '^%d+:%d+:(%d+)')
-    leases[#leases + 1] = token + 0.5
+    local token = math.max(now, score) + string.match(plans[i], '^%d+:%d+:(%d+)')
+    token = token + 1 - token % 2
+    leases[#leases + 1] = token
     leases[#leases + 1] = id
     taken[#taken + 1] = id
     taken[#taken + 1] = token
-    taken[#taken + 1] = due_ms
+    taken[#taken + 1] = score
   else
     orphans[#orphans + 1] = id
   end

@@ -1,9 +1,9 @@
 -- Write what decided results change, each only if its lease and its record are still those that the decision started from.
 --
 -- KEYS  1 due   2 plan   3 rec   4 watch   5 dirty   6 events   7 alerts   8... one ring or rollup per write, in order
--- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays of the same length
---         head: token_ms or false, version held (10 digits), watch_ms or 0, pool, dirty_at_ms or false, interval_ms or 0,
---               [offset of each write], how many transitions, how many alerts
+-- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays, the heads flat (tables are slow to make):
+--         token_ms or false, version held (10 digits), watch_ms (0 to take it out, false to leave it), pool, dirty_at_ms or false,
+--         interval_ms or 0, how many transitions, how many alerts, how many writes, the offset of each write
 --       5... the bodies in the order of the heads: record with its new version, data of each write, transitions, alerts
 -- Returns per item 0 OK, 1 STALE, 2 LOST.
 local time = redis.call('TIME')
@@ -17,21 +17,22 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 local answers, seen = {}, {}
 local records, due, watched, unwatched = {}, {}, {}, {}
 local dirty = {}
-local key, body = 7, 4 -- the last of each that was used
+local head, key, body = 0, 7, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
   local interval, phase, lease = string.match(plan, '^(%d+):(%d+):(%d+)')
   every = every > 0 and every or tonumber(interval)
   local base = math.max(now, token - lease) -- a result that came before its due time still uses up that slot
-  return base - (base - phase) % every + every
+  local next = base - (base - phase) % every + every
+  return next + next % 2
 end
 
 for i, id in ipairs(ids) do
-  local token, version, watch_ms, pool, dirty_at, every, offsets, transitions, alerts = unpack(heads[i])
-  local next_key, next_body = key + #offsets, body + 1 + #offsets + transitions + alerts
+  local token, version, watch_ms, pool, dirty_at, every, transitions, alerts, writes = unpack(heads, head + 1, head + 9)
+  local next_body = body + 1 + writes + transitions + alerts
   if seen[id] then
     answers[i] = 1
-  elseif not plans[i] or (token and tonumber(scores[i] or 0) ~= token + 0.5) then
+  elseif not plans[i] or (token and tonumber(scores[i] or 0) ~= token) then
     answers[i] = 2
   elseif (held[i] and string.sub(held[i], 1, 10) or '0000000000') ~= version then
     answers[i] = 1
@@ -44,17 +45,17 @@ for i, id in ipairs(ids) do
       due[#due + 1] = due_after(token, plans[i], every)
       due[#due + 1] = id
     end
-    if watch_ms > 0 then
+    if watch_ms == 0 then
+      unwatched[#unwatched + 1] = id
+    elseif watch_ms then
       watched[#watched + 1] = watch_ms
       watched[#watched + 1] = id
-    else
-      unwatched[#unwatched + 1] = id
     end
     if dirty_at and (not dirty[pool] or dirty_at < dirty[pool]) then
       dirty[pool] = dirty_at
     end
-    for w, offset in ipairs(offsets) do
-      redis.call('SETRANGE', KEYS[key + w], offset, ARGV[body + 1 + w])
+    for w = 1, writes do
+      redis.call('SETRANGE', KEYS[key + w], heads[head + 9 + w], ARGV[body + 1 + w])
     end
     for place = next_body - alerts - transitions + 1, next_body - alerts do
       redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[place])
@@ -63,7 +64,7 @@ for i, id in ipairs(ids) do
       redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[2], '*', 'd', ARGV[place])
     end
   end
-  key, body = next_key, next_body
+  head, key, body = head + 9 + writes, key + writes, next_body
 end
 
 if #records > 0 then

@@ -13,7 +13,8 @@ for i = 1, #entries, 2 do
   if plan then
     local interval, phase, lease, delay = string.match(plan, '^(%d+):(%d+):(%d+):(%d+)')
     if score > now + interval + lease + delay then
-      redis.call('ZADD', KEYS[1], now + (phase - now) % interval, entries[i])
+      local due = now + (phase - now) % interval
+      redis.call('ZADD', KEYS[1], due + due % 2, entries[i])
       moved = moved + 1
     end
   end

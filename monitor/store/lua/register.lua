@@ -19,7 +19,8 @@ for _, list in ipairs({puts, removes}) do
 end
 
 local function on_grid(from, put)
-  return from + (put.phase - from) % put.interval
+  local due = from + (put.phase - from) % put.interval
+  return due + due % 2
 end
 
 local function schedule(put)
@@ -30,7 +31,7 @@ local function schedule(put)
     return
   end
   local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
-  local claimed = tonumber(score) % 1 ~= 0 and tonumber(score) > now
+  local claimed = tonumber(score) % 2 == 1 and tonumber(score) > now
   if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
     redis.call('ZADD', KEYS[4], on_grid(now, put), put.id)
   end
