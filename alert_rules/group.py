@@ -56,6 +56,14 @@ def refreshed(meta: GroupMeta, route: Route) -> GroupMeta:
     )
 
 
+def tick_of(meta: GroupMeta, due_ms: int, now_ms: int) -> int:
+    """The "now" of a tick: its due time, so that the cadence is exact; after a stand-still of a whole interval, the present.
+
+    Ticks that were missed are missed: otherwise each would follow the other at once, and repeat what was just told.
+    """
+    return due_ms if now_ms - due_ms < meta.group_interval_ms else now_ms
+
+
 def first_flush_ms(alert: Alert, route: Route, now_ms: int) -> int:
     """When a group that this alert creates is flushed first: at once where the alert has waited long enough already (G1)."""
     return now_ms if alert.starts_at_ms + route.group_wait_ms < now_ms else now_ms + route.group_wait_ms

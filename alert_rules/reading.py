@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monitor.core.durations import parse_duration
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.located import Node, load_yaml
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -78,8 +77,7 @@ class Reader:
 def nearest(word: str, words: Iterable[str]) -> str:
     """A remedy for a word that does not exist: the nearest one that does, else all there are."""
     known = sorted(set(words))
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    return did_you_mean(word, known, f"there are {', '.join(known)}")
 
 
 def read_files(paths: Sequence[Path]) -> list[Node]:

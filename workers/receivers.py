@@ -24,6 +24,7 @@ from urllib.parse import unquote
 from alert_rules.route import Integration
 from alert_rules.template import cut
 from monitor.core.errors import DeliveryError
+from monitor.core.secret import SECRET, is_reference
 
 SEND_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
@@ -70,11 +71,16 @@ async def send(integration: Integration, title: str, body: str, notify_type: str
         raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s") from None
 
 
-def describe(integration: Integration) -> str:
-    """The integration's address as it may be shown. Raises DeliveryError when it cannot be read."""
-    if integration.url == "console:":
-        return "console:"
-    return ", ".join(service.url(privacy=True) for service in _services(integration, _read(integration)))
+def shown_url(integration: Integration) -> str:
+    """The integration's address as it may be shown: a reference as it is, a URL in its service's privacy form."""
+    if integration.url_file:
+        return f"file:{integration.url_file}"
+    if integration.url == "console:" or is_reference(integration.url):
+        return integration.url
+    try:
+        return ", ".join(service.url(privacy=True) for service in _services(integration, integration.url))
+    except DeliveryError as error:
+        return f"{integration.url.partition('://')[0]}://{SECRET} ({error})"
 
 
 def _send(integration: Integration, title: str, body: str, notify_type: str) -> str:

@@ -193,8 +193,8 @@ def test_secrets_never_come_back(service: Service) -> None:
         root.removeHandler(log)
         root.setLevel(level)
     assert "bad credentials ****" in str(error)
-    assert "sup3rs3cret" not in str(error) + log.text + receivers.describe(integration)
-    assert "t0kenthat" not in str(denied) + log.text + receivers.describe(hook)
+    assert "sup3rs3cret" not in str(error) + log.text + receivers.shown_url(integration)
+    assert "t0kenthat" not in str(denied) + log.text + receivers.shown_url(hook)
 
 
 def test_mail_is_delivered(mailbox: tuple[Mailbox, int]) -> None:
@@ -239,6 +239,19 @@ def test_a_file_may_hold_many_urls_with_tags(service: Service, tmp_path: Path) -
 @pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])
 def test_what_cannot_be_read_is_permanent(url: str) -> None:
     assert refused(to(url)).permanent
+
+
+@pytest.mark.parametrize(
+    ("integration", "shown"),
+    [
+        (to("console:"), "console:"),
+        (to("env:ALERT_URL"), "env:ALERT_URL"),
+        (to("", url_file="/run/url"), "file:/run/url"),
+        (to("nosuch://password"), "nosuch://<secret> (apprise does not understand the URL; see https://appriseit.com/services/)"),
+    ],
+)
+def test_an_address_can_always_be_shown(integration: Integration, shown: str) -> None:
+    assert receivers.shown_url(integration) == shown
 
 
 def test_the_console_prints(capsys: pytest.CaptureFixture[str]) -> None:

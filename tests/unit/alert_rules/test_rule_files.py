@@ -40,7 +40,7 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
 @pytest.mark.parametrize(
     ("rule", "error"),
     [
-        ("expr: verdct == 'x'", "rules.yml:5: A.expr: there is no variable 'verdct' (got \"verdct == 'x'\"); did you mean 'verdict'?"),
+        ("expr: verdct == 'x'", "rules.yml:5: A.expr: there is no variable 'verdct' (got \"verdct == 'x'\"); did you mean verdict?"),
         ("expr: pool_size > 1 && failures > 1", "one rule speaks of an endpoint, of a pool or of the system, not of several"),
         ("expr: failures + 1", "rules.yml:5: A.expr: the expression must be true or false, and is '1'"),
         ('expr: latency_ms > "a"', "rules.yml:5: A.expr: the expression fails: No such overload"),
@@ -50,7 +50,7 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
         ("expr: failures >", "rules.yml:5: A.expr: this is no CEL expression: 1:11: Syntax error"),
         ("for: 1m", "A.expr: a rule needs an expression; write for example `expr: failures >= 3`"),
         ("expr: flapping\n    for: 1 m", "rules.yml:6: A.for: '1 m' is not a duration"),
-        ("expr: flapping\n    annotation: {}", "rules.yml:6: g.rules.annotation: this key is not known here; did you mean 'annotations'?"),
+        ("expr: flapping\n    annotation: {}", "rules.yml:6: g.rules.annotation: this key is not known here; did you mean annotations?"),
         ("expr: flapping\n    record: x", "leave it out: rollups are kept without rules"),
         ("expr: flapping\n    labels: {endpoint: x}", "this label is always set by Watchkeeper"),
         ("expr: flapping\n    labels: {a-b: x}", "this is no label name"),
