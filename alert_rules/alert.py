@@ -75,15 +75,3 @@ def _fnv(data: bytes) -> str:
     for byte in data:
         digest = ((digest ^ byte) * _FNV_PRIME) & _MASK
     return f"{digest:016x}"
-
-
-_decode_alert = msgspec.json.Decoder(Alert).decode
-_encode = msgspec.json.Encoder().encode
-
-
-def decode_alert(data: bytes) -> Alert:
-    return _decode_alert(data)
-
-
-def encode_alert(alert: Alert) -> bytes:
-    return _encode(alert)

@@ -44,18 +44,6 @@ def group_of(route: Route, labels: Mapping[str, str]) -> GroupMeta:
     )
 
 
-def refreshed(meta: GroupMeta, route: Route) -> GroupMeta:
-    """The group with its route's present receiver and timers, after the file has changed."""
-    return msgspec.structs.replace(
-        meta,
-        receiver=route.receiver,
-        route_labels=dict(route.labels),
-        group_wait_ms=route.group_wait_ms,
-        group_interval_ms=route.group_interval_ms,
-        repeat_interval_ms=route.repeat_interval_ms,
-    )
-
-
 def tick_of(meta: GroupMeta, due_ms: int, now_ms: int) -> int:
     """The "now" of a tick: its due time, so that the cadence is exact; after a stand-still of a whole interval, the present.
 

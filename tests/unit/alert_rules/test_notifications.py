@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.alert import Alert, decode_alert, encode_alert, fingerprint
+from alert_rules.alert import Alert, fingerprint
 from alert_rules.dedup import LogEntry, Reason, needs_update
-from alert_rules.group import GroupMeta, first_flush_ms, group_of, refreshed, tick_of
+from alert_rules.group import GroupMeta, first_flush_ms, group_of, tick_of
 from alert_rules.route import Integration, Route
 from alert_rules.stages import MUTED, NOT_WANTED, UNDER_WAY, FlushDecision, Notification, decide_flush, may_leave
 
@@ -229,15 +229,6 @@ def test_an_alert_that_has_waited_long_enough_elsewhere_is_told_at_once(start_s:
 @pytest.mark.parametrize(("due_s", "now_s", "want_s"), [(100, 100, 100), (100, 399, 100), (100, 400, 400), (100, 90_000, 90_000)])
 def test_ticks_that_were_missed_are_not_made_up_for(due_s: int, now_s: int, want_s: int) -> None:
     assert tick_of(META, due_s * S, now_s * S) == want_s * S
-
-
-def test_a_group_takes_its_routes_present_timers() -> None:
-    changed = refreshed(META, Route(id="{}", receiver="other", group_interval_ms=7, repeat_interval_ms=8, group_wait_ms=9))
-    assert (changed.key, changed.receiver, changed.group_interval_ms, changed.deadline_ms) == (META.key, "other", 7, 10_000)
-
-
-def test_an_alert_survives_its_encoding() -> None:
-    assert decode_alert(encode_alert(alert("a", 1, 2))) == alert("a", 1, 2)
 
 
 STEPS = st.lists(
