@@ -18,6 +18,8 @@ from monitor.probes.text import clean
 PATTERN_LENGTH_MAX = 1_000
 NO_PHASES = Phases()
 
+_SPECIAL = frozenset(r"\.+*?()|[]{}^$")
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -101,13 +103,16 @@ def inconclusive(text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attem
 class Pattern:
     """An RE2 pattern that searches bytes as UTF-8. Raises ValueError with a remedy when it does not compile."""
 
-    __slots__ = ("_re", "text")
+    __slots__ = ("_plain", "_re", "text")
 
     def __init__(self, text: str) -> None:
         self.text = pattern(text)
         self._re = re2.compile(text.encode(), _quiet())
+        self._plain = None if _SPECIAL & set(text) else text.encode()
 
     def found_in(self, data: bytes) -> bool:
+        if self._plain is not None:  # most patterns are plain words, which need no RE2
+            return self._plain in data
         return self._re.search(data) is not None
 
     def __str__(self) -> str:
