@@ -170,9 +170,8 @@ class View:
         was seen is forgotten with its version, so that it may begin again."""
         with self.lock:
             pool = self._pools.get(name)
-            if pool is not None and pool.snapshot.tombstone is True:
-                del self._pools[name]
-                del self.wheels[name], self.gates[name]
+            if pool is not None:
+                self._bury(name, pool)
 
     def restore(self, saved: Sequence[Saved], away_ms: int, now_ms: int) -> None:
         """Start from a last-known-good file written `away_ms` ago."""
@@ -184,10 +183,13 @@ class View:
                     self._rebuild(pool, now_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Let time pass: pools freeze and expire, endpoints that the local breaker put out come back."""
+        """Let time pass: pools freeze and expire, endpoints that the local breaker put out come back, and a tombstone is
+        forgotten when it has gone from Redis too."""
         with self.lock:
-            for pool in self._pools.values():
+            for name, pool in tuple(self._pools.items()):
                 self._settle(pool, now_ms)
+                if pool.age_at(now_ms) >= pool.snapshot.max_stale_ms:
+                    self._bury(name, pool)
 
     def report(self, endpoint_id: str, ok: bool, now_ms: int) -> None:
         """Count one request of this consumer for its local breaker."""
@@ -195,6 +197,10 @@ class View:
             known = self.index.get(endpoint_id)
             if known is not None and self.local.report(endpoint_id, ok, now_ms):
                 self._settle(self._pools[known.pool], now_ms)
+
+    def _bury(self, name: str, pool: _Pool) -> None:
+        if pool.snapshot.tombstone is True:
+            del self._pools[name], self.wheels[name], self.gates[name]
 
     # Settling ---------------------------------------------------------------------------------------------------
     def _successor(self, snapshot: Snapshot, age_ms: int, at_ms: int) -> _Pool:

@@ -74,6 +74,12 @@ def test_a_removed_pool_may_begin_again_once_its_key_is_gone(timeline, make_snap
     assert timeline.picks() == {"z": 1_000}
 
 
+def test_a_tombstone_is_forgotten_when_it_is_too_old(timeline, make_snapshot):
+    timeline.at(0).publish(WEIGHTS).publish({}, tombstone=True).at(179_999)
+    assert not timeline.view.offer(make_snapshot({"z": 1_000}, ver=1), timeline.fetch())
+    assert timeline.at(180_000).view.offer(make_snapshot({"z": 1_000}, ver=1), timeline.fetch())
+
+
 def test_what_an_operator_drained_gets_nothing_even_when_expired(timeline, make_snapshot):
     first = make_snapshot(WEIGHTS)
     drained = tuple(

@@ -1,0 +1,1 @@
+"""Programs that use Watchkeeper the way its users do."""
