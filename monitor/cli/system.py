@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from monitor.cli.common import System, needs_system
 from monitor.core.durations import format_duration
 from monitor.core.secret import hide_password
 from monitor.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
@@ -60,21 +62,32 @@ web = _part("web", "Run the web listener.", "listen", "slots")
 
 
 @click.command()
-@_options("redis_url", "data_dir")
-def settings(config: Path | None, **options: object) -> None:
+@needs_system
+def settings(system: System) -> None:
     """Show every setting: its value, where it came from, what it is for."""
-    for row in settings_table(load_settings(options, config=config)):
+    for row in settings_table(system.settings):
         click.echo(f"{row.name} = {row.value or '(none)'}{_in_words(row.name, row.value)}")
         click.echo(f"    from {row.source}. {row.description}")
 
 
 @click.command(name="redis-url")
-@_options("redis_url", "data_dir")
+@needs_system
 @click.option("--hide", is_flag=True, help="Hide the password.")
-def redis_url(config: Path | None, hide: bool, **options: object) -> None:
+def redis_url(system: System, hide: bool) -> None:
     """Print the URL of the Redis in use, its password included."""
-    url = find_redis_url(load_settings(options, config=config))
+    url = find_redis_url(system.settings)
     click.echo(hide_password(url) if hide else url)
+
+
+@click.command()
+@click.argument("part", type=click.Choice(["worker", "alert-worker", "beat", "web"]))
+@needs_system
+def alive(part: str, system: System) -> int:
+    """Exit with 0 when PART has shown a sign of life on this machine lately: a health check for containers."""
+    from workers.heart import STALE_AFTER_HEARTBEATS  # noqa: PLC0415
+
+    hearts = system.run(lambda store: store.hearts(system.settings.heartbeat_ms * STALE_AFTER_HEARTBEATS))
+    return 0 if any(name.startswith(f"{part}:{platform.node()}:") for name in hearts) else 1
 
 
 def _in_words(name: str, value: str) -> str:
