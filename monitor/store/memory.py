@@ -71,10 +71,12 @@ class MemoryStore(MemoryAlerts):
             slot.rev += 1
             for name in (*(pool.name for pool in pools), *pool_removes):
                 self._mark_dirty(number, name, self._clock.now_ms())
-        for endpoint in puts:
-            self._put(endpoint)
-        for endpoint_id in removes:
-            self._remove(endpoint_id)
+        wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
+        for endpoint_id, endpoint in wanted.items():
+            if endpoint:
+                self._put(endpoint)
+            else:
+                self._remove(endpoint_id)
 
     def _put(self, endpoint: Endpoint) -> None:
         number, slot = self._home(endpoint.id)
@@ -247,7 +249,8 @@ class MemoryStore(MemoryAlerts):
 
     async def unpublish(self, pool: str) -> None:
         self.published.discard(pool)
-        self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
+        if pool in self._published:
+            self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
 
     async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
         found = (self._publication(pool) for pool in pools)
@@ -257,7 +260,7 @@ class MemoryStore(MemoryAlerts):
         self.alive_ms = self._clock.now_ms()
 
     def _publication(self, pool: str) -> Publication | None:
-        if self._expiry.get(pool, self._clock.now_ms() + 1) <= self._clock.now_ms():
+        if pool in self._expiry and self._expiry[pool] <= self._clock.now_ms():
             del self._published[pool], self._expiry[pool]
         return self._published.get(pool)
 

@@ -194,7 +194,8 @@ class Store(Protocol):
         self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
     ) -> None:
         """Write endpoints and pools. A new or re-timed endpoint falls due on its grid; a paused one leaves the due set; a removed one
-        loses every key of its own. Every pool touched, old or new, falls due for weighing at once. Repeatable."""
+        loses every key of its own. Every pool touched, old or new, falls due for weighing at once. Repeatable.
+        Of two entries of one id the last wins, a remove over both."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all."""

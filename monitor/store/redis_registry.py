@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -39,22 +39,20 @@ class RegistryCalls:
             await self._wire.ask(*settings)
             touched = [*(pool.name for pool in pools), *pool_removes]
             await self._wire.ask(*(_Chunk(slot, touched).command([], []) for slot in range(self.slots)))
-        by_slot: dict[int, list[Endpoint | str]] = defaultdict(list)
-        for endpoint in puts:
-            by_slot[keys.slot_of(endpoint.id, self.slots)].append(endpoint)
-        for endpoint_id in removes:
+        wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
+        by_slot: dict[int, list[str]] = defaultdict(list)
+        for endpoint_id in wanted:
             by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
-        for slot, items in by_slot.items():
-            for first in range(0, len(items), _CHUNK):
-                await self._register(slot, items[first : first + _CHUNK])
+        for slot, ids in by_slot.items():
+            for first in range(0, len(ids), _CHUNK):
+                await self._register(slot, {endpoint_id: wanted[endpoint_id] for endpoint_id in ids[first : first + _CHUNK]})
 
-    async def _register(self, slot: int, items: Sequence[Endpoint | str]) -> None:
-        ids = [item if isinstance(item, str) else item.id for item in items]
+    async def _register(self, slot: int, wanted: Mapping[str, Endpoint | None]) -> None:
         for _ in range(_ATTEMPTS):
-            old = await self._wire.ask_one("HMGET", keys.in_slot(slot, "spec"), *ids)
+            old = dict(zip(wanted, await self._wire.ask_one("HMGET", keys.in_slot(slot, "spec"), *wanted), strict=True))
             chunk = _Chunk(slot)
-            puts = [chunk.put(item, spec) for item, spec in zip(items, old, strict=True) if not isinstance(item, str)]
-            removes = [chunk.remove(item, spec) for item, spec in zip(items, old, strict=True) if isinstance(item, str)]
+            puts = [chunk.put(endpoint, old[endpoint_id]) for endpoint_id, endpoint in wanted.items() if endpoint]
+            removes = [chunk.remove(endpoint_id, old[endpoint_id]) for endpoint_id, endpoint in wanted.items() if not endpoint]
             if (await self._wire.ask(chunk.command(puts, removes)))[0]:
                 return
         raise Stale(f"somebody else keeps changing endpoints in slot {slot}")

@@ -1,0 +1,254 @@
+"""Memory and the real server, under the same operations, are the same store.
+
+Both run on the machine's clock. Tokens and due times differ by milliseconds, so each store gets its own tokens and what is
+compared is everything else: who was claimed, how each commit was answered, what can be read afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from monitor.clock import SystemClock
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
+from monitor.store.memory import MemoryStore
+from monitor.store.port import Commit, Flush, GroupInsert, NewDelivery, Publication, Queue, Settle, Store, Write
+from monitor.store.redis import RedisStore
+
+IDS = [f"e{i}" for i in range(6)]
+POOLS = ["a", "b"]
+FAR_MS = 1_000_000
+ids = st.sampled_from(IDS)
+pools = st.sampled_from(POOLS)
+groups = st.sampled_from(["g", "h"])
+fingerprints = st.sampled_from(["f1", "f2"])
+alerts = st.sampled_from([b"firing", b"resolved"])
+data = st.binary(max_size=8)
+Tokens = tuple[int, int]
+"""The same lease in either store."""
+
+
+class Twins(RuleBasedStateMachine):
+    url: str
+    slots: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+        self.runner = asyncio.Runner()
+        self.stores: tuple[Store, Store] = (MemoryStore(SystemClock(), self.slots), RedisStore(self.url, slots=self.slots))
+        self.tokens: dict[str, Tokens] = {}
+        self.now_ms = SystemClock().now_ms()
+        self.deliveries: dict[str, tuple[str, str]] = {}
+        for store in self.stores:
+            self.runner.run(store.open())
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            self.runner.run(store.close())
+        self.runner.close()
+
+    def both(self, ask: Callable[[Store, int], Awaitable[Any]]) -> tuple[Any, Any]:
+        """Ask each store; `ask` also gets the store's number, to find its tokens."""
+
+        async def answer(number: int) -> Any:
+            try:
+                return await ask(self.stores[number], number)
+            except Stale:
+                return Stale
+
+        memory, real = self.runner.run(answer(0)), self.runner.run(answer(1))
+        return memory, real
+
+    def same(self, ask: Callable[[Store, int], Awaitable[Any]]) -> Any:
+        memory, real = self.both(ask)
+        assert memory == real
+        return memory
+
+    @rule(
+        puts=st.lists(st.tuples(ids, pools, st.booleans(), st.sampled_from([60_000, 3_600_000])), max_size=4, unique_by=lambda put: put[0]),
+        removes=st.lists(ids, max_size=2, unique=True),
+        settings_of=st.lists(pools, max_size=1),
+        forget=st.lists(pools, max_size=1),
+    )
+    def register(self, puts: list[tuple[str, str, bool, int]], removes: list[str], settings_of: list[str], forget: list[str]) -> None:
+        endpoints = [Endpoint(id=name, url="http://x/", pool=pool, paused=paused, interval_ms=ms) for name, pool, paused, ms in puts]
+        self.same(lambda store, _: store.register(endpoints, removes, [Pool(name=name) for name in settings_of], forget))
+
+    @rule()
+    def claim(self) -> None:
+        async def claim(store: Store, _: int) -> dict[str, int]:
+            claims = [await store.claim_probes(slot, 100, 10**10) for slot in range(self.slots)]
+            return {item.id: item.token_ms for claim in claims for item in claim.items}
+
+        memory, real = self.both(claim)
+        assert memory.keys() == real.keys()
+        self.tokens |= {name: (memory[name], real[name]) for name in memory}
+
+    @rule(
+        items=st.lists(
+            st.tuples(ids, st.sampled_from(["held", "none", "wrong"]), st.integers(0, 3), st.sampled_from([0, 1, None]), pools, data),
+            max_size=5,
+        ),
+        dirty=st.sampled_from([None, 0, FAR_MS]),
+    )
+    def commit(self, items: list[tuple[str, str, int, int | None, str, bytes]], dirty: int | None) -> None:
+        def decided(number: int) -> list[Commit]:
+            return [
+                Commit(
+                    id=name,
+                    token_ms={"held": self.tokens.get(name, (1, 1))[number], "none": None, "wrong": 17}[token],
+                    ver=ver,
+                    record=body,
+                    watch_ms=watch_ms,
+                    pool=pool,
+                    writes=(Write("ring", len(body), body),) if body else (),
+                    transitions=(body,) if ver else (),
+                    alerts=(body, b"x") if body else (),
+                    dirty_at_ms=None if dirty is None else self.now_ms + dirty,
+                )
+                for name, token, ver, watch_ms, pool, body in items
+            ]
+
+        self.same(lambda store, number: store.commit(decided(number)))
+
+    @rule(name=ids, pool=pools, override=data)
+    def override(self, name: str, pool: str, override: bytes) -> None:
+        endpoint = Endpoint(id=name, url="http://x/", pool=pool)
+        self.same(lambda store, _: store.set_override(endpoint, override, b"o" + override))
+
+    @rule(queue=st.sampled_from([Queue.DIRTY, Queue.WATCH]), stays=st.booleans())
+    def drain(self, queue: Queue, stays: bool) -> None:
+        async def drain(store: Store, _: int) -> list[tuple[str, bool]]:
+            found = []
+            for slot in range(self.slots):
+                for lease in await store.claim(queue, slot, 100, 60_000):
+                    next_ms = self.now_ms + FAR_MS if stays else None
+                    found.append((lease.member, await store.finish(queue, slot, lease.member, lease.token_ms, next_ms)))
+            return sorted(found)
+
+        self.same(drain)
+
+    @rule(epoch=st.integers(1, 2), ver=st.integers(1, 4), pool=pools, body=data)
+    def publish(self, epoch: int, ver: int, pool: str, body: bytes) -> None:
+        publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body)
+        self.same(lambda store, _: store.publish(publication))
+
+    @rule(pool=pools)
+    def unpublish(self, pool: str) -> None:
+        self.same(lambda store, _: store.unpublish(pool))
+
+    @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
+    def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
+        self.same(lambda store, _: store.commit_subject("system", ver, states, events, events[:1]))
+
+    @rule(acked=st.integers(0, 3))
+    def route(self, acked: int) -> None:
+        async def route(store: Store, _: int) -> list[bytes]:
+            found: list[bytes] = []
+            for slot in range(self.slots):
+                token_ms, events = await store.claim_alert_events(slot, 3, 60_000)
+                if events:
+                    await store.ack_alert_events(slot, token_ms, [entry_id for entry_id, _ in events[:acked]])
+                found += [body for _, body in events]
+            return found
+
+        self.same(route)
+
+    @rule(inserts=st.lists(st.tuples(groups, fingerprints, alerts, st.integers(1, 3)), max_size=3))
+    def insert(self, inserts: list[tuple[str, str, bytes, int]]) -> None:
+        rows = [
+            GroupInsert(group=group, meta=alert, first_flush_ms=1, fingerprint=fingerprint, alert=alert, updated_ms=updated_ms)
+            for group, fingerprint, alert, updated_ms in inserts
+        ]
+        self.same(lambda store, _: store.insert_alerts(rows))
+
+    @rule(
+        integrations=st.lists(st.sampled_from(["mail", "chat"]), max_size=2, unique=True),
+        drop=st.dictionaries(fingerprints, alerts),
+        log=st.dictionaries(st.just("mail"), data, max_size=1),
+        meta=st.none() | st.just(b"meta"),
+        twice=st.booleans(),
+    )
+    def flush(self, integrations: list[str], drop: dict[str, bytes], log: dict[str, bytes], meta: bytes | None, twice: bool) -> None:
+        rows: dict[str, tuple[NewDelivery, ...]] = {}
+        for group in ("g", "h"):
+            made = [NewDelivery(f"{group}-{name}-{len(self.deliveries)}", name, b"p", 1) for name in integrations]
+            self.deliveries |= {row.id: (group, row.integration) for row in made}
+            rows[group] = tuple(made)
+
+        async def flush(store: Store, _: int) -> list[Any]:
+            answers: list[Any] = []
+            for lease in await store.claim(Queue.GROUPS, 0, 9, 60_000):
+                decided = Flush(
+                    group=lease.member,
+                    token_ms=lease.token_ms,
+                    next_ms=1,
+                    deliveries=rows[lease.member],
+                    drop=drop,
+                    log=log,
+                    meta=meta,
+                )
+                for _ in range(2 if twice else 1):
+                    try:
+                        answers.append(await store.commit_flush(decided))
+                    except Stale:
+                        answers.append(Stale)
+            return answers
+
+        self.same(flush)
+
+    @rule(log=st.none() | data.filter(bool), drop=st.dictionaries(fingerprints, alerts), retry=st.booleans())
+    def deliver(self, log: bytes | None, drop: dict[str, bytes], retry: bool) -> None:
+        async def deliver(store: Store, _: int) -> list[str]:
+            leases = await store.claim(Queue.DELIVERIES, 0, 1, 60_000)
+            for lease in leases:
+                group, integration = self.deliveries[lease.member]
+                if retry:
+                    await store.retry_delivery(lease.member, lease.token_ms, b"again", 1)
+                else:
+                    row = Settle(
+                        id=lease.member, token_ms=lease.token_ms, group=group, integration=integration, log=log, drop=drop, sent=b"s"
+                    )
+                    await store.settle_delivery(row)
+            return [lease.member for lease in leases]
+
+        self.same(deliver)
+
+    @invariant()
+    def everything_read_is_the_same(self) -> None:
+        async def read(store: Store, _: int) -> list[Any]:
+            return [
+                await store.endpoints(),
+                await store.pools(),
+                await store.load(IDS),
+                [await store.load_pool(pool) for pool in POOLS],
+                [await store.samples(name, "ring") for name in IDS],
+                [await store.load_group(group) for group in ("g", "h")],
+                await store.load_deliveries(sorted(self.deliveries)),
+                await store.load_subject("system"),
+                sorted(body for _, body in await store.events(1_000)),
+                [body for _, body in await store.sent(1_000)],
+                await store.streams(),
+                sorted(await store.ready()),
+            ]
+
+        self.same(read)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_memory_and_the_server_are_the_same_store(any_redis_url: str, slots: int) -> None:
+    machine = type("Machine", (Twins,), {"url": any_redis_url, "slots": slots})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
