@@ -22,7 +22,7 @@ from monitor.core.snapshot import Snapshot
 
 logger = logging.getLogger("watchkeeper.client")
 
-TICK_MS = 250
+TICK_MS = 1_000
 SAVE_EVERY_MS = 10_000
 SAVE_UNCHANGED_EVERY_MS = 60_000
 CLOSE_TIMEOUT_S = 2.0

@@ -14,7 +14,7 @@ import msgspec
 from monitor.client.local import LocalBreaker
 from monitor.client.records import Change, EndpointView, Freshness, Staleness, endpoint_view, why
 from monitor.client.wheel import Entropy, equal_weights, gate, wheel
-from monitor.core.snapshot import SCHEMA, Delta, Snapshot, fold
+from monitor.core.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold
 from monitor.core.state import Override
 
 Version = tuple[int, int]
@@ -49,7 +49,7 @@ class _Use(msgspec.Struct, frozen=True):
 class _Pool:
     """What is known of one pool. Its age is `age_ms` at `anchor_ms` and grows with the local clock."""
 
-    __slots__ = ("age_ms", "alive_ms", "anchor_ms", "cold", "endpoints", "snapshot", "use")
+    __slots__ = ("age_ms", "alive_ms", "anchor_ms", "cold", "endpoints", "published", "snapshot", "use")
 
     def __init__(self, snapshot: Snapshot, age_ms: int, anchor_ms: int, *, cold: bool) -> None:
         self.snapshot = snapshot
@@ -58,6 +58,8 @@ class _Pool:
         self.alive_ms: int | None = None
         self.cold = cold
         self.endpoints: dict[str, EndpointView] = {}
+        self.published: dict[str, PublishedEndpoint] = {}
+        """What `endpoints` were made of: an endpoint that a delta left alone is the same object in the next version."""
         self.use: _Use | None = None
 
     def age_at(self, now_ms: int) -> int:
@@ -209,7 +211,7 @@ class View:
         pool = _Pool(snapshot, age_ms, at_ms, cold=False)
         before = self._pools.get(snapshot.pool)
         if before is not None:
-            pool.endpoints, pool.alive_ms = before.endpoints, before.alive_ms
+            pool.endpoints, pool.published, pool.alive_ms = before.endpoints, before.published, before.alive_ms
             if not before.cold:
                 pool.rejuvenate(before.age_at(at_ms), at_ms)
         return pool
@@ -235,11 +237,13 @@ class View:
         """Make the wheel, the index and the changes of a pool from all that decides about them."""
         name = pool.snapshot.pool
         pool.use = use = self._use(pool, now_ms)
-        before = pool.endpoints
-        pool.endpoints = {
-            published.id: endpoint_view(name, published, weight, use.freshness)
-            for published, weight in zip(pool.snapshot.endpoints, _weights(pool.snapshot, use), strict=True)
-        }
+        before, made_of = pool.endpoints, pool.published
+        pool.endpoints, pool.published = {}, {one.id: one for one in pool.snapshot.endpoints}
+        for published, weight in zip(pool.snapshot.endpoints, _weights(pool.snapshot, use), strict=True):
+            shown = before.get(published.id)
+            if shown is None or made_of[published.id] is not published or (shown.weight, shown.freshness) != (weight, use.freshness):
+                shown = endpoint_view(name, published, weight, use.freshness)
+            pool.endpoints[published.id] = shown
         self.wheels[name] = wheel([(endpoint, endpoint.weight) for endpoint in pool.endpoints.values()], self._entropy)
         self.gates[name] = gate(0.0 if use.alone else pool.snapshot.shed, self._entropy)
         changes = []
@@ -250,7 +254,7 @@ class View:
             elif self.index.get(key) is old:
                 del self.index[key]
                 self.local.forget(key)
-            if old != new:
+            if old is not new and old != new:
                 changes.append(Change(name, key, old, new, why(old, new)))
         if changes:
             self._on_change(changes)

@@ -23,18 +23,19 @@ T = TypeVar("T")
 
 def wheel(items: Sequence[tuple[T, int]], entropy: Entropy) -> Iterator[T]:
     """An endless iterator over the items in proportion to their weights; exhausted from the start when no weight is above 0."""
+    items = [(item, weight) for item, weight in items if weight]
+    if len(items) <= 1:
+        return itertools.repeat(items[0][0]) if items else iter(())
     total = sum(weight for _, weight in items)
     places = iter(array("H", entropy(2 * (total + 1))))
     slots = sorted(((turn + next(places) / 65_536) / weight, index) for index, (_, weight) in enumerate(items) for turn in range(weight))
-    start = next(places) % (total or 1)
+    start = next(places) % total
     return itertools.cycle([items[index][0] for _, index in slots[start:] + slots[:start]])
 
 
 def gate(shed: float, entropy: Entropy) -> Iterator[bool]:
     """An endless iterator that is True for the fraction `shed` (0 to 1) of turns, spread in the same way."""
     refused = min(max(round(shed * SLOTS), 0), SLOTS)
-    if refused in (0, SLOTS):
-        return itertools.repeat(refused == SLOTS)
     return wheel([(True, refused), (False, SLOTS - refused)], entropy)
 
 
