@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,11 @@ class RedisServer:
     It can be killed and started again on the same port and folder: `appendonly=True` keeps its data.
     """
 
-    def __init__(self, binary: str, folder: Path, *, appendonly: bool = False) -> None:
+    def __init__(self, binary: str, folder: Path, *, appendonly: bool = False, env: Mapping[str, str] | None = None) -> None:
         self.binary = binary
         self.folder = folder
         self.appendonly = appendonly
+        self.env = env or {}
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -85,7 +86,8 @@ class RedisServer:
             [self.binary, *(word for name, value in options.items() for word in (f"--{name}", value))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no other way to die with the parent
+            env={**os.environ, **self.env},
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no other way to die with the parent
         )
 
     def _answers(self, port: int) -> bool:
@@ -100,7 +102,8 @@ class RedisServer:
         return False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In the child, before its program: Linux kills it when the test process dies, however it dies."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
