@@ -14,7 +14,7 @@ import msgspec
 
 from alert_rules.alert import Alert
 from alert_rules.dedup import LogEntry
-from alert_rules.group import GroupMeta, first_flush_ms, group_of
+from alert_rules.group import GroupMeta, first_flush_ms, group_of, tick_of
 from alert_rules.message import render_message
 from alert_rules.retry import next_attempt_ms
 from alert_rules.route import Integration, Routing, group_key
@@ -144,7 +144,8 @@ class Alerting:
             return
         integrations = self._routing.integrations(meta.receiver)
         entries = {name: _decode_log(data) for name, data in load.log.items()}
-        decision = decide_flush(meta, integrations, alerts, entries, load.under_way, lease.due_ms)
+        tick_ms = tick_of(meta, lease.due_ms, self._clock.now_ms())
+        decision = decide_flush(meta, integrations, alerts, entries, load.under_way, tick_ms)
         log.debug("group %s: %s", lease.member, decision.reasons)
         await self._store.commit_flush(
             Flush(

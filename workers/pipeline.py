@@ -37,8 +37,9 @@ SETTLE_URGENT_MS = 5
 """How long anything else waits."""
 SETTLE_MAX = 200
 STALE_ROUNDS_MAX = 5
-DIRTY_HEAL_MS = 1_000
-"""A pool that its committer did not publish (it died) is weighed again after this time."""
+WEIGH_MS = 1_000
+"""A pool whose members' quality moved is weighed within this time, however many of them moved (2.4, evaluation every second);
+so is one whose member changed its state and whose committer did not live to publish it at once."""
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ class Pipeline:
             interval_ms=settled.interval_ms,
             writes=settled.writes,
             transitions=tuple(map(_encode, settled.transitions)),
-            dirty_at_ms=now_ms + DIRTY_HEAL_MS if settled.weigh else None,
+            dirty_at_ms=now_ms + WEIGH_MS if settled.weigh else None,
         )
 
     def _carry_out(self, items: Sequence[_Settling], commits: Sequence[Commit], answers: Sequence[Committed]) -> list[_Settling]:
@@ -235,8 +236,8 @@ class Pipeline:
         """Tell the next rooms what this commit made due; should we die before that, the queues do."""
         if commit.transitions:
             self._counters.add("transitions", len(commit.transitions))
-        if commit.dirty_at_ms is not None:
-            self._publish(commit.pool, slot_of(commit.id, self._store.slots), commit.dirty_at_ms)
+            if commit.dirty_at_ms is not None:
+                self._publish(commit.pool, slot_of(commit.id, self._store.slots), commit.dirty_at_ms)
         if commit.alerts:
             self._route(slot_of(commit.id, self._store.slots))
 
@@ -314,7 +315,7 @@ class Pipeline:
         record = decode_record(loaded.record)
         silent = record.conclusive_ms + silent_after_ms(spec.endpoint) <= now_ms
         return self._commit_of(
-            spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + DIRTY_HEAL_MS if silent else None
+            spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + WEIGH_MS if silent else None
         )
 
 

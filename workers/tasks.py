@@ -39,8 +39,7 @@ def weigh_pools(slot: int, items: Leases) -> None:
     rooms = RUNTIME.rooms()
 
     async def work() -> None:
-        for lease in _leases(items):
-            await rooms.publisher.settle(slot, lease)
+        await asyncio.gather(*(rooms.publisher.settle(slot, lease) for lease in _leases(items)))
 
     _run(work(), WORK_S)
 
