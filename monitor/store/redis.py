@@ -66,6 +66,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         return _ms(await self._wire.ask_one("TIME"))
 
     async def epoch(self) -> int:
+        """Asked of the server once per connection made: a restart of the server breaks them all."""
         connections, epoch = self._epoch
         if connections != self._wire.connections_made:
             epoch = int(await self._wire.run("epoch", [keys.EPOCH]))

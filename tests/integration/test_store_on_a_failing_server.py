@@ -1,0 +1,156 @@
+"""The store when its server dies, hangs, forgets its scripts, and when its caller gives up or changes loops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import redis
+
+from monitor.clock import SystemClock
+from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreError
+from monitor.store.port import Publication
+from monitor.store.redis import RedisStore
+
+
+def endpoint(name: str) -> Endpoint:
+    return Endpoint(id=name, url="http://127.0.0.1:1/", pool="shop")
+
+
+def test_what_was_answered_survives_a_killed_server(new_server):
+    async def scenario() -> None:
+        server = new_server(appendonly=True)
+        store = RedisStore(server.url)
+        await store.open()
+        await store.register([endpoint("e")], [], [])
+        server.kill()
+        with pytest.raises(StoreError):
+            await store.endpoints()
+        server.start()
+        assert await store.endpoints() == {"e": endpoint("e")}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_between_two_calls_is_not_noticed(new_server):
+    async def scenario() -> None:
+        server = new_server(appendonly=True)
+        store = RedisStore(server.url)
+        await store.open()
+        await asyncio.gather(*(store.now_ms() for _ in range(8)))  # several connections, all dead after the restart
+        server.kill()
+        server.start()
+        await store.register([endpoint("e")], [], [])
+        assert await store.endpoints() == {"e": endpoint("e")}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_server_costs_no_more_than_the_timeout(new_server):
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url, timeout_s=0.3)
+        await store.open()
+        server.pause()
+        started = time.monotonic()
+        with pytest.raises(StoreError):
+            await store.count({"probes": 1})
+        assert time.monotonic() - started < 3
+        server.resume()
+        assert await store.now_ms() > 0
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_nobody_at_the_address_is_a_store_error():
+    async def scenario() -> None:
+        with pytest.raises(StoreError):
+            await RedisStore("redis://127.0.0.1:1/0").open()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_is_not_open_says_so():
+    with pytest.raises(StoreError, match="not open"):
+        asyncio.run(RedisStore("redis://127.0.0.1:1/0").now_ms())
+
+
+def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
+    async def scenario() -> None:
+        server = new_server(appendonly=True)
+        store = RedisStore(server.url)
+        await store.open()
+        first = await store.epoch()
+        await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
+        server.kill()
+        server.start()
+        await store.now_ms()
+        second = await store.epoch()
+        assert second > first
+        assert await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
+        assert not await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_forgot_its_scripts_learns_them_again(redis_url):
+    async def scenario() -> None:
+        store = RedisStore(redis_url, slots=3)
+        await store.open()
+        with redis.Redis.from_url(redis_url) as client:
+            client.script_flush()
+        await store.register([endpoint(f"e{i}") for i in range(9)], [], [])
+        assert len(await store.load([f"e{i}" for i in range(9)])) == 9
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_who_gives_up_leaves_no_foreign_answer_behind(redis_url):
+    async def scenario() -> None:
+        store = RedisStore(redis_url)
+        await store.open()
+        await store.register([endpoint(f"e{i}") for i in range(500)], [], [])
+        for turns in range(40):
+            task = asyncio.create_task(store.endpoints())
+            for _ in range(turns % 8):
+                await asyncio.sleep(0)
+            task.cancel()
+            assert abs(await store.now_ms() - SystemClock().now_ms()) < 10_000
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_url):
+    store = RedisStore(redis_url)
+
+    async def scenario() -> None:
+        await store.open()
+        await asyncio.gather(*(store.now_ms() for _ in range(30)))
+        await store.close()
+
+    for _ in range(3):
+        asyncio.run(scenario())
+    with redis.Redis.from_url(redis_url) as client:
+        deadline = time.monotonic() + 5
+        while len(client.client_list()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(client.client_list()) == 1
+
+
+def test_the_stored_number_of_slots_wins(redis_url):
+    async def scenario() -> None:
+        first, second = RedisStore(redis_url, slots=3), RedisStore(redis_url, slots=7)
+        for store in (first, second):
+            await store.open()
+            await store.close()
+        assert (first.slots, second.slots) == (3, 3)
+
+    asyncio.run(scenario())
