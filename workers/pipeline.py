@@ -262,7 +262,8 @@ class Pipeline:
         override = decode_override(loaded.override)
         said = override.override if override else None
         version = self._rules.version + spec.digest
-        after = Record(state=state, alerts=record.alerts, rules=version, since_ms=record.since_ms or now_ms)
+        since_ms = record.since_ms or (now_ms if token_ms is not None else 0)
+        after = Record(state=state, alerts=record.alerts, rules=version, since_ms=since_ms)
         silent_at_ms = after.conclusive_ms + silent_after_ms(endpoint) if token_ms is not None or record.since_ms else now_ms
         facts = _facts(endpoint, after, said, now_ms, silent_at_ms)
         known = None
