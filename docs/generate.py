@@ -1,0 +1,162 @@
+"""The pages, and parts of pages, that are made from code: `make docs`, or `python -m docs.generate`.
+
+Every page is written where it differs; then the exit code is 1, so that a check sees what was not committed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from alert_rules.facts import render_reference
+from monitor.cli.main import COMMANDS, cli
+from monitor.core.breaker import TRANSITIONS, Event
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.state import Breaker
+from monitor.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
+from monitor.kinds import kinds
+from monitor.probes.base import Option
+from monitor.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parent
+HELP_WIDTH = 100
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page that has something of ours, as it should be."""
+    yield DOCS / "reference/commands.md", commands_page()
+    yield DOCS / "reference/settings.md", settings_page()
+    yield DOCS / "reference/rule-variables.md", render_reference()
+    manifests = DOCS / "reference/manifests.md"
+    yield manifests, filled(manifests.read_text(), {"pool": pool_table, "endpoint": endpoint_table, "kinds": kinds_table})
+    breakers = DOCS / "explanation/breakers-and-weights.md"
+    yield breakers, filled(breakers.read_text(), {"transitions": transition_table})
+
+
+def filled(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The page with each of its marked parts made anew. Raises ValueError where a mark is missing."""
+    for name, make in parts.items():
+        begin = f"<!-- made from code: {name} -->\n"
+        before, mark, rest = page.partition(begin)
+        _, end, after = rest.partition("<!-- end -->")
+        if not (mark and end):
+            raise ValueError(f"the mark {name!r} is not there")
+        page = before + begin + make() + end + after
+    return page
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# Commands and settings --------------------------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    parts = ["# Commands\n\nWhat `--help` says of each command. Made from the code by `make docs`.\n"]
+    root = click.Context(cli, info_name="watchkeeper", terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    parts.append(f"\n```text\n{cli.get_help(root)}\n```\n")
+    for section, names in COMMANDS.items():
+        parts.append(f"\n## {section}\n")
+        for name in names:
+            command = cli.get_command(root, name)
+            assert command is not None  # noqa: S101 - the table names it.
+            parts += _command(command, root, name)
+    return "".join(parts)
+
+
+def _command(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    yield f"\n### {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None  # noqa: S101 - the group lists it.
+            yield from _command(found, context, child)
+
+
+def settings_page() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        made = field.default_factory
+        default = field.default
+        shown = (made.__doc__ or "").strip() if made else f"`{default}`" if default not in (None, "", ()) else ""
+        rows.append((f"`{name}`", f"`{PREFIX}{name.upper()}`", shown, field.description or ""))
+    return SETTINGS_PAGE + table(("setting", "variable", "built in", "meaning"), rows)
+
+
+SETTINGS_PAGE = f"""\
+# Settings
+
+Of one installation. Where a setting is given in several places the first of these counts:
+
+1. the option of a command (`--data-dir`, for the settings that have one);
+2. a variable, `{PREFIX}` and the setting's name; for `redis_url` also `REDIS_URL`;
+3. the same variable in the file `.env` of the working folder;
+4. the configuration file, YAML with one `setting: value` per line, named by `--config` or `{PREFIX}CONFIG`;
+   paths in it are relative to it;
+5. what is built in.
+
+Lists are written with commas in variables, and as YAML lists in the file. `watchkeeper settings` shows each value and where it came
+from, without passwords. An unknown key in the file, or a value that does not fit, ends every command with its place and what to write.
+
+"""
+
+
+# Manifests --------------------------------------------------------------------------------------------------------
+
+
+def pool_table() -> str:
+    return table(("key", "example", "built in", "meaning"), (_field(field, Pool) for field in POOL_FIELDS.values()))
+
+
+def endpoint_table() -> str:
+    return table(("key", "example", "built in", "meaning"), (_field(field, Endpoint) for field in ENDPOINT_FIELDS.values()))
+
+
+def kinds_table() -> str:
+    options: dict[str, tuple[Option, list[str]]] = {}
+    for kind in kinds().values():
+        for option in kind.options.values():
+            options.setdefault(option.name, (option, []))[1].append(kind.name)
+    rows = ((f"`{option.name}`", ", ".join(names), _shown(option.default), option.help) for option, names in options.values())
+    return table(("key", "kinds", "built in", "meaning"), rows)
+
+
+def _field(field: Field, struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    (default,) = (known.default for known in msgspec.structs.fields(struct) if known.name == field.attribute)
+    formatted = field.format(default) if isinstance(default, int) and default else default
+    return f"`{field.key}`", f"`{field.example}`", _shown(formatted), field.help
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`" if default else ""
+    return f"`{default}`" if isinstance(default, int | str) and default else ""
+
+
+# The breaker ------------------------------------------------------------------------------------------------------
+
+
+def transition_table() -> str:
+    """A row for each state, a column for each event; an empty cell is a pair that raises."""
+    rows = ([f"**{state}**", *(TRANSITIONS.get((state, event), "") for event in Event)] for state in Breaker)
+    return table(("state", *Event), rows)
+
+
+def main() -> int:
+    changed = [(page, text) for page, text in pages() if not page.exists() or page.read_text() != text]
+    for page, text in changed:
+        page.write_text(text)
+        print(f"written anew: {page.relative_to(DOCS.parent)}")  # noqa: T201 - this is a command
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
