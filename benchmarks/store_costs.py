@@ -60,14 +60,18 @@ async def measure(url: str) -> None:
     meter = Meter(url)
     store = RedisStore(url)
     await store.open()
-    endpoints = [Endpoint(id=f"shop-{i}", url=f"http://10.0.0.1:{i}/health", pool=f"p{i // 20}", labels={"team": "a"}) for i in range(ENDPOINTS)]
+    endpoints = [
+        Endpoint(id=f"shop-{i}", url=f"http://10.0.0.1:{i}/health", pool=f"p{i // 20}", labels={"team": "a"}) for i in range(ENDPOINTS)
+    ]
     empty = meter.memory()
     await meter.cost("register", ENDPOINTS, store.register(endpoints, [], []))
     print(f"memory per endpoint, registered: {(meter.memory() - empty) / ENDPOINTS:,.0f} bytes")
     for batch in BATCHES:
         for ver in range(ROUNDS):
             claimed = await meter.cost(f"claim, {batch} at a time", ENDPOINTS, _claim_all(store, batch))
-            await meter.cost(f"load, {batch} at a time", ENDPOINTS, _each(batch, claimed, lambda part: store.load([item.id for item in part])))
+            await meter.cost(
+                f"load, {batch} at a time", ENDPOINTS, _each(batch, claimed, lambda part: store.load([item.id for item in part]))
+            )
             held = ver + ROUNDS * BATCHES.index(batch)
             await meter.cost(f"commit, {batch} at a time", ENDPOINTS, _each(batch, claimed, _committer(store, held)))
     print(f"memory per endpoint, with record and four short rows: {(meter.memory() - empty) / ENDPOINTS:,.0f} bytes")
