@@ -7,7 +7,6 @@ parent dies. Here the server is a part like any other (workers/supervisor.py), s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import secrets
@@ -74,7 +73,7 @@ class EmbeddedServer:
         """Write the configuration and return the part to run.
 
         The lock is inherited by the server, so it is held as long as any server works on the folder: one that outlived a
-        killed supervisor ends within moments, and is waited for. Raises ConfigError when it does not end, or without a binary.
+        killed supervisor is asked to end, and waited for. Raises ConfigError when it does not end, or without a binary.
         """
         await self._lock()
         self.identity = self._identity()
@@ -91,16 +90,7 @@ class EmbeddedServer:
 
     async def answers(self) -> bool:
         """Whether the server takes commands: it is up, knows our password, and has loaded its data."""
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.identity.port)
-                try:
-                    writer.write(f"AUTH {self.identity.password}\r\nPING\r\n".encode())
-                    return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
-                finally:
-                    writer.close()
-        except OSError:
-            return False
+        return await _say(self.identity, "PING") == b"+PONG\r\n"
 
     def release(self) -> None:
         """Give the folder up, once the server has ended."""
@@ -118,16 +108,38 @@ class EmbeddedServer:
                 if asyncio.get_running_loop().time() > deadline:
                     why = "a server of an earlier run still works on this folder"
                     raise ConfigError([Problem(str(self.folder), "", "", why, "end it first")]) from None
+                if kept := self._kept_identity():
+                    await _say(kept, "SHUTDOWN")
                 await asyncio.sleep(0.05)
             else:
                 return
 
     def _identity(self) -> Identity:
         """The port and password of the last run where the port is still free, else new ones."""
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            kept = msgspec.json.decode((self.folder / IDENTITY_FILE).read_bytes(), type=Identity)
-            return Identity(_free_port(kept.port) or _free_port(0), kept.password)
-        return Identity(_free_port(0), secrets.token_urlsafe(24))
+        kept = self._kept_identity()
+        if kept is None:
+            return Identity(_free_port(0), secrets.token_urlsafe(24))
+        return Identity(_free_port(kept.port) or _free_port(0), kept.password)
+
+    def _kept_identity(self) -> Identity | None:
+        try:
+            return msgspec.json.decode((self.folder / IDENTITY_FILE).read_bytes(), type=Identity)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+async def _say(identity: Identity, command: str) -> bytes:
+    """Log in, say one command and return the first line of its answer; b"" when there is none."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", identity.port)
+            try:
+                writer.write(f"AUTH {identity.password}\r\n{command}\r\n".encode())
+                return await reader.readline() and await reader.readline()
+            finally:
+                writer.close()
+    except OSError:
+        return b""
 
 
 def _binary() -> str:

@@ -90,6 +90,27 @@ def test_what_holds_the_password_is_the_owner_s_alone(tmp_path: Path) -> None:
     assert modes["valkey.conf"] == modes["server.json"] == 0o600
 
 
+def test_a_server_that_outlived_its_supervisor_is_asked_to_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        orphaned = EmbeddedServer(tmp_path)
+        part = await orphaned.prepare()
+        orphan = await asyncio.create_subprocess_exec(*part.argv, cwd=part.cwd, pass_fds=part.pass_fds, stdout=asyncio.subprocess.DEVNULL)
+        orphaned.release()
+        try:
+            async with asyncio.timeout(10):
+                successor = EmbeddedServer(tmp_path)
+                assert (await successor.prepare()).argv == part.argv
+            assert await asyncio.wait_for(orphan.wait(), 5) == 0
+            assert successor.url == orphaned.url
+            successor.release()
+        finally:
+            if orphan.returncode is None:
+                orphan.kill()
+                await orphan.wait()
+
+    asyncio.run(story())
+
+
 def test_a_taken_port_is_replaced(tmp_path: Path) -> None:
     first = with_server(tmp_path, nothing)
 
