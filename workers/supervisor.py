@@ -36,6 +36,7 @@ class Part:
     """One process to keep running.
 
     `grace_s` is the time between SIGTERM and SIGKILL; `ready` says when the next part may start; a `foundation` is stopped last.
+    What a part that `speaks` prints on its standard output is for a person, what it writes on standard error for its log.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Part:
     grace_s: float = 4.0
     ready: Callable[[], Awaitable[bool]] | None = None
     foundation: bool = False
+    speaks: bool = False
 
 
 class Supervisor:
@@ -103,7 +105,7 @@ class Supervisor:
                 *part.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stderr=asyncio.subprocess.PIPE if part.speaks else asyncio.subprocess.STDOUT,
                 env={**os.environ, **part.env, PARENT_VARIABLE: str(os.getpid())},
                 cwd=part.cwd,
                 pass_fds=part.pass_fds,
@@ -115,28 +117,36 @@ class Supervisor:
             return f"cannot be started: {error}"
         self._processes[part.name] = process
         try:
-            last = await self._copy_output(part.name, process, log)
+            last = await self._copy_output(part, process, log)
             status = await process.wait()
         finally:
             self._processes.pop(part.name, None)
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         return f"{how}: {last}" if last else how
 
-    async def _copy_output(self, name: str, process: asyncio.subprocess.Process, log: LogFile) -> str:
-        """Copy the part's lines to its log (and to ours when verbose); return the last one."""
+    async def _copy_output(self, part: Part, process: asyncio.subprocess.Process, log: LogFile) -> str:
+        """Copy what the part writes until it ends; return the last line, that of its standard error where that is apart."""
+        outputs = ((process.stdout, part.speaks), (process.stderr, False))
+        lasts = await asyncio.gather(*(self._copy(part.name, stream, log, shown=shown) for stream, shown in outputs if stream))
+        return lasts[-1]
+
+    async def _copy(self, name: str, stream: asyncio.StreamReader, log: LogFile, *, shown: bool) -> str:
+        """Copy lines to the part's log, and to ours when they are to be shown or we are verbose; return the last one."""
         last = ""
-        while process.stdout is not None:
+        while True:
             try:
-                line = await process.stdout.readline()
+                line = await stream.readline()
             except ValueError:
                 continue  # A line longer than LINE_BYTES_MAX: asyncio has dropped it.
             if not line:
-                break
-            last = line.decode(errors="replace").strip() or last
+                return last
+            text = line.decode(errors="replace").rstrip()
+            last = text.strip() or last
             log.write(line)
-            if self._verbose:
-                self._say(f"{name} | {last}")
-        return last
+            if shown:
+                self._say(text)
+            elif self._verbose:
+                self._say(f"{name} | {text.strip()}")
 
     async def _end(self, part: Part, keeper: asyncio.Task[None]) -> None:
         """SIGTERM, and SIGKILL after the grace; the keeper goes on reading until the part's last line."""

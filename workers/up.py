@@ -124,7 +124,7 @@ class _Up:
         fd = self._listener.fileno()
         workers = [f"worker-{number + 1}" for number in range(self._settings.workers)]
         parts = [Part(name=name, argv=_argv(name.partition("-")[0]), env=env) for name in ("beat", *workers)]
-        parts.append(Part(name="alert-worker", argv=_argv("alert-worker"), env=env))
+        parts.append(Part(name="alert-worker", argv=_argv("alert-worker"), env=env, speaks=True))
         parts.append(Part(name="web", argv=_argv("web"), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)))
         return parts
 

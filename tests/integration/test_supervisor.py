@@ -159,3 +159,15 @@ def test_a_log_never_grows_beyond_twice_its_cap(tmp_path: Path) -> None:
     assert kept.splitlines()[-1] == b"line 0099"
     assert len(kept) <= 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.log", "part.log.1"]
+
+
+def test_what_a_part_prints_for_a_person_is_said_and_its_log_is_not(tmp_path: Path) -> None:
+    program = "import sys, time; print('  a message', flush=True); print('a detail', file=sys.stderr, flush=True); time.sleep(600)"
+    log = tmp_path / "logs" / "speaker.log"
+
+    async def story(supervisor: Supervisor, said: list[str]) -> None:
+        await supervisor.start(Part(name="speaker", argv=(sys.executable, "-c", program), speaks=True))
+        await until(lambda: said and log.exists() and b"a detail" in log.read_bytes())
+
+    assert supervised(tmp_path, story) == ["  a message"]
+    assert b"a message" in log.read_bytes()
