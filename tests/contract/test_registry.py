@@ -61,16 +61,18 @@ async def test_another_interval_takes_nothing_from_who_is_probing(house):
     assert await house.on_grid(house.endpoint("e", interval_ms=1_000))
 
 
-async def test_a_paused_endpoint_is_neither_claimed_nor_watched_and_keeps_its_record(house):
+async def test_a_paused_endpoint_is_not_claimed_and_is_looked_at_once_more(house):
     claimed = await house.claim_one()
     await house.commit(house.result(claimed, watch_ms=1))
     await house.register(house.endpoint("e", paused=True))
     assert await house.score("e") is None
+    assert await house.drain(Queue.WATCH) == ["e"]
+    assert await house.commit(house.result(claimed, ver=1)) == [Committed.LOST]
+    assert await house.commit(house.result(claimed, ver=1, token_ms=None, watch_ms=0)) == [Committed.OK]
     assert await house.drain(Queue.WATCH) == []
-    assert await house.commit(house.result(claimed, ver=1, token_ms=None, watch_ms=1)) == [Committed.LOST]
     await house.register(house.endpoint("e"))
     assert list(await house.claim()) == ["e"]
-    assert (await house.store.load(["e"]))[0].ver == 1
+    assert (await house.store.load(["e"]))[0].ver == 2
 
 
 async def test_an_endpoint_that_never_gets_a_result_is_noticed(house):
@@ -96,8 +98,12 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     await house.store.register([], ["e", "ghost"], [])
     assert await house.dirty() == ["shop"]
     assert await house.store.endpoints(["e"]) == {}
-    assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert [member.id for member in (await house.store.load_pool("shop")).members] == ["other"]
+    assert await house.drain(Queue.WATCH) == ["e"], "its alerts have to end before its record goes"
+    assert not await house.store.forget("e", 0, [b"no"])
+    assert await house.store.forget("e", 1, [b"ended"])
+    assert [data for _, data in await house.alert_events("e")] == [b"ended"]
+    assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
     assert await house.drain(Queue.WATCH) == []
     left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":rec"))}
@@ -176,7 +182,7 @@ async def test_two_who_register_at_once_leave_one_consistent_result(house):
 async def test_ten_thousand_endpoints_register_in_seconds(house):
     started = time.monotonic()
     await house.store.register([house.endpoint(f"e{i}", pool=f"p{i % 100}") for i in range(10_000)], [], [])
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10  # a third of a second where nothing else runs
     assert len(await house.store.endpoints()) == 10_000
     dues = [await house.score(f"e{i}") or 0 for i in range(0, 10_000, 100)]
     assert max(dues) - min(dues) > 5_000  # spread over the interval of ten seconds
