@@ -101,6 +101,7 @@ class System:
             "WATCHKEEPER_REDIS_URL": server.url,
             "WATCHKEEPER_DATA_DIR": str(folder / "data"),
             "WATCHKEEPER_HEARTBEAT_MS": str(HEARTBEAT_MS),
+            "WATCHKEEPER_LOG_LEVEL": "WARNING",
             **(variables or {}),
         }
         self._runner = asyncio.Runner()

@@ -94,7 +94,7 @@ def test_a_worker_that_stands_still_blames_nobody(system: System, targets: Targe
     for name in NAMES:
         targets.mode[name] = 0.3
     system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS, failure_threshold=1))
-    _, worker = system.start("beat", "worker")
+    worker, *_ = system.start("worker", "beat", "alert-worker")
     probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
     for _ in range(3):
         asked = sum(map(len, targets.seen.values()))
