@@ -21,13 +21,13 @@ async def until(condition: Callable[[], Any]) -> Any:
             await asyncio.sleep(POLL_S)
 
 
-def wait_for(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+def wait_for(condition: Callable[[], Any], deadline_s: float = DEADLINE_S, poll_s: float = POLL_S) -> Any:
     """Return the first true value of `condition`, blocking meanwhile."""
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     raise AssertionError(f"it did not come true within {deadline_s} s")
 
 

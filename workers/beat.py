@@ -40,6 +40,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             part="beat",
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
+            alive_file=settings.alive_file,
             duties={"grid": self._dispatcher.realign},
         )
         self._clock = clock

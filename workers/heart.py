@@ -8,6 +8,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -45,6 +46,7 @@ decode_process = msgspec.json.Decoder(Process).decode
 class Heart:
     """Beats every `interval_ms` on the process's event loop until it is cancelled.
 
+    `alive_file` is touched with each beat that reached the store: the cheapest health check that a container can have.
     `duties` run with each beat; a duty that fails is logged and tried again with the next.
     """
 
@@ -57,6 +59,7 @@ class Heart:
         part: str,
         location: str,
         interval_ms: int,
+        alive_file: Path | None,
         duties: Mapping[str, Callable[[], Awaitable[None]]],
     ) -> None:
         self._store = store
@@ -65,6 +68,7 @@ class Heart:
         self._part = part
         self._location = location
         self._interval_ms = interval_ms
+        self._alive_file = alive_file
         self._duties = duties
         self._started_ms = clock.now_ms()
         self.name = f"{part}:{platform.node()}:{os.getpid()}"
@@ -104,6 +108,8 @@ class Heart:
             self._counters.put_back(increments)
             log.warning("no sign of life could be written: %s", error)
             return
+        if self._alive_file is not None:
+            self._alive_file.touch()
         for name, duty in self._duties.items():
             try:
                 await duty()

@@ -70,6 +70,7 @@ def run_web(settings: Settings) -> int:
         part="web",
         location=settings.location,
         interval_ms=settings.heartbeat_ms,
+        alive_file=settings.alive_file,
         duties={},
     )
     app = create_app(store, settings, background=heart.run)

@@ -68,6 +68,7 @@ class Rooms:
             part=part,
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
+            alive_file=settings.alive_file,
             duties=duties,
         )
 

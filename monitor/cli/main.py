@@ -42,7 +42,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "alert-worker": ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
         "beat": ("monitor.cli.system:beat", "Run the metronome; several at once are harmless."),
         "web": ("monitor.cli.system:web", "Run the web listener."),
-        "alive": ("monitor.cli.system:alive", "Say by the exit code whether a part lives on this machine."),
         "settings": ("monitor.cli.system:settings", "Show every setting, its source and its purpose."),
         "redis-url": ("monitor.cli.system:redis_url", "Print the URL of the Redis in use."),
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,17 +76,6 @@ def redis_url(system: System, hide: bool) -> None:
     """Print the URL of the Redis in use, its password included."""
     url = find_redis_url(system.settings)
     click.echo(hide_password(url) if hide else url)
-
-
-@click.command()
-@click.argument("part", type=click.Choice(["worker", "alert-worker", "beat", "web"]))
-@needs_system
-def alive(part: str, system: System) -> int:
-    """Exit with 0 when PART has shown a sign of life on this machine lately: a health check for containers."""
-    from workers.heart import STALE_AFTER_HEARTBEATS  # noqa: PLC0415
-
-    hearts = system.run(lambda store: store.hearts(system.settings.heartbeat_ms * STALE_AFTER_HEARTBEATS))
-    return 0 if any(name.startswith(f"{part}:{platform.node()}:") for name in hearts) else 1
 
 
 def _in_words(name: str, value: str) -> str:
