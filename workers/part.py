@@ -27,7 +27,7 @@ ALERT_THREADS = 8
 def run_part(name: str, settings: Settings) -> int:
     """Run the part until it is told to stop, and return its exit status."""
     os.environ.update(as_environment(settings))
-    _leave_with_parent()
+    leave_with_parent()
     return PARTS[name](settings)
 
 
@@ -109,7 +109,7 @@ def _celery_worker(queue: str, threads: int, settings: Settings) -> int:
     return int(worker.exitcode or 0)
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """End when the supervisor has died: by ourselves where the system sends no signal, by force where we hang."""
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:

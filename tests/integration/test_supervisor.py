@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import alive, until, wait_for
+from tests.waiting import DEADLINE_S, alive, until, wait_for
 from workers.logfile import LogFile
-from workers.supervisor import Part, Supervisor
+from workers.supervisor import PARENT_VARIABLE, Part, Supervisor
 
 SLEEPER = (sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)")
 DEAF = (
@@ -148,6 +148,21 @@ def test_no_part_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         assert all(map(alive, pids))
         driver.kill()
         wait_for(lambda: not any(map(alive, pids)))
+
+
+def test_a_part_that_hangs_ends_by_force_after_its_supervisor() -> None:
+    program = """
+import signal, time
+from workers.part import leave_with_parent
+signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+leave_with_parent()
+time.sleep(600)
+"""
+    gone = {**os.environ, PARENT_VARIABLE: "1"}
+    with subprocess.Popen([sys.executable, "-c", program], env=gone, stdout=subprocess.PIPE, text=True) as part:
+        assert part.stdout is not None
+        assert part.stdout.read() == "told\n"
+        assert part.wait(DEADLINE_S) == 1
 
 
 def test_a_log_never_grows_beyond_twice_its_cap(tmp_path: Path) -> None:
