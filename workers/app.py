@@ -7,6 +7,7 @@ expires and a doubled one is dropped at commit. The settings here only have to k
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -19,6 +20,8 @@ from monitor.settings import find_redis_url, load_settings
 
 PROBE_QUEUE = "probe"
 ALERT_QUEUE = "alert"
+RECONNECT_MAX_S = 1.0
+"""Longest pause between two attempts to reach the broker."""
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,12 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
                 self._connect_again(error)
             else:
                 return
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Kombu's pauses grow to half a minute, so that a long outage would go on for that long after its end."""
+        pauses = {"interval_start": RECONNECT_MAX_S / 4, "interval_step": RECONNECT_MAX_S / 4, "interval_max": RECONNECT_MAX_S}
+        conn.ensure_connection = functools.partial(conn.ensure_connection, **pauses)
+        return super().ensure_connected(conn)
 
     def _connect_again(self, error: AttributeError) -> None:
         """What Celery does after a connection error; what fails here fails because the connection is gone."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from alert_rules.facts import endpoint_facts
-from alert_rules.rule import RuleSet, evaluate
+from alert_rules.rule import RuleSet, evaluate, resolve
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import Stale, StoreError
@@ -26,7 +26,7 @@ from monitor.core.tilt import Tilt
 from monitor.core.verdict import silent_after_ms
 from monitor.probes.base import Probe
 from monitor.store.keys import slot_of
-from monitor.store.port import Commit, Committed, Lease, Loaded, Queue, Store
+from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from workers.counters import Counters
 from workers.records import Record, decode_override, decode_record, encode_record
 from workers.specs import Spec, Specs
@@ -272,7 +272,7 @@ class Pipeline:
         evaluation = evaluate(self._rules, spec.labels, known, facts, record.alerts, now_ms)
         for error in evaluation.errors:
             log.warning("rule error on %s: %s", endpoint.id, error)
-        wakes = [at_ms for at_ms in (evaluation.wake_ms, silent_at_ms) if at_ms > now_ms]
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, 0 if endpoint.paused else silent_at_ms) if at_ms > now_ms]
         return Commit(
             id=endpoint.id,
             token_ms=token_ms,
@@ -296,10 +296,8 @@ class Pipeline:
         if self._tilt.tilted:
             return  # The clock jumped: what looks like silence may be none. The lease brings them back.
         found = await self._store.endpoints([lease.member for lease in leases])
+        await self._forget(slot, [lease.member for lease in leases if lease.member not in found])
         specs = [self._specs.make(endpoint) for endpoint in found.values()]
-        gone = [lease for lease in leases if lease.member not in found]
-        for lease in gone:
-            await self._store.finish(Queue.WATCH, slot, lease.member, lease.token_ms, None)
         for _ in range(STALE_ROUNDS_MAX):
             if not specs:
                 return
@@ -312,6 +310,14 @@ class Pipeline:
             specs = [spec for spec, answer in zip(specs, answers, strict=True) if answer is Committed.STALE]
         raise Stale(f"{len(specs)} watched endpoints kept changing")
 
+    async def _forget(self, slot: int, removed: Sequence[str]) -> None:
+        """End the alerts of endpoints that are no more, and take away what is left of them."""
+        now_ms = self._clock.now_ms()
+        for endpoint_id, loaded in zip(removed, await self._store.load(removed), strict=True):
+            events = resolve(decode_record(loaded.record).alerts, now_ms)
+            if await self._store.forget(endpoint_id, loaded.ver, tuple(map(_encode, events))) and events:
+                self._route(slot)
+
     def _look_again(self, spec: Spec, loaded: Loaded, now_ms: int) -> Commit:
         record = decode_record(loaded.record)
         silent = record.conclusive_ms + silent_after_ms(spec.endpoint) <= now_ms
@@ -321,4 +327,4 @@ class Pipeline:
 
 
 def _facts(endpoint: Endpoint, record: Record, override: Override | None, now_ms: int, silent_at_ms: int) -> dict[str, Any]:
-    return endpoint_facts(endpoint, record.state, override, now_ms, no_data=silent_at_ms <= now_ms)
+    return endpoint_facts(endpoint, record.state, override, now_ms, no_data=silent_at_ms <= now_ms and not endpoint.paused)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from alert_rules.facts import pool_facts
-from alert_rules.rule import RuleSet, evaluate
+from alert_rules.rule import Evaluation, RuleSet, evaluate, resolve
 from monitor.clock import Clock
 from monitor.core.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.core.endpoint import Endpoint, Pool
@@ -193,7 +193,10 @@ class Publisher:
         for _ in range(ROUNDS_MAX):
             ver, data = await self._store.load_subject(subject)
             states = decode_states(data)
-            evaluation = evaluate(self._rules, {"pool": name}, None, facts, states, now_ms)
+            if snapshot.endpoints:
+                evaluation = evaluate(self._rules, {"pool": name}, None, facts, states, now_ms)
+            else:  # The pool is no more: what fired has ended.
+                evaluation = Evaluation(events=resolve(states, now_ms))
             panic = _panic_transition(name, old, snapshot, now_ms) if old else ()
             if evaluation.states == states and not evaluation.events and not panic:
                 break

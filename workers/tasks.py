@@ -27,13 +27,13 @@ def _leases(items: Leases) -> list[Lease]:
     return [Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items]
 
 
-@app.task(name="probe_batch", queue=PROBE_QUEUE)
+@app.task(name="probe_batch", queue=PROBE_QUEUE)  # type: ignore[untyped-decorator]
 def probe_batch(slot: int, rev: int, items: Leases) -> None:
     """Probe claimed endpoints and settle their results."""
     _run(RUNTIME.rooms().pipeline.probe_batch(slot, rev, items), PROBE_BATCH_S)
 
 
-@app.task(name="weigh_pools", queue=ALERT_QUEUE)
+@app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def weigh_pools(slot: int, items: Leases) -> None:
     """Weigh and publish pools whose time has come: warm-up, damping, a change that its committer did not live to publish."""
     rooms = RUNTIME.rooms()
@@ -44,26 +44,26 @@ def weigh_pools(slot: int, items: Leases) -> None:
     _run(work(), WORK_S)
 
 
-@app.task(name="watch_endpoints", queue=ALERT_QUEUE)
+@app.task(name="watch_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def watch_endpoints(slot: int, items: Leases) -> None:
     """Let rules look at endpoints whose time has come without a result."""
     _run(RUNTIME.rooms().pipeline.watch(slot, _leases(items)), WORK_S)
 
 
-@app.task(name="route_alerts", queue=ALERT_QUEUE)
+@app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def route_alerts(slot: int) -> None:
     """Put alerts into groups that their committer did not live to route."""
     _run(RUNTIME.rooms().alerting.route(slot), WORK_S)
 
 
-@app.task(name="flush_groups", queue=ALERT_QUEUE)
+@app.task(name="flush_groups", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def flush_groups(slot: int, items: Leases) -> None:
     """Let groups whose timer has come decide what to send."""
     del slot
     _run(RUNTIME.rooms().alerting.flush(_leases(items)), WORK_S)
 
 
-@app.task(name="deliver", queue=ALERT_QUEUE)
+@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot

@@ -82,8 +82,10 @@ class MemoryStore(MemoryAlerts):
         number, slot = self._home(endpoint.id)
         old, slot.specs[endpoint.id] = slot.specs.get(endpoint.id), endpoint
         if endpoint.paused:
-            for mapping in (slot.due, slot.plans, self._queue(Queue.WATCH, number)):
-                mapping.pop(endpoint.id, None)
+            slot.due.pop(endpoint.id, None)
+            slot.plans.pop(endpoint.id, None)
+            if old:
+                self._queue(Queue.WATCH, number)[endpoint.id] = self._clock.now_ms()
         else:
             self._schedule(endpoint.id, Plan.of(endpoint))
         slot.rev += 1
@@ -98,17 +100,30 @@ class MemoryStore(MemoryAlerts):
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
             self._queue(Queue.WATCH, number)[endpoint_id] = now_ms + plan.patience_ms
-        elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+            return
+        self._queue(Queue.WATCH, number)[endpoint_id] = now_ms
+        if not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
             slot.due[endpoint_id] = plan.on_grid(now_ms)
 
     def _remove(self, endpoint_id: str) -> None:
         number, slot = self._home(endpoint_id)
         if endpoint := slot.specs.get(endpoint_id):
             self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
-        own = (slot.specs, slot.plans, slot.due, slot.records, slot.overrides, slot.blobs, self._queue(Queue.WATCH, number))
-        for mapping in own:
+        for mapping in (slot.specs, slot.plans, slot.due, slot.overrides, self._queue(Queue.WATCH, number)):
             mapping.pop(endpoint_id, None)
+        if endpoint_id in slot.records:
+            self._queue(Queue.WATCH, number)[endpoint_id] = self._clock.now_ms()
         slot.rev += 1
+
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        number, slot = self._home(endpoint_id)
+        if endpoint_id in slot.specs or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
+            return False
+        for mapping in (slot.records, slot.blobs, self._queue(Queue.WATCH, number)):
+            mapping.pop(endpoint_id, None)
+        for alert in alerts:
+            self._alert_events[number].append(alert)
+        return True
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         if ids is None:
@@ -173,13 +188,13 @@ class MemoryStore(MemoryAlerts):
     def _commit(self, item: Commit) -> Committed:
         number, slot = self._home(item.id)
         plan, now_ms = slot.plans.get(item.id), self._clock.now_ms()
-        if plan is None or (item.token_ms is not None and slot.due[item.id] != item.token_ms):
+        if item.id not in slot.specs or (item.token_ms is not None and (plan is None or slot.due[item.id] != item.token_ms)):
             return Committed.LOST
         ver, _ = slot.records.get(item.id, (0, b""))
         if ver != item.ver:
             return Committed.STALE
         slot.records[item.id] = ver + 1, item.record
-        if item.token_ms is not None:
+        if item.token_ms is not None and plan is not None:
             # A result that came before its due time still uses up that slot.
             slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)
         if item.watch_ms == 0:

@@ -207,6 +207,10 @@ class Store(Protocol):
         """Write (b"" takes it back), log the transition and let the pool fall due at once; nothing if it is already so.
         Raises Stale when the endpoint is gone."""
 
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        """Take away what is left of a removed endpoint, and write the events that end its alerts. False when it is registered
+        again or its record has moved."""
+
     async def make_due(self, endpoint_id: str, at_ms: int) -> None:
         """Let an endpoint be probed at `at_ms` unless it is claimed."""
 

@@ -219,7 +219,7 @@ class RedisStore(RegistryCalls, AlertCalls):
 
 
 def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
-    fixed = [keys.in_slot(slot, name) for name in ("due", "plan", "rec", "watch", "dirty", "events", "alerts")]
+    fixed = [keys.in_slot(slot, name) for name in ("due", "plan", "rec", "watch", "dirty", "events", "alerts", "spec")]
     own = [keys.of_endpoint(slot, write.name, item.id) for item in items for write in item.writes]
     heads: list[object] = []
     bodies: list[bytes] = []

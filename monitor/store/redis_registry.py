@@ -79,6 +79,13 @@ class RegistryCalls:
         if not await self._wire.run("set_override", names, *args):
             raise Stale(f"endpoint {endpoint.id} is not registered any more")
 
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        names = [keys.in_slot(slot, name) for name in ("spec", "rec", "watch", "alerts")]
+        own = [keys.of_endpoint(slot, name, endpoint_id) for name in _OWN]
+        version = f"{ver:0{keys.VERSION_DIGITS}d}"
+        return bool(await self._wire.run("forget", [*names, *own], endpoint_id, version, keys.ALERTS_LENGTH_MAX, *alerts))
+
     async def make_due(self, endpoint_id: str, at_ms: int) -> None:
         slot = keys.slot_of(endpoint_id, self.slots)
         await self._wire.run("make_due", [keys.in_slot(slot, "due")], endpoint_id, at_ms)
@@ -113,8 +120,7 @@ class _Chunk:
         }
 
     def remove(self, endpoint_id: str, old: bytes | None) -> dict[str, object]:
-        own = [self._place(keys.of_endpoint(self._slot, name, endpoint_id)) for name in _OWN]
-        return {"id": endpoint_id, "old": _text(old), "leave": self._pool_of(old), "own": own}
+        return {"id": endpoint_id, "old": _text(old), "leave": self._pool_of(old)}
 
     def command(self, puts: Sequence[object], removes: Sequence[object]) -> Command:
         return script("register", list(self._keys), _pack(puts), _pack(removes), _pack(sorted(self._pools)))

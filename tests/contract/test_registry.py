@@ -102,11 +102,14 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     assert await house.drain(Queue.WATCH) == ["e"], "its alerts have to end before its record goes"
     assert not await house.store.forget("e", 0, [b"no"])
     assert await house.store.forget("e", 1, [b"ended"])
-    assert [data for _, data in await house.alert_events("e")] == [b"ended"]
+    (slot,) = await house.store.streams()
+    token_ms, events = await house.store.claim_alert_events(slot, 10, 1_000)
+    assert [data for _, data in events] == [b"ended"]
+    await house.store.ack_alert_events(slot, token_ms, [events[0][0]])
     assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
     assert await house.drain(Queue.WATCH) == []
-    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":rec"))}
+    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":alerts"))}
     assert left == set()
     await house.store.register([], ["e"], [])
     assert await house.dirty() == []

@@ -1,6 +1,6 @@
 -- Write what decided results change, each only if its lease and its record are still those that the decision started from.
 --
--- KEYS  1 due   2 plan   3 rec   4 watch   5 dirty   6 events   7 alerts   8... one ring or rollup per write, in order
+-- KEYS  1 due   2 plan   3 rec   4 watch   5 dirty   6 events   7 alerts   8 spec   9... one ring or rollup per write, in order
 -- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays, the heads flat (tables are slow to make):
 --         token_ms or false, version held (10 digits), watch_ms (0 to take it out, false to leave it), pool, dirty_at_ms or false,
 --         interval_ms or 0, how many transitions, how many alerts, how many writes, the offset of each write
@@ -17,7 +17,7 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 local answers, seen = {}, {}
 local records, due, watched, unwatched = {}, {}, {}, {}
 local dirty = {}
-local head, key, body = 0, 7, 4 -- the last of each that was used
+local head, key, body = 0, 8, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
   local interval, phase, lease = string.match(plan, '^(%d+):(%d+):(%d+)')
@@ -32,7 +32,7 @@ for i, id in ipairs(ids) do
   local next_body = body + 1 + writes + transitions + alerts
   if seen[id] then
     answers[i] = 1
-  elseif not plans[i] or (token and tonumber(scores[i] or 0) ~= token) then
+  elseif token and (not plans[i] or tonumber(scores[i] or 0) ~= token) or not token and redis.call('HEXISTS', KEYS[8], id) == 0 then
     answers[i] = 2
   elseif (held[i] and string.sub(held[i], 1, 10) or '0000000000') ~= version then
     answers[i] = 1

@@ -1,10 +1,12 @@
 -- Write and remove endpoints of one slot, all or, when one is not any more what the caller read, none.
+-- A changed endpoint falls due for watching, so that rules look at it again; so does a removed one that has a record, which
+-- forget.lua takes away once its alerts have ended.
 --
--- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 watch   8 dirty   9... members of pools, rings and rollups
+-- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 watch   8 dirty   9... members of pools
 -- ARGV  1 puts   2 removes   3 pools to weigh, all MessagePack
 --       put:    {id, old = spec or '', spec, plan (or '' when paused), interval, phase, delay, patience (all ms),
 --                leave, join = indices into KEYS, leave 0 for none}
---       remove: {id, old, leave, own = indices of its rings and rollups}
+--       remove: {id, old, leave}
 -- Returns 1, or 0 when an endpoint had changed.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -30,6 +32,7 @@ local function schedule(put)
     redis.call('ZADD', KEYS[7], now + put.delay + put.patience, put.id)
     return
   end
+  redis.call('ZADD', KEYS[7], now, put.id)
   local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
   local claimed = tonumber(score) % 2 == 1 and tonumber(score) > now
   if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
@@ -40,7 +43,9 @@ end
 for _, put in ipairs(puts) do
   if put.plan == '' then
     redis.call('ZREM', KEYS[4], put.id)
-    redis.call('ZREM', KEYS[7], put.id)
+    if put.old ~= '' then
+      redis.call('ZADD', KEYS[7], now, put.id)
+    end
     redis.call('HDEL', KEYS[2], put.id)
   else
     schedule(put)
@@ -54,13 +59,14 @@ for _, put in ipairs(puts) do
 end
 
 for _, remove in ipairs(removes) do
-  for _, hash in ipairs({1, 2, 5, 6}) do
+  for _, hash in ipairs({1, 2, 6}) do
     redis.call('HDEL', KEYS[hash], remove.id)
   end
   redis.call('ZREM', KEYS[4], remove.id)
-  redis.call('ZREM', KEYS[7], remove.id)
-  for _, own in ipairs(remove.own) do
-    redis.call('DEL', KEYS[own])
+  if redis.call('HEXISTS', KEYS[5], remove.id) == 1 then
+    redis.call('ZADD', KEYS[7], now, remove.id)
+  else
+    redis.call('ZREM', KEYS[7], remove.id)
   end
   if remove.leave > 0 then
     redis.call('SREM', KEYS[remove.leave], remove.id)

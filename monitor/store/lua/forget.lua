@@ -1,0 +1,19 @@
+-- Take away what is left of a removed endpoint, and write the alert events that end its alerts.
+--
+-- KEYS  1 spec   2 rec   3 watch   4 alerts   5... its ring and rollups
+-- ARGV  1 id   2 version held (10 digits)   3 cap of alerts   4... alert events
+-- Returns 1, or 0 when the endpoint is registered again or its record has moved.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+  return 0
+end
+local held = redis.call('HGET', KEYS[2], ARGV[1])
+if held and string.sub(held, 1, 10) ~= ARGV[2] then
+  return 0
+end
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('DEL', unpack(KEYS, 5))
+for place = 4, #ARGV do
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'd', ARGV[place])
+end
+return 1
