@@ -164,8 +164,8 @@ class System:
         root = load_yaml(yaml.safe_dump(dict(manifest)), "test.yml")
         self.ask(lambda store: registry.apply(store, [root], prune=prune))
 
-    def route(self, url: str, *, group_by: Sequence[str] = ("alertname", "pool"), group_wait: str = "1s", body: str = BODY) -> None:
-        """Write the routing file for the parts started after this."""
+    def route(self, url: str, *, group_by: Sequence[str] = ("alertname", "endpoint"), group_wait: str = "1s", body: str = BODY) -> None:
+        """Write the routing file for the parts started after this. A message tells of one alert, unless grouped otherwise."""
         file = self.folder / "alerting.yml"
         routing = {"receiver": "people", "group_by": [*group_by], "group_wait": group_wait, "group_interval": "1s", "repeat_interval": "1h"}
         receiver = {"name": "people", "apprise_configs": [{"url": url, **({"body": body} if body else {})}]}

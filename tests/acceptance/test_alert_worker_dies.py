@@ -24,7 +24,6 @@ def kill_between_send_and_log(system: System, receiver: Receiver) -> None:
 def test_a_firing_and_a_resolved_message_come_again(alerting_system: System, targets: Targets, receiver: Receiver) -> None:
     """One endpoint's resolved notice and another's firing one are on their way when the worker dies."""
     system = alerting_system
-    system.route(receiver.url, group_by=["endpoint"])
     system.register(manifest(targets, ["a", "b", "c"], interval_ms=INTERVAL_MS))
     system.start("beat", "worker", "alert-worker")
     probed_again(targets, ["a", "b", "c"], interval_ms=INTERVAL_MS)
