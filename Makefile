@@ -48,4 +48,4 @@ docs: setup ## Write the parts of the docs that are made from code
 	@$(BIN)/python -m docs.generate
 
 test-compose: setup ## Test docker-compose.yml; needs a container engine
-	@$(BIN)/python -m pytest -m compose -o addopts="-q --import-mode=importlib" tests/compose
+	@$(BIN)/python -m pytest -m compose tests/compose
