@@ -44,7 +44,7 @@ check: setup ## Lint, format, types and architecture
 bench: setup ## Measure, beside peers where they are installed
 	@$(BIN)/python -m benchmarks
 
-docs: setup ## Write the parts of the docs that are made from code
+docs: setup ## Write the parts of the docs that are made from code; fail when one differed
 	@$(BIN)/python -m docs.generate
 
 test-compose: setup ## Test docker-compose.yml; needs a container engine
