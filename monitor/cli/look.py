@@ -139,7 +139,10 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
 
     found = system.run(lambda store: read_events(store, limit))
     if not follow:
-        emit([event_row(transition, table=output == "table") for _, transition in found], EVENT_COLUMNS, output)
+        if found or output != "table":
+            emit([event_row(transition, table=output == "table") for _, transition in found], EVENT_COLUMNS, output)
+        else:
+            say("nothing has changed yet")
         return
     cursor = ""
     while True:
