@@ -76,8 +76,16 @@ def _network(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
 
 
+def _resolvers(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        has_port = value.count(":") == 1 or value.startswith("[")
+        ipaddress.ip_address((value.rpartition(":")[0] if has_port else value).strip("[]"))
+    return values
+
+
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_network)]
+Resolvers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_resolvers)]
 
 
 class Settings(BaseSettings):
@@ -101,7 +109,8 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field("INFO", description="Least severe level that is logged.")
     target_allow: Networks = Field((), description="Networks that may be probed although a rule or `target_deny` forbids them.")
     target_deny: Networks = Field((), description="Networks that must not be probed, on every redirect hop.")
-    claim_tick_ms: int = Field(50, ge=10, le=1_000, description="How often beat looks for what is due.")
+    nameservers: Resolvers = Field((), description="Resolvers to ask, ADDRESS or ADDRESS:PORT; without any the machine's own.")
+    claim_tick_ms: int = Field(100, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=10_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(100, ge=1, le=1_000, description="Endpoints in one Celery message.")
     alive_file: Path | None = Field(None, description="File touched with each sign of life, for the health checks of containers.")

@@ -10,11 +10,12 @@ import msgspec
 from monitor.clock import Clock
 from monitor.store.port import Lease, Queue, Store
 
-HORIZON_MS = 500
+HORIZON_MS = 800
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
-PROBE_TICK_MS = 250
+PROBE_TICK_MS = 400
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are looked at that a dead worker may have left."""
+REALIGN_MS = 10_000
 LEASE_MS = {Queue.DIRTY: 5_000, Queue.WATCH: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
 CLAIM_MAX = 500
 CHUNK = {Queue.DIRTY: 20, Queue.WATCH: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
@@ -42,6 +43,7 @@ class Dispatcher:
         self._claim_limit = claim_limit
         self._probes_at_ms = 0
         self._streams_at_ms = 0
+        self._realign_at_ms = 0
 
     async def tick(self) -> list[Message]:
         """Claim everything that is due now."""
@@ -60,7 +62,11 @@ class Dispatcher:
         return messages
 
     async def realign(self) -> None:
-        """Bring back endpoints that a clock's jump put far into the future."""
+        """Now and then, bring back endpoints that a clock's jump put far into the future."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._realign_at_ms:
+            return
+        self._realign_at_ms = now_ms + REALIGN_MS
         for slot in range(self._store.slots):
             if moved := await self._store.realign(slot):
                 log.warning("%d endpoints were due later than their interval allows and are back on their grid", moved)

@@ -37,22 +37,24 @@ SETTLE_URGENT_MS = 5
 """How long anything else waits."""
 SETTLE_MAX = 200
 STALE_ROUNDS_MAX = 5
-WEIGH_MS = 1_000
-"""A pool whose members' quality moved is weighed within this time, however many of them moved (2.4, evaluation every second);
+WEIGH_MS = 2_000
+"""A pool whose members' quality moved is weighed within this time, however many of them moved;
 so is one whose member changed its state and whose committer did not live to publish it at once."""
 
 log = logging.getLogger(__name__)
 
 Prober = Callable[[Endpoint, Probe, int], Awaitable[Result]]
+SUCCESS = Outcome.SUCCESS
 _encode = msgspec.json.Encoder().encode
 
 
 class _Batch:
     """Waits until every result of one task is committed or given up."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self._left = size
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.loop = loop
+        self.done: asyncio.Future[None] = loop.create_future()
 
     def settled(self) -> None:
         self._left -= 1
@@ -111,31 +113,36 @@ class Pipeline:
 
     async def probe_batch(self, slot: int, rev: int, items: Sequence[tuple[str, int, int]]) -> None:
         """Probe each (id, token, due) at its time, and return when all of them are settled."""
+        loop = asyncio.get_running_loop()
         specs = await self._specs.ready(slot, rev, [item[0] for item in items])
-        batch = _Batch(len(items))
-        probes = []
+        batch = _Batch(len(items), loop)
+        probes: list[asyncio.Task[None]] = []
+
+        def start(spec: Spec, token_ms: int, due_ms: int) -> None:
+            probes.append(loop.create_task(self._probe(batch, spec, token_ms, due_ms)))
+
+        now_ms, now_s = self._clock.now_ms(), loop.time()
+        timers: list[asyncio.TimerHandle] = []
         for endpoint_id, token_ms, due_ms in items:
             spec = specs.get(endpoint_id)
             if spec is None:
                 batch.settled()
+            elif 0 < due_ms - now_ms < spec.endpoint.interval_ms:
+                timers.append(loop.call_at(now_s + (due_ms - now_ms) / 1000, start, spec, token_ms, due_ms))
             else:
-                probes.append(asyncio.ensure_future(self._probe(batch, spec, token_ms, due_ms)))
+                start(spec, token_ms, due_ms)
         try:
             await batch.done
         finally:
+            for timer in timers:
+                timer.cancel()
             for probe in probes:
                 probe.cancel()
 
     async def _probe(self, batch: _Batch, spec: Spec, token_ms: int, due_ms: int) -> None:
         try:
-            wait_ms = due_ms - self._clock.now_ms()
-            if 0 < wait_ms < spec.endpoint.interval_ms:
-                await asyncio.sleep(wait_ms / 1000)
             if spec.probe is None:
-                now_ms = self._clock.now_ms()
-                result = Result(
-                    outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=spec.fault
-                )
+                result = _cannot(spec, due_ms, self._clock.now_ms())
             else:
                 result = await self._prober(spec.endpoint, spec.probe, due_ms)
         except Exception:
@@ -145,14 +152,13 @@ class Pipeline:
             batch.settled()
             return
         self._counters.probe(result, result.started_ms - due_ms)
-        self._submit(_Settling(batch, spec, token_ms, result))
+        self._submit(_Settling(batch, spec, token_ms, result), batch.loop)
 
     # Settle in micro-batches ----------------------------------------------------------------------------------------
 
-    def _submit(self, item: _Settling) -> None:
+    def _submit(self, item: _Settling, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.append(item)
-        loop = asyncio.get_running_loop()
-        wait_ms = SETTLE_STEADY_MS if item.result.outcome is Outcome.SUCCESS else SETTLE_URGENT_MS
+        wait_ms = SETTLE_STEADY_MS if item.result.outcome is SUCCESS else SETTLE_URGENT_MS
         at = loop.time() + (wait_ms / 1000 if len(self._pending) < SETTLE_MAX else 0)
         if self._timer is None or at < self._timer_at:
             if self._timer is not None:
@@ -197,6 +203,7 @@ class Pipeline:
     async def _decide(self, item: _Settling, loaded: Loaded, now_ms: int) -> Commit:
         spec, endpoint = item.spec, item.spec.endpoint
         record = decode_record(loaded.record)
+        now_ms = record.not_before(now_ms)
         override = decode_override(loaded.override)
         pool = await self._specs.pool(endpoint.pool)
         settled = settle(
@@ -263,7 +270,7 @@ class Pipeline:
         said = override.override if override else None
         version = self._rules.version + spec.digest
         since_ms = record.since_ms or (now_ms if token_ms is not None else 0)
-        after = Record(state=state, alerts=record.alerts, rules=version, since_ms=since_ms)
+        after = Record(state=state, alerts=record.alerts, rules=version, since_ms=since_ms, decided_ms=now_ms)
         silent_at_ms = after.conclusive_ms + silent_after_ms(endpoint) if token_ms is not None or record.since_ms else now_ms
         facts = _facts(endpoint, after, said, now_ms, silent_at_ms)
         known = None
@@ -314,17 +321,24 @@ class Pipeline:
         """End the alerts of endpoints that are no more, and take away what is left of them."""
         now_ms = self._clock.now_ms()
         for endpoint_id, loaded in zip(removed, await self._store.load(removed), strict=True):
-            events = resolve(decode_record(loaded.record).alerts, now_ms)
+            record = decode_record(loaded.record)
+            events = resolve(record.alerts, record.not_before(now_ms))
             if await self._store.forget(endpoint_id, loaded.ver, tuple(map(_encode, events))) and events:
                 self._route(slot)
 
     def _look_again(self, spec: Spec, loaded: Loaded, now_ms: int) -> Commit:
         record = decode_record(loaded.record)
+        now_ms = record.not_before(now_ms)
         silent = record.conclusive_ms + silent_after_ms(spec.endpoint) <= now_ms
-        return self._commit_of(
-            spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + WEIGH_MS if silent else None
-        )
+        return self._commit_of(spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + WEIGH_MS if silent else None)
 
 
 def _facts(endpoint: Endpoint, record: Record, override: Override | None, now_ms: int, silent_at_ms: int) -> dict[str, Any]:
     return endpoint_facts(endpoint, record.state, override, now_ms, no_data=silent_at_ms <= now_ms and not endpoint.paused)
+
+
+def _cannot(spec: Spec, due_ms: int, now_ms: int) -> Result:
+    """The result of an endpoint that cannot be probed from here: our fault, not its own."""
+    return Result(
+        outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=spec.fault, attempts=0
+    )

@@ -20,7 +20,7 @@ from monitor.core.state import OverrideRecord, Transition
 from monitor.core.verdict import silent_after_ms, verdict
 from monitor.store.port import Lease, Publication, Queue, Store
 from workers.counters import Counters
-from workers.records import Record, decode_override, decode_record, decode_states, encode_states
+from workers.records import SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states
 from workers.specs import Specs
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -168,6 +168,8 @@ class Publisher:
             ]
             previous = decode_snapshot(load.snapshot)
             now_ms = self._clock.now_ms()
+            if previous and 0 < previous.ts_ms - now_ms <= SKEW_MAX_MS:
+                now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
             epoch = max(self._epoch, previous.epoch if previous else 0)
             snapshot, weighing = compose(pool, readings, previous, epoch, now_ms)
             if not worth_telling(previous, snapshot, weighing):

@@ -8,6 +8,10 @@ from alert_rules.alert import AlertState
 from monitor.core.state import EndpointState, OverrideRecord
 
 
+SKEW_MAX_MS = 2_000
+"""Clocks of our processes may differ by this much; beyond it one of them has jumped (core/tilt)."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One endpoint between two results: what the monitor knows, and what its alert rules remember.
 
@@ -19,6 +23,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alerts: tuple[AlertState, ...] = ()
     rules: str = ""
     since_ms: int = 0
+    decided_ms: int = 0
+    """When the last decision was made, by the clock of the process that made it."""
+
+    def not_before(self, now_ms: int) -> int:
+        """`now_ms`, or the last decision's time where another process's clock was a little ahead: what is decided later must not
+        look earlier, or an alert's end would be taken for older than its beginning."""
+        return self.decided_ms if 0 < self.decided_ms - now_ms <= SKEW_MAX_MS else now_ms
 
     @property
     def conclusive_ms(self) -> int:

@@ -36,7 +36,8 @@ class Rooms:
         counters = Counters()
         rules = load_rules(settings.rules)
         routing = load_routing(settings.alerting) if settings.alerting else default_routing()
-        context = make_context(clock, TargetPolicy(allow=settings.target_allow, deny=settings.target_deny))
+        policy = TargetPolicy(allow=settings.target_allow, deny=settings.target_deny)
+        context = make_context(clock, policy, nameservers=settings.nameservers or None)
 
         async def prober(endpoint: Endpoint, probe: Probe, due_ms: int) -> Result:
             return await run_probe(endpoint, probe, context, due_ms)

@@ -27,7 +27,7 @@ async def nobody_is_forgotten(world: World) -> list[str]:
         starts[name].append(start_ms)
     for name, endpoint in world.endpoints.items():
         lease_ms = endpoint.attempts_budget_ms + LEASE_SLACK_MS + endpoint.interval_ms
-        allowed_ms = 2 * endpoint.interval_ms + lease_ms * world.weather.leases_lost
+        allowed_ms = 2 * (endpoint.interval_ms + world.weather.clock_skew_ms) + lease_ms * world.weather.leases_lost
         times = sorted(starts[name])
         gap_ms = max((after - before for before, after in zip(times, times[1:], strict=False)), default=allowed_ms + 1)
         if gap_ms > allowed_ms:

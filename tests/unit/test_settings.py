@@ -72,6 +72,7 @@ def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tm
         ("\nworkers: 0\n", "wk.yml:2: workers: Input should be greater than or equal to 1 (got 0)"),
         ("listen: here\n", "wk.yml:1: listen: write HOST:PORT"),
         ("target_deny: [10.0.0.0/33]\n", "wk.yml:1: target_deny:"),
+        ("nameservers: [127.0.0.1:53, resolver]\n", "wk.yml:1: nameservers:"),
         ("redis_url: http://x\n", "wk.yml:1: redis_url: write redis://"),
         ("log_level: loud\n", "choose one of DEBUG, INFO, WARNING, ERROR"),
         ("- workers\n", "wk.yml:1: the file must hold `setting: value` lines"),
