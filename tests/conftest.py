@@ -154,10 +154,10 @@ def new_server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     """Makes servers that a test may kill, pause and restart: `new_server(appendonly=True)`."""
     servers: list[RedisServer] = []
 
-    def make(*, appendonly: bool = False) -> RedisServer:
+    def make(*, appendonly: bool = False, env: Mapping[str, str] | None = None) -> RedisServer:
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
-        servers.append(RedisServer(str(get_binary_path()), folder, appendonly=appendonly).start())
+        servers.append(RedisServer(str(get_binary_path()), folder, appendonly=appendonly, env=env).start())
         return servers[-1]
 
     yield make

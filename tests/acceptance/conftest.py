@@ -17,7 +17,7 @@ from tests.conftest import RedisServer
 def targets() -> Iterator[Targets]:
     targets = Targets()
     yield targets
-    targets.stop()
+    targets.close()
 
 
 @pytest.fixture

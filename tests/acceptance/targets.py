@@ -34,7 +34,7 @@ class Targets:
         """How often a target was asked since then."""
         return sum(seen_ms >= at_ms for seen_ms in self.seen[name])
 
-    def stop(self) -> None:
+    def close(self) -> None:
         async def close() -> None:
             self._server.close()
 
