@@ -12,6 +12,7 @@ import pytest
 from monitor.client import HealthView
 from monitor.core.snapshot import PublishedEndpoint, Snapshot
 from monitor.store import keys
+from monitor.web import metrics
 from tests.docs.pages import PAGES, ROOT
 
 README_LINES_MAX = 150
@@ -69,6 +70,11 @@ def test_the_client_page_has_every_call() -> None:
     page = (ROOT / "docs/reference/client.md").read_text()
     calls = [name for name, _ in inspect.getmembers(HealthView, callable) if not name.startswith("_")]
     assert [name for name in calls if f"{name}(" not in page] == []
+
+
+def test_the_metrics_are_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), re.MULTILINE)
+    assert set(rows) == set(metrics.FAMILIES)
 
 
 def test_every_dependency_is_explained() -> None:
