@@ -20,6 +20,7 @@ _GO_WORDS = {
     "bad repetition operator": "invalid nested repetition operator",
     "missing )": "missing closing )",
     "missing ]": "missing closing ]",
+    "invalid repetition size": "invalid repeat count",
 }
 
 

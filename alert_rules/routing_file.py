@@ -5,11 +5,12 @@ Errors that Alertmanager has too carry its text; every one names file and line. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alert_rules.matcher import Matcher, MatcherError, Op, matchers_text
+from alert_rules.matcher import Matcher, MatcherError, Op, compile_anchored, matchers_text
 from alert_rules.matcher_text import parse_matchers
 from alert_rules.message import NAMES
 from alert_rules.reading import Reader, nearest, read_file
@@ -35,6 +36,7 @@ _ROUTE = (
 )
 _ROUTE_LATER = ("mute_time_intervals", "active_time_intervals")
 _APPRISE = ("url", "url_file", "send_resolved", "title", "body", "tag")
+_CLASSIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _APPRISE_URL = {
     "discord_configs": "discord://WEBHOOK_ID/WEBHOOK_TOKEN",
     "email_configs": "mailtos://USER:PASSWORD@HOST?to=ADDRESS",
@@ -215,9 +217,14 @@ class _Reading(Reader):
 
     def matchers(self, entry: Mapping[str, Node]) -> tuple[Matcher, ...]:
         """`match`, `match_re` and `matchers` of one route must all match (M5)."""
+        for kind in ("match", "match_re"):
+            for name in self.texts(entry.get(kind), f"route.{kind}"):
+                if not _CLASSIC_NAME.fullmatch(name):
+                    self.refuse(entry[kind].key_where(name), f"route.{kind}.{name}", f'invalid label name "{name}"', "use `matchers`")
         found = [Matcher(name, Op.EQUAL, value) for name, value in self.texts(entry.get("match"), "route.match").items()]
         for name, value in self.texts(entry.get("match_re"), "route.match_re").items():
             try:
+                compile_anchored(value)
                 found.append(Matcher(name, Op.REGEX, f"^(?:{value})$"))
             except MatcherError as error:
                 self.refuse(entry["match_re"].key_where(name), f"route.match_re.{name}", str(error), "", shorten(value))
