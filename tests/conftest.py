@@ -44,7 +44,7 @@ class RedisServer:
     def start(self) -> RedisServer:
         """Start, on the port of an earlier start if there was one, and wait until the server answers."""
         for attempt in range(_START_ATTEMPTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self.process = self._spawn(port)
             if self._answers(port):
                 self.port = port
@@ -107,7 +107,7 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -116,9 +116,16 @@ class System:
 
     def start(self, *parts: str, env: Mapping[str, str] | None = None) -> list[Process]:
         """Start parts, and return when all of them show that they live."""
-        processes = [self._spawn(part, env or {}) for part in parts]
-        eventually(lambda: self.live(processes), START_TIMEOUT_S, f"{parts} to start:\n{self.logs(processes)}")
+        processes = self.spawn(*parts, env=env)
+        self.until_live(processes)
         return processes
+
+    def spawn(self, *parts: str, env: Mapping[str, str] | None = None) -> list[Process]:
+        """Start parts without waiting for them."""
+        return [self._spawn(part, env or {}) for part in parts]
+
+    def until_live(self, processes: Sequence[Process]) -> None:
+        eventually(lambda: self.live(processes), START_TIMEOUT_S, f"{[process.name for process in processes]} to start")
 
     def live(self, processes: Sequence[Process]) -> bool:
         for process in processes:
@@ -164,10 +171,24 @@ class System:
         root = load_yaml(yaml.safe_dump(dict(manifest)), "test.yml")
         self.ask(lambda store: registry.apply(store, [root], prune=prune))
 
-    def route(self, url: str, *, group_by: Sequence[str] = ("alertname", "endpoint"), group_wait: str = "1s", body: str = BODY) -> None:
+    def route(
+        self,
+        url: str,
+        *,
+        group_by: Sequence[str] = ("alertname", "endpoint"),
+        group_wait: str = "1s",
+        group_interval: str = "1s",
+        body: str = BODY,
+    ) -> None:
         """Write the routing file for the parts started after this. A message tells of one alert, unless grouped otherwise."""
         file = self.folder / "alerting.yml"
-        routing = {"receiver": "people", "group_by": [*group_by], "group_wait": group_wait, "group_interval": "1s", "repeat_interval": "1h"}
+        routing = {
+            "receiver": "people",
+            "group_by": [*group_by],
+            "group_wait": group_wait,
+            "group_interval": group_interval,
+            "repeat_interval": "1h",
+        }
         receiver = {"name": "people", "apprise_configs": [{"url": url, **({"body": body} if body else {})}]}
         file.write_text(yaml.safe_dump({"route": routing, "receivers": [receiver]}))
         self.variables["WATCHKEEPER_ALERTING"] = str(file)

@@ -67,6 +67,7 @@ def check_all(systems: dict[str, System], targets: dict[str, Targets]) -> None:
         assert not any(system.breaker_events(name) for name in NAMES), whose
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seconds", [HOUR_S, -HOUR_S], ids=["ahead", "back"])
 def test_nobody_is_ejected(seconds: int, jumping: JumpingClock, new_server: NewServer, tmp_path: Path) -> None:
     """Three systems at once, since all that they do is wait: the clock of the processes jumps, that of Redis, or the machine's."""
@@ -82,8 +83,9 @@ def test_nobody_is_ejected(seconds: int, jumping: JumpingClock, new_server: NewS
             stack.callback(lambda system=system: print(system.logs()))  # type: ignore[misc]
             targets[whose] = stack.enter_context(contextlib.closing(Targets()))
             system.register(manifest(targets[whose], NAMES, interval_ms=INTERVAL_MS))
-            system.start("beat", "worker", "alert-worker", env=jumping.env if whose in processes else None)
+            system.spawn("beat", "worker", "alert-worker", env=jumping.env if whose in processes else None)
         for whose, system in systems.items():
+            system.until_live(system.processes)
             probed_again(targets[whose], NAMES, interval_ms=INTERVAL_MS)
             eventually(lambda system=system: system.weights("shop"), 10)  # type: ignore[misc]
 
