@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import cmp_to_key, lru_cache
+from typing import Any
 
 import msgspec
 
@@ -59,9 +60,27 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self if not self.ends_at_ms or self.resolved_at(tick_ms) else msgspec.structs.replace(self, ends_at_ms=0)
 
     @property
-    def sort_key(self) -> tuple[str, str, list[tuple[str, str]]]:
-        """Order inside a message: job, instance, then all labels (G3)."""
-        return self.labels.get("job", ""), self.labels.get("instance", ""), sorted(self.labels.items())
+    def sort_key(self) -> tuple[Any, ...]:
+        """Order inside a message, as Alertmanager's: by job and by instance, where those that have none come last, then by labels (G3).
+
+        Of two sets of labels the smaller one is first. Of two of one size the names decide, in their order: where only one set has
+        a name, the other is first; where the values differ, the lesser one.
+        """
+        labels = self.labels
+        first = [(name not in labels, labels.get(name, "")) for name in ("job", "instance")]
+        return *first, len(labels), _by_labels(sorted(labels.items()))
+
+
+def _compare(one: Sequence[tuple[str, str]], other: Sequence[tuple[str, str]]) -> int:
+    for (name, value), (other_name, other_value) in zip(one, other, strict=True):
+        if name != other_name:
+            return 1 if name < other_name else -1
+        if value != other_value:
+            return -1 if value < other_value else 1
+    return 0
+
+
+_by_labels = cmp_to_key(_compare)
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

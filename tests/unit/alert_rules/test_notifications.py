@@ -276,3 +276,20 @@ def test_whoever_was_told_firing_is_told_the_end(steps: list[tuple[str, str]], s
     if send_resolved:
         assert believed["r/apprise/1"] == set()
     assert all(not entry.firing for entry in group.log.values())
+
+
+def test_alerts_of_a_message_are_in_alertmanagers_order() -> None:
+    """By job and instance, those without last; then fewer labels first; then by the first name or value that differs."""
+    ordered: list[dict[str, str]] = [
+        {"job": "a", "instance": "z", "x": "1"},
+        {"job": "a", "a": "1"},
+        {"job": "b"},
+        {"instance": "a", "x": "1"},
+        {"z": "9"},
+        {"b": "1", "c": "1"},
+        {"a": "1", "c": "1"},
+        {"a": "2", "b": "1"},
+        {"a": "2", "b": "2"},
+    ]
+    alerts = [Alert(labels=labels, starts_at_ms=1, fingerprint=fingerprint(labels)) for labels in reversed(ordered)]
+    assert [one.labels for one in sorted(alerts, key=lambda one: one.sort_key)] == ordered
