@@ -1,8 +1,10 @@
 """The evidence that weights are made of: decayed counts and a peak-sensitive latency.
 
 Counts fade with a time constant of max(30 s, 3 intervals), so that a result's part is the same however often we probe.
-Latency is Finagle's peak EWMA: a slower answer counts at once, a faster one gradually. Only successful answers count,
-so that fast errors never attract traffic. Evidence of a silent endpoint stays as it was.
+Latency is Finagle's peak EWMA over the median of the last three successful answers: slowness that lasts for two probes counts
+at once, a recovery gradually, and a single outlier not at all. (Finagle sees every request; we see one probe in an interval,
+and one of them is no evidence.) Errors do not count, so that fast ones never attract traffic. Evidence of a silent endpoint
+stays as it was.
 """
 
 from __future__ import annotations
@@ -30,17 +32,21 @@ def fold(evidence: Evidence, tau: int, success: bool, duration_ms: float, now_ms
     """Return the evidence with one more conclusive result."""
     keep = exp(-max(0, now_ms - evidence.at_ms) / tau) if evidence.at_ms else 0.0
     total = evidence.total * keep + 1.0
+    recent_ms, earlier_ms = evidence.recent_ms, evidence.earlier_ms
     if not success:
-        return Evidence(evidence.ok * keep, total, evidence.latency_ms, evidence.latency_n * keep, now_ms)
-    latency_ms = duration_ms
-    if duration_ms < evidence.latency_ms and evidence.latency_n:
-        latency_ms = evidence.latency_ms * keep + duration_ms * (1.0 - keep)
-    return Evidence(evidence.ok * keep + 1.0, total, latency_ms, evidence.latency_n * keep + 1.0, now_ms)
+        return Evidence(evidence.ok * keep, total, evidence.latency_ms, evidence.latency_n * keep, now_ms, recent_ms, earlier_ms)
+    if not earlier_ms:
+        latency_ms = min(duration_ms, recent_ms) if recent_ms else duration_ms
+    else:
+        latency_ms = max(min(duration_ms, recent_ms), min(max(duration_ms, recent_ms), earlier_ms))
+        if latency_ms < evidence.latency_ms:
+            latency_ms = evidence.latency_ms * keep + latency_ms * (1.0 - keep)
+    return Evidence(evidence.ok * keep + 1.0, total, latency_ms, evidence.latency_n * keep + 1.0, now_ms, duration_ms, recent_ms)
 
 
 def restart(evidence: Evidence) -> Evidence:
     """Forget the counts from before a trip; the latency of the answers that succeeded stays true."""
-    return Evidence(0.0, 0.0, evidence.latency_ms, evidence.latency_n, evidence.at_ms)
+    return Evidence(0.0, 0.0, evidence.latency_ms, evidence.latency_n, evidence.at_ms, evidence.recent_ms, evidence.earlier_ms)
 
 
 def grade(evidence: Evidence) -> tuple[int, int]:

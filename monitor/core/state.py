@@ -92,6 +92,9 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     latency_ms: float = 0.0
     latency_n: float = 0.0
     at_ms: int = 0
+    recent_ms: float = 0.0
+    earlier_ms: float = 0.0
+    """The last two successful durations, for the median of three."""
 
 
 class Rollup(msgspec.Struct, frozen=True, omit_defaults=True):

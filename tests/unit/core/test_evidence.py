@@ -27,15 +27,23 @@ def test_counts_fade_with_three_intervals_but_not_faster_than_thirty_seconds() -
     assert folded == Evidence(2 / math.e, pytest.approx(4 / math.e + 1), 8.0, 2 / math.e, 31_000)
 
 
-def test_latency_jumps_up_and_comes_down_slowly_and_errors_do_not_count() -> None:
-    seen = evidence.fold(Evidence(), 30_000, True, 20.0, 1_000)
-    assert seen.latency_ms == 20.0
-    seen = evidence.fold(seen, 30_000, True, 200.0, 11_000)
+def test_latency_follows_two_slow_answers_at_once_comes_down_slowly_and_errors_do_not_count() -> None:
+    seen = Evidence()
+    for at_ms, duration_ms in ((1_000, 20.0), (11_000, 20.0), (21_000, 200.0), (31_000, 200.0)):
+        seen = evidence.fold(seen, 30_000, True, duration_ms, at_ms)
     assert seen.latency_ms == 200.0
-    seen = evidence.fold(seen, 30_000, False, 0.1, 21_000)
+    seen = evidence.fold(seen, 30_000, False, 5_000.0, 31_500)
     assert seen.latency_ms == 200.0
-    seen = evidence.fold(seen, 30_000, True, 20.0, 31_000)
+    for at_ms in (32_000, 42_000):
+        seen = evidence.fold(seen, 30_000, True, 1.0, at_ms)
     assert 140 < seen.latency_ms < 200
+
+
+def test_one_slow_answer_is_no_evidence_not_even_the_first() -> None:
+    seen = Evidence()
+    for at_ms, duration_ms in ((1_000, 300.0), (11_000, 2.0), (21_000, 2.0), (31_000, 300.0), (41_000, 2.0)):
+        seen = evidence.fold(seen, 30_000, True, duration_ms, at_ms)
+    assert seen.latency_ms == 2.0
 
 
 def test_closing_forgets_the_counts_of_the_failing_time() -> None:
