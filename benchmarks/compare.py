@@ -9,6 +9,7 @@ nginx counted. Machines are shared and noisy: compare within one run only.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import subprocess
@@ -23,15 +24,16 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.lab import Measure, Targets, found, free_port, observe, process, targets, wait_for
+from benchmarks.lab import Measure, Targets, found, free_port, get, observe, process, targets, wait_for
 
 COMMAND = str(Path(sys.executable).with_name("watchkeeper"))
+DETECTION_TIMEOUT_S = 30
 PROMETHEUS_PEER = "Prometheus + blackbox_exporter"
 
 
 def watchkeeper(target: Targets, endpoints: int, interval_s: int, seconds: float, workers: int) -> Measure:
     """The whole of it: history, breakers, weights, rules and publication are on, as they always are."""
-    with running(workers) as (pid, data_dir):
+    with running(workers) as (pid, data_dir, listen):
         manifest = {
             "defaults": {"interval": f"{interval_s}s", "timeout": "1s"},
             "endpoints": [{"id": f"service-{n}", "url": target.url(n), "pool": f"pool-{n // 10}"} for n in range(endpoints)],
@@ -41,32 +43,32 @@ def watchkeeper(target: Targets, endpoints: int, interval_s: int, seconds: float
         subprocess.run([COMMAND, "apply", "-f", str(file), "--data-dir", str(data_dir)], check=True, capture_output=True)
         time.sleep(3 * interval_s + 3)
         measure = observe("Watchkeeper", endpoints, [pid], target, seconds)
-        return Measure(*(getattr(measure, name) for name in ("system", "endpoints", "rate", "cpu_us", "pss_mb")), notes=lateness(data_dir))
+        return dataclasses.replace(measure, notes=lateness(listen))
 
 
 @contextmanager
-def running(workers: int) -> Iterator[tuple[int, Path]]:
+def running(workers: int) -> Iterator[tuple[int, Path, str]]:
     """`watchkeeper up` on a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="watchkeeper-bench-") as name:
-        data_dir, port = Path(name), free_port()
-        argv = [COMMAND, "up", "--data-dir", name, "--listen", f"127.0.0.1:{port}", "--workers", str(workers)]
+        data_dir, listen = Path(name), f"127.0.0.1:{free_port()}"
+        argv = [COMMAND, "up", "--data-dir", name, "--listen", listen, "--workers", str(workers)]
         with process(argv, data_dir / "log") as up:
-            wait_for(f"http://127.0.0.1:{port}/-/ready")
-            yield up.pid, data_dir
+            wait_for(f"http://{listen}/-/ready")
+            yield up.pid, data_dir, listen
 
 
 def redis_url(data_dir: Path) -> str:
     return subprocess.run([COMMAND, "redis-url", "--data-dir", str(data_dir)], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def lateness(data_dir: Path) -> str:
+def lateness(listen: str) -> str:
     """Start lateness as the workers report it with their heartbeats."""
-    with redis.Redis.from_url(redis_url(data_dir)) as client:
-        processes = [json.loads(data) for data in client.hvals("wk:i:{sys}:procs")]
-    workers = [process for process in processes if process["part"] == "worker"]
-    p50 = max(process.get("lateness_p50_ms", 0) for process in workers)
-    p99 = max(process.get("lateness_p99_ms", 0) for process in workers)
-    return f"lateness p50 {p50} ms, p99 {p99} ms"
+    worst = {"0.5": 0.0, "0.99": 0.0}
+    for line in get(f"http://{listen}/metrics").splitlines():
+        for quantile in worst:
+            if line.startswith("watchkeeper_process_lateness_seconds{") and 'part="worker"' in line and f'quantile="{quantile}"' in line:
+                worst[quantile] = max(worst[quantile], float(line.rpartition(" ")[2]))
+    return f"lateness p50 {worst['0.5'] * 1000:.0f} ms, p99 {worst['0.99'] * 1000:.0f} ms"
 
 
 def prometheus(target: Targets, endpoints: int, interval_s: int, seconds: float) -> Measure:
@@ -124,9 +126,9 @@ def detection(samples: int) -> str:
     """From the commit of the deciding result to a consumer's view: the hint on the channel, and the snapshot read after it."""
     from examples.targets import Target
 
-    with running(1) as (_, data_dir), Target() as target:
+    with running(1) as (_, data_dir, _), Target() as target:
         options = ["--data-dir", str(data_dir)]
-        add = [COMMAND, "endpoint", "add", target.url, "--id", "flip", "--pool", "flip", "--interval", "500ms", "--timeout", "400ms"]
+        add = [COMMAND, "endpoint", "add", target.health_url, "--id", "flip", "--pool", "flip", "--interval", "500ms", "--timeout", "400ms"]
         add += ["--retries", "0", "--failure-threshold", "1", "--success-threshold", "1"]
         subprocess.run([*add, *options], check=True, capture_output=True)
         url, delays = redis_url(data_dir), []
@@ -136,10 +138,12 @@ def detection(samples: int) -> str:
             while len(delays) < samples:
                 if (breaker == "CLOSED") != failing:
                     failing = not failing
-                    target.set_mode("fail" if failing else "ok")
-                message = hints.get_message(ignore_subscribe_messages=True, timeout=15)
+                    target.mode = "fail" if failing else "ok"
+                message = hints.get_message(timeout=DETECTION_TIMEOUT_S)
                 if message is None:
-                    break
+                    raise TimeoutError("no hint came")
+                if message["type"] != "message":
+                    continue
                 seen_ms = time.time() * 1000
                 endpoint = json.loads(client.get("wk:v1:{flip}:snap") or b"{}")["endpoints"][0]
                 if endpoint["breaker"] != breaker:
@@ -156,6 +160,7 @@ def main() -> None:
     parser.add_argument("--peer-size", type=int, default=2000)
     parser.add_argument("--interval", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--skip-peers", action="store_true")
     options = parser.parse_args()
     console = Console()
@@ -171,7 +176,7 @@ def main() -> None:
             except FileNotFoundError as error:
                 console.print(f"  left out: {error}")
     console.print(table(measures, options.peer_size))
-    console.print(detection(20))
+    console.print(detection(options.samples))
 
 
 def table(measures: list[Measure], peer_size: int) -> Table:
