@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli.common import System, needs_system
-from monitor.cli.output import emit, output_option, say, sparkline
+from monitor.cli.output import emit, emit_one, output_option, say, sparkline
 from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _pool_rows(pool: PoolStatus, now_ms: int, *, table: bool) -> Iterator[dict[s
 
 def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
     state = member.state
-    since_ms = state.breaker.since_ms or (member.samples[0].at_ms if member.samples else 0)
+    since_ms = member.override.at_ms if member.override else state.breaker.since_ms or state.run_since_ms
     latency_ms = state.evidence.latency_ms
     return {
         "pool": member.endpoint.pool,
@@ -207,9 +207,19 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
         for line in explain_lines(found, now_ms):
             click.echo(line)
     else:
-        import msgspec  # noqa: PLC0415
+        emit_one(explain_row(found), output)
 
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+def explain_row(found: Explanation) -> dict[str, Any]:
+    """The explanation for programs; the endpoint and its pool as their listings show them, so that secrets stay hidden."""
+    import msgspec  # noqa: PLC0415 - after the help
+
+    from monitor.manifest_writer import pool_settings, shown  # noqa: PLC0415
+
+    row: dict[str, Any] = msgspec.to_builtins(found)
+    row["status"]["endpoint"] = shown(found.status.endpoint)
+    row["pool"] = {"name": found.pool.name, **pool_settings(found.pool)}
+    return row
 
 
 def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:

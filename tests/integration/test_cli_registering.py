@@ -8,7 +8,6 @@ import os
 import pty
 import resource
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +20,7 @@ import yaml
 
 from monitor.core.state import OverrideRecord, Transition
 from monitor.store.redis import RedisStore
-
-WATCHKEEPER = Path(sys.executable).with_name("watchkeeper")
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.integration.commands import WATCHKEEPER, Run
 
 SHOP = """\
 pools:
@@ -33,27 +30,6 @@ endpoints:
   - {id: shop-1, url: "http://127.0.0.1:9001/health", pool: shop, labels: {team: shop}}
   - {id: db, url: "tcp://127.0.0.1:5432"}
 """
-
-
-@pytest.fixture
-def environment(redis_url: str, tmp_path: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("WATCHKEEPER_", "REDIS_"))}
-    return {**own, "WATCHKEEPER_REDIS_URL": redis_url, "WATCHKEEPER_DATA_DIR": str(tmp_path / "data")}
-
-
-@pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Run:
-    def run(*args: str, code: int = 0, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        variables = {**environment, **(env or {})}
-        done = subprocess.run(
-            [str(WATCHKEEPER), *args], input=stdin, capture_output=True, text=True, cwd=tmp_path, env=variables, timeout=60, check=False
-        )
-        assert done.returncode == code, (args, done.stdout[-2_000:], done.stderr[-2_000:])
-        assert "\x1b" not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""Looking on the command line: the real command on a real server, for people and for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+import yaml
+
+from monitor.clock import SystemClock
+from monitor.core.outcome import Outcome
+from monitor.core.state import EndpointState, LastResult
+from monitor.store.port import Commit
+from monitor.store.redis import RedisStore
+from tests.integration.commands import Run
+from workers.records import Record, encode_record
+
+LITERAL = "a-secret-written-out"
+
+
+@pytest.fixture
+def registered(run: Run) -> None:
+    pools = "pools: {web: {headers: {X-Pool: " + LITERAL + "}}}"
+    endpoint = "{id: web-1, url: 'http://127.0.0.1:1/', pool: web, headers: {X-Shop: " + LITERAL + ", X-Other: 'env:TOKEN'}}"
+    run("apply", "-f", "-", stdin=f"{pools}\nendpoints:\n  - {endpoint}\n")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(("output", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_what_programs_read_of_an_explanation_hides_secrets(run: Run, output: str, parse: object):
+    done = run("explain", "web-1", "-o", output)
+    assert callable(parse)
+    found = parse(done.stdout)
+    assert LITERAL not in done.stdout
+    assert found["status"]["endpoint"]["headers"] == {"X-Shop": "<secret>", "X-Other": "env:TOKEN"}
+    assert found["pool"]["name"] == "web"
+    assert done.stdout.startswith("{") is (output == "json")
+
+
+@pytest.mark.usefixtures("registered")
+def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(run: Run, redis_url: str):
+    since_ms = SystemClock().now_ms() - 7_200_000
+    state = EndpointState(
+        run_outcome=Outcome.SUCCESS,
+        run_length=720,
+        run_since_ms=since_ms,
+        last=LastResult(at_ms=since_ms + 7_000_000, outcome=Outcome.SUCCESS),
+        last_success_ms=since_ms + 7_000_000,
+    )
+    asyncio.run(_commit(redis_url, Record(state=state, since_ms=since_ms)))
+    assert "  2h  " in run("status").stdout
+    run("breaker", "close", "web-1", "--reason", "seen to be well")
+    line = run("status").stdout.splitlines()[1]
+    assert "seen to be well" in line
+    assert "2h" not in line
+
+
+async def _commit(redis_url: str, record: Record) -> None:
+    store = RedisStore(redis_url)
+    await store.open()
+    try:
+        await store.commit([Commit(id="web-1", token_ms=None, ver=0, record=encode_record(record), watch_ms=0, pool="web")])
+    finally:
+        await store.close()
