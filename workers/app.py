@@ -17,6 +17,7 @@ from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
 from kombu.entity import Queue
 
 from monitor.settings import find_redis_url, load_settings
+from workers.part import LOG_FORMAT
 
 PROBE_QUEUE = "probe"
 ALERT_QUEUE = "alert"
@@ -110,7 +111,7 @@ def configuration(redis_url: str) -> dict[str, Any]:
         "worker_send_task_events": False,  # Nobody listens: /metrics is read from the store.
         "worker_disable_rate_limits": True,
         "worker_redirect_stdouts": False,
-        "worker_log_format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        "worker_log_format": LOG_FORMAT,
         "task_acks_late": True,  # Acknowledged early, a worker takes 64 batches more than it has threads (and 12 kills lost 9, not 2).
         "task_ignore_result": True,  # Results are committed by the store's scripts.
         "task_store_errors_even_if_ignored": False,

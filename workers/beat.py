@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from celery.beat import Scheduler
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 
 from monitor.clock import SystemClock
 from monitor.core.errors import StoreError
@@ -57,8 +57,8 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         started_ms = self._clock.monotonic_ms()
         try:
             self._publish(self._loop.run_until_complete(self._work(started_ms)))
-        except (StoreError, OperationalError, OSError) as error:
-            # What was claimed and not published comes back when its lease expires.
+        except (StoreError, KombuError, OSError, *self.connection.connection_errors, *self.connection.channel_errors) as error:
+            # What was claimed and not published (or perhaps published: kombu cannot tell of a batch) comes back when its lease expires.
             log.warning("nothing could be dispatched: %s", error)
             return PAUSE_S
         return max(0.001, self._tick_s - (self._clock.monotonic_ms() - started_ms) / 1000)

@@ -18,7 +18,7 @@ STREAM_TICK_MS = 1_000
 REALIGN_MS = 10_000
 LEASE_MS = {Queue.DIRTY: 5_000, Queue.WATCH: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
 CLAIM_MAX = 500
-CHUNK = {Queue.DIRTY: 20, Queue.WATCH: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
+CHUNK = {Queue.DIRTY: 100, Queue.WATCH: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
 log = logging.getLogger(__name__)
 
 TASK = {Queue.DIRTY: "weigh_pools", Queue.WATCH: "watch_endpoints", Queue.GROUPS: "flush_groups", Queue.DELIVERIES: "deliver"}

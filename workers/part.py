@@ -7,11 +7,13 @@ The parts find their settings in the variables that `enter` sets, so Celery's ow
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from types import MappingProxyType
 
@@ -22,6 +24,9 @@ LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
 PARENT_POLL_S = 0.5
 ORPHAN_GRACE_S = 3.0
 ALERT_THREADS = 8
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
+"""They tell of each task that came and ended well: thousands of lines a minute, and processor time for each."""
 
 
 def run_part(name: str, settings: Settings) -> int:
@@ -74,7 +79,8 @@ def run_web(settings: Settings) -> int:
         duties={},
     )
     app = create_app(store, settings, background=heart.run)
-    config = uvicorn.Config(app, log_level=settings.log_level.lower(), access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     return 0
 
@@ -91,8 +97,15 @@ def open_listener(address: str) -> socket.socket:
 
 
 def _celery_worker(queue: str, threads: int, settings: Settings) -> int:
+    from celery.exceptions import SecurityWarning
+
     from workers.app import app
 
+    warnings.simplefilter("ignore", SecurityWarning)  # It warns root of pickled messages; we take none.
+    sys.__stdout__ = sys.__stderr__  # type: ignore[misc]  # Celery's words about its shutdown are for the log.
+    if settings.log_level != "DEBUG":
+        for name in _LOGGERS_PER_TASK:
+            logging.getLogger(name).setLevel(logging.WARNING)
     worker = app.Worker(
         hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
         pool_cls="threads",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +27,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
 ROUNDS_MAX = 8
+TOGETHER_MAX = 64
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -140,8 +141,18 @@ class Publisher:
 
     async def _drain(self) -> None:
         while self._wanted:
-            pool, (slot, token_ms) = self._wanted.popitem()
-            await self.settle(slot, Lease(pool, token_ms, token_ms))
+            wanted, self._wanted = self._wanted, {}
+            await self.settle_all((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
+
+    async def settle_all(self, leases: Iterable[tuple[int, Lease]]) -> None:
+        """Settle many pools side by side, so that their questions to the store share exchanges."""
+        turns = asyncio.Semaphore(TOGETHER_MAX)
+
+        async def turn(slot: int, lease: Lease) -> None:
+            async with turns:
+                await self.settle(slot, lease)
+
+        await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
 
     async def settle(self, slot: int, lease: Lease) -> None:
         """Weigh and publish one dirty pool, and say when to look at it again. What fails stays in the queue."""

@@ -36,12 +36,7 @@ def probe_batch(slot: int, rev: int, items: Leases) -> None:
 @app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def weigh_pools(slot: int, items: Leases) -> None:
     """Weigh and publish pools whose time has come: warm-up, damping, a change that its committer did not live to publish."""
-    rooms = RUNTIME.rooms()
-
-    async def work() -> None:
-        await asyncio.gather(*(rooms.publisher.settle(slot, lease) for lease in _leases(items)))
-
-    _run(work(), WORK_S)
+    _run(RUNTIME.rooms().publisher.settle_all((slot, lease) for lease in _leases(items)), WORK_S)
 
 
 @app.task(name="watch_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]

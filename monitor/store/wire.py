@@ -22,6 +22,7 @@ Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
 
 _CONNECTIONS_MAX = 16
+_ASKED_TOGETHER_MAX = 64
 _CONNECT_TIMEOUT_S = 3.0
 _HEALTH_CHECK_S = 10.0
 
@@ -32,6 +33,13 @@ _HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name,
 def script(name: str, keys: Sequence[str], *args: Argument) -> Command:
     """The command that runs lua/<name>.lua."""
     return ("EVALSHA", _HASHES[name], len(keys), *keys, *args)
+
+
+def _checked(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise StoreError(f"the store refuses: {reply}") from reply
+    return replies
 
 
 class Wire:
@@ -45,6 +53,8 @@ class Wire:
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[AbstractConnection] = []
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._factory = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -62,11 +72,43 @@ class Wire:
     async def ask(self, *commands: Command, repeat: bool = True) -> list[Any]:
         """Send commands in one write; return their replies.
 
-        A broken connection is replaced and the commands are sent once more, unless `repeat` is false: then nothing
-        is known of them. Raises StoreError.
+        What several coroutines ask in one turn of the loop goes out as one exchange. A broken connection is replaced and the
+        commands are sent once more, unless `repeat` is false: then nothing is known of them. Raises StoreError.
         """
         if not commands:
             return []
+        if not repeat:
+            return _checked(await self._talk(commands, repeat=False))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send_waiting)
+        self._waiting.append((commands, answer))
+        return _checked(await answer)
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for first in range(0, len(waiting), _ASKED_TOGETHER_MAX):
+            task = asyncio.ensure_future(self._serve(waiting[first : first + _ASKED_TOGETHER_MAX]))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, asked: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]]) -> None:
+        try:
+            replies = await self._talk([command for commands, _ in asked for command in commands], repeat=True)
+        except StoreError as error:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(StoreError(str(error)))
+            return
+        first = 0
+        for commands, answer in asked:
+            if not answer.done():  # Whoever asked may have been cancelled.
+                answer.set_result(replies[first : first + len(commands)])
+            first += len(commands)
+
+    async def _talk(self, commands: Sequence[Command], *, repeat: bool) -> list[Any]:
+        """One exchange, with what a lost connection or a forgotten script asks for. An error reply stands among the replies."""
         try:
             try:
                 replies = await self._exchange(commands)
@@ -82,9 +124,6 @@ class Wire:
                     replies[i] = reply
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(f"the store does not answer: {error or type(error).__name__}") from error
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise StoreError(f"the store refuses: {reply}") from reply
         return replies
 
     async def ask_one(self, *command: Argument, repeat: bool = True) -> Any:
