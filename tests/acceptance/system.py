@@ -171,24 +171,10 @@ class System:
         root = load_yaml(yaml.safe_dump(dict(manifest)), "test.yml")
         self.ask(lambda store: registry.apply(store, [root], prune=prune))
 
-    def route(
-        self,
-        url: str,
-        *,
-        group_by: Sequence[str] = ("alertname", "endpoint"),
-        group_wait: str = "1s",
-        group_interval: str = "1s",
-        body: str = BODY,
-    ) -> None:
-        """Write the routing file for the parts started after this. A message tells of one alert, unless grouped otherwise."""
+    def route(self, url: str, *, body: str = BODY, **settings: Any) -> None:
+        """Write the routing file for the parts started after this. A message tells of one alert, unless `settings` group otherwise."""
         file = self.folder / "alerting.yml"
-        routing = {
-            "receiver": "people",
-            "group_by": [*group_by],
-            "group_wait": group_wait,
-            "group_interval": group_interval,
-            "repeat_interval": "1h",
-        }
+        routing = {"receiver": "people", "group_by": ["alertname", "endpoint"], "group_wait": "1s", "group_interval": "1s", **settings}
         receiver = {"name": "people", "apprise_configs": [{"url": url, **({"body": body} if body else {})}]}
         file.write_text(yaml.safe_dump({"route": routing, "receivers": [receiver]}))
         self.variables["WATCHKEEPER_ALERTING"] = str(file)
@@ -230,7 +216,7 @@ class System:
     def published(self, pool: str) -> list[tuple[int, int]]:
         """(epoch, version) of each entry of the pool's log, in the order of the log."""
         with redis.Redis.from_url(self.url, socket_timeout=5) as client:
-            entries: list[Any] = client.xrange(keys.log(pool))  # type: ignore[assignment]
+            entries: list[Any] = client.xrange(keys.log(pool))
         return [(int(entry.partition(b"-")[0]), int(entry.partition(b"-")[2])) for entry, _ in entries]
 
     def counter(self, name: str) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from monitor.store.port import Queue
 from tests.acceptance.checks import check_history
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
-from workers.dispatch import LEASE_MS, Queue
+from workers.dispatch import LEASE_MS
 
 INTERVAL_MS = 500
 AGAIN_S = LEASE_MS[Queue.DELIVERIES] / 1000 + 20
