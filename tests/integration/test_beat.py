@@ -1,0 +1,39 @@
+"""Beat outlives a broker that is lost between the claim and the publication."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from celery import Celery
+
+from tests.conftest import RedisServer
+from workers.app import configuration
+from workers.beat import PAUSE_S, ProbeScheduler
+from workers.dispatch import Message
+
+MESSAGE = Message("route_alerts", "alert", (0,), 1_000)
+
+
+def test_a_batch_that_cannot_be_published_is_waited_for(new_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = new_server()
+    monkeypatch.setenv("WATCHKEEPER_REDIS_URL", server.url)
+    app = Celery("beat", set_as_current=False)
+    app.conf.update(configuration(server.url))
+    scheduler = ProbeScheduler(app)
+
+    async def claims(_: int) -> list[Message]:
+        return [MESSAGE]
+
+    async def claims_and_loses_redis(_: int) -> list[Message]:
+        server.kill()
+        return [MESSAGE]
+
+    monkeypatch.setattr(scheduler, "_work", claims)
+    assert scheduler.tick() < PAUSE_S
+    monkeypatch.setattr(scheduler, "_work", claims_and_loses_redis)
+    assert scheduler.tick() == PAUSE_S
+    server.start()
+    monkeypatch.setattr(scheduler, "_work", claims)
+    assert scheduler.tick() < PAUSE_S
+    scheduler.close()
