@@ -88,7 +88,12 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
                 )
 
     def close(self) -> None:
-        """Take the sign of life back and let go of the store."""
+        """Take the sign of life back and let go of the store.
+
+        Celery asks twice: in its signal handler, which may interrupt a tick inside the loop, and when the tick has unwound.
+        """
+        if self._loop.is_running() or self._loop.is_closed():
+            return
         self._loop.run_until_complete(self._heart.stop())
         self._loop.run_until_complete(self._store.close())
         self._loop.close()

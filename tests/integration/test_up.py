@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from monitor.core.endpoint import Endpoint
 from monitor.settings import Running, read_running
+from monitor.store.redis import RedisStore
 from tests.waiting import alive, wait_for
 
 READY_DEADLINE_S = 60.0
@@ -116,6 +119,30 @@ def test_what_dies_is_started_again(up: Up) -> None:
         wait_for(lambda part=part, before=before: up.child(part) not in {None, before})
     wait_for(lambda: fetch(running, "/-/ready") == 200, READY_DEADLINE_S)
     assert up.said.count("was killed by SIGKILL") == 4
+
+
+def test_its_logs_and_its_words_tell_nothing_that_nobody_asked_for(up: Up, data_dir: Path) -> None:
+    running = up.ready()
+    asyncio.run(_register(running.redis_url))
+    with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
+        wait_for(lambda: client.exists("wk:v1:{quiet}:snap"))
+    up.stop()
+    logs = {log.stem: log.read_text() for log in (data_dir / "logs").iterdir()}
+    assert {"beat", "worker-1", "alert-worker", "web", "server"} <= logs.keys()
+    for name in ("beat", "worker-1", "alert-worker", "web"):
+        assert all(line[:2] == "20" for line in logs[name].splitlines() if line and "Warm shutdown" not in line), logs[name]
+        assert "succeeded in" not in logs[name]
+        assert "] received" not in logs[name]
+    assert [line for line in up.said.splitlines() if "is ready" not in line] == ["stopping"]
+
+
+async def _register(url: str) -> None:
+    store = RedisStore(url)
+    await store.open()
+    try:
+        await store.register([Endpoint(id="quiet", url="http://127.0.0.1:1/", pool="quiet", kind="http", interval_ms=500)], [], [])
+    finally:
+        await store.close()
 
 
 def test_two_on_one_folder_are_an_error_that_names_the_first(up: Up) -> None:
