@@ -67,9 +67,19 @@ def _address(value: str) -> str:
 
 
 def _redis_url(value: str | None) -> str | None:
-    if value and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix://)")
-    return value or None
+    """Refuse here what each part would fail on. urllib's own words are left out: they may quote a password."""
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        database = parts.path.removeprefix("/")
+        server = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0 and (not database or database.isdecimal())
+        usable = server or (parts.scheme == "unix" and parts.path)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix:///PATH), and in a password %2F for / and %40 for @")
+    return value
 
 
 def _network(values: tuple[str, ...]) -> tuple[str, ...]:

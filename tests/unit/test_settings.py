@@ -49,6 +49,33 @@ def test_redis_url_is_read_from_the_plain_variable_too(monkeypatch: pytest.Monke
     assert (settings.redis_url, settings.source("redis_url")) == ("redis://own:1/0", "WATCHKEEPER_REDIS_URL")
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://h:6379/2", "rediss://:pw@[::1]:1/", "unix:///run/redis.sock?db=1", "unix://:pw@/run/r"]
+)
+def test_redis_urls(url: str) -> None:
+    assert load_settings({"redis_url": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "h:6379",
+        "http://h",
+        "redis://",
+        "redis://h:x/0",
+        "redis://h:99999",
+        "redis://h/x",
+        "redis://[::1",
+        "unix://",
+        "redis://:sesame/sesame@h:1/0",
+    ],
+)
+def test_redis_urls_that_no_part_could_use(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"option --redis-url: redis_url: write redis://") as refused:
+        load_settings({"redis_url": url})
+    assert "sesame" not in str(refused.value)
+
+
 def test_plain_redis_url_in_dotenv(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REDIS_URL=redis://dotenv:1/0\n")
     assert load_settings().redis_url == "redis://dotenv:1/0"
