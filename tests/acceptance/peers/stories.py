@@ -30,7 +30,7 @@ WAIT_MS = 1_000
 INTERVAL_MS = 2_000
 LATE_MAX_MS = 600
 """Alerts change a second away from every tick. Whoever is later than this has told another story."""
-END_MS = 20_000
+END_MS = 19_500
 ANSWER_S = 0.2
 """A service takes its time: Alertmanager counts `repeat_interval` from its answer."""
 STEP_MS = 100
@@ -42,7 +42,7 @@ Message = tuple[int, bool, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Channel:
-    """One integration of a story's receiver. Its service refuses the messages of these numbers."""
+    """One integration of a story's receiver. Its service refuses the messages of these ticks."""
 
     send_resolved: bool = True
     refuses: frozenset[int] = frozenset()
@@ -83,8 +83,8 @@ class Heard:
     def take(self, name: str, place: int, at_ms: int, alerts: Sequence[str]) -> bool:
         """Keep a message; returns whether the service accepts it."""
         story, messages = self.stories[name], self.messages[name, place]
-        accepted = len(messages) not in story.channels[place].refuses
         tick = round((at_ms - story.first_tick_ms) / INTERVAL_MS)
+        accepted = tick not in story.channels[place].refuses
         self.late_ms = max(self.late_ms, abs(at_ms - story.first_tick_ms - tick * INTERVAL_MS))
         messages.append((tick, accepted, tuple(alerts)))
         return accepted

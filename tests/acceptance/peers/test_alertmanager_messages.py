@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random  # noqa: TID251 - stories come from a seeded generator, so that a failure can be had again.
+from collections.abc import Sequence
 
 from tests.acceptance.peers.alertmanager import Alertmanager
 from tests.acceptance.peers.stories import (
@@ -24,6 +25,33 @@ LAST_CHANGE_MS = 14_000
 ATTEMPTS = 3
 
 
+def forgets_ends(channels: Sequence[Channel]) -> bool:
+    """Whether one channel can refuse what another accepts.
+
+    There Alertmanager goes on telling the refusing one of ends whose beginning it has never accepted; we keep an alert that has
+    ended only for channels that were told that it fires.
+    """
+    return len(channels) > 1 and any(channel.refuses for channel in channels)
+
+
+def expected_ends(messages: Sequence[Message]) -> list[Message]:
+    """The messages without ends of alerts whose beginning the channel has not accepted; what is empty then is left out."""
+    known: set[str] = set()
+    found = []
+    for tick, accepted, alerts in messages:
+        told = tuple(alert for alert in alerts if not alert.endswith(" resolved") or alert.split()[0] in known)
+        if told:
+            found.append((tick, accepted, told))
+        if accepted:
+            known |= {alert.split()[0] for alert in alerts if alert.endswith(" firing")}
+            known -= {alert.split()[0] for alert in alerts if alert.endswith(" resolved")}
+    return found
+
+
+def compared(heard: Heard, story: Story) -> list[list[Message]]:
+    return [expected_ends(messages) for messages in heard.of(story)] if forgets_ends(story.channels) else heard.of(story)
+
+
 class Teller:
     """Random stories.
 
@@ -38,17 +66,18 @@ class Teller:
         channels = tuple(self.channel() for _ in range(self.rng.choice([1, 1, 2])))
         may_fire_again = all(channel.send_resolved and not channel.refuses for channel in channels)
         old = self.rng.random() < 0.2
+        repeat_ms = self.rng.choice([3_000, 5_000, 9_000, 3_600_000])
         return Story(
             name=name,
             changes=tuple(self.old_changes(may_fire_again) if old else self.changes(0, may_fire_again)),
             channels=channels,
-            repeat_ms=self.rng.choice([3_000, 5_000, 9_000, 3_600_000]),
+            repeat_ms=3_600_000 if forgets_ends(channels) else repeat_ms,
             first_tick_ms=0 if old else WAIT_MS,
             labels={alert: self.labels() for alert in "abcd"},
         )
 
     def channel(self) -> Channel:
-        refuses = {self.rng.randint(0, 4), self.rng.randint(0, 4)} if self.rng.random() < 0.3 else set()
+        refuses = self.rng.sample(range(8), 3) if self.rng.random() < 0.4 else []
         return Channel(self.rng.random() < 0.6, frozenset(refuses))
 
     def labels(self) -> dict[str, str]:
@@ -101,7 +130,8 @@ def test_the_same_messages_tick_by_tick(alertmanager: Alertmanager) -> None:
     teller = Teller(SEED)
     stories = [teller.story(f"s{number}") for number in range(STORIES)]
     ours, theirs = told_by_us(stories), in_time(alertmanager, stories)
-    different = [(story, ours.of(story), theirs.of(story)) for story in stories if ours.of(story) != theirs.of(story)]
+    pairs = [(story, compared(ours, story), compared(theirs, story)) for story in stories]
+    different = [(story, own, other) for story, own, other in pairs if own != other]
     for story, own, other in different:
         print(f"{story}\n  ours:   {own}\n  theirs: {other}")
     assert not different
