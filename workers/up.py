@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import ConfigError, Problem, StoreError
 from monitor.core.secret import hide_password
 from monitor.settings import RUNNING_FILE, Running, Settings, as_environment
 from workers.embedded import EmbeddedServer, write_private
@@ -112,6 +112,8 @@ class _Up:
         if server is not None:
             await self._supervisor.start(await server.prepare())
             url = server.url
+        elif silence := await _silence(url, self._settings.slots):
+            self._say(f"{hide_password(url)}: {silence.rstrip('.')}; waiting for it")
         running = Running(pid=os.getpid(), redis_url=url, listen=self._address)
         write_private(self._running_file, msgspec.json.encode(running))
         for part in self._parts(url):
@@ -151,6 +153,21 @@ class _Up:
                     writer.close()
         except (OSError, msgspec.DecodeError):
             return None
+
+
+async def _silence(url: str, slots: int) -> str:
+    """Why the Redis of the settings does not answer, or nothing where it does: each part waits for it, and would say so in its log only."""
+    from monitor.store.redis import RedisStore  # noqa: PLC0415 - an embedded server needs no question
+
+    store = RedisStore(url, slots=slots)
+    try:
+        await store.open()
+        await store.now_ms()
+    except StoreError as error:
+        return str(error)
+    finally:
+        await store.close()
+    return ""
 
 
 def _argv(part: str) -> tuple[str, ...]:

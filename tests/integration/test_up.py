@@ -180,6 +180,15 @@ def test_a_redis_of_ones_own(redis_url: str, data_dir: Path) -> None:
         system.stop()
 
 
+def test_a_redis_that_does_not_answer_is_named_at_once(data_dir: Path) -> None:
+    system = Up(data_dir, "--redis-url", "redis://:hunter2@127.0.0.1:1/0")
+    try:
+        wait_for(lambda: "waiting for it" in system.said)
+        assert "redis://:<secret>@127.0.0.1:1/0: the store does not answer: " in system.said
+    finally:
+        system.stop()
+
+
 @pytest.mark.parametrize(
     ("option", "content", "said"),
     [
