@@ -10,7 +10,7 @@ changed, and at the times that `Evaluation.wake_ms` asks for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -42,9 +42,14 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, Template] = field(default_factory=dict)
     where: str = ""
+    watched: Callable[[Facts], Any] = field(init=False)
+    """Picks the values of `variables`, to be compared at once."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watched", _picker(self.variables))
 
     def same(self, old: Facts, new: Facts) -> bool:
-        return all(old[name] == new[name] for name in self.variables)
+        return bool(self.watched(old) == self.watched(new))
 
     def holds(self, facts: Facts) -> bool:
         """Whether the expression is true. Raises whatever CEL raises, ArithmeticError and LookupError among them."""
@@ -68,7 +73,7 @@ class Scoped:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         names = sorted({name for rule in rules for name in rule.variables})
         self.rules = rules
-        self.watched = itemgetter(*names) if names else _nothing
+        self.watched = _picker(names)
 
 
 class RuleSet:
@@ -221,5 +226,5 @@ def explain(error: Exception) -> str:
     return cut(" ".join(str(error).split()), VALUE_LENGTH_MAX)
 
 
-def _nothing(_: Any) -> None:
-    return None
+def _picker(names: Sequence[str]) -> Callable[[Facts], Any]:
+    return itemgetter(*names) if names else lambda _: None

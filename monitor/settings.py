@@ -113,7 +113,6 @@ class Settings(BaseSettings):
     rules: Paths = Field((), description="Files or folders of alert rules; without any the shipped packs apply.")
     alerting: Path | None = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
     workers: int = Field(default_factory=available_cores, ge=1, le=64, description="Probe worker processes that `up` runs; one per core.")
-    threads: int = Field(64, ge=1, le=512, description="Batches under way at once in one probe worker.")
     slots: int = Field(1, ge=1, le=64, description="Parts of the data set; fixed when the data set is made.")
     location: str = Field("", max_length=64, description="Name of the place that this process probes from.")
     log_level: LogLevel = Field("INFO", description="Least severe level that is logged.")
@@ -122,7 +121,7 @@ class Settings(BaseSettings):
     nameservers: Resolvers = Field((), description="Resolvers to ask, ADDRESS or ADDRESS:PORT; without any the machine's own.")
     claim_tick_ms: int = Field(100, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=10_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
-    batch_size: int = Field(100, ge=1, le=1_000, description="Endpoints in one Celery message.")
+    batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")
     alive_file: Path | None = Field(None, description="File touched with each sign of life, for the health checks of containers.")
     heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its sign of life.")
 

@@ -6,11 +6,21 @@ Celery runs tasks in threads and knows nothing of asyncio; a loop per task would
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - only the processes that probe need it
+
+    return uvloop.new_event_loop()
 
 
 class LoopThread:
@@ -20,13 +30,12 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._name = name
+        self._started: set[Future[None]] = set()
 
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                import uvloop
-
-                self._loop = uvloop.new_event_loop()
+                self._loop = _new_loop()
                 threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
             return self._loop
 
@@ -38,3 +47,18 @@ class LoopThread:
         except TimeoutError:
             future.cancel()
             raise
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start `work` on the loop and return; what it raises is logged."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop())
+        self._started.add(future)
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: Future[None]) -> None:
+        self._started.discard(future)
+        if not future.cancelled() and (error := future.exception()) is not None:
+            log.error("work on the loop failed", exc_info=error)
+
+    def drain(self, timeout_s: float) -> None:
+        """Give what was started a little time to end."""
+        wait(set(self._started), timeout_s)

@@ -23,7 +23,6 @@ from workers.supervisor import PARENT_VARIABLE
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
 PARENT_POLL_S = 0.5
 ORPHAN_GRACE_S = 3.0
-ALERT_THREADS = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
 """They tell of each task that came and ended well: thousands of lines a minute, and processor time for each."""
@@ -39,13 +38,13 @@ def run_part(name: str, settings: Settings) -> int:
 def run_worker(settings: Settings) -> int:
     from workers.app import PROBE_QUEUE
 
-    return _celery_worker(PROBE_QUEUE, settings.threads, settings)
+    return _celery_worker(PROBE_QUEUE, settings)
 
 
 def run_alert_worker(settings: Settings) -> int:
     from workers.app import ALERT_QUEUE
 
-    return _celery_worker(ALERT_QUEUE, ALERT_THREADS, settings)
+    return _celery_worker(ALERT_QUEUE, settings)
 
 
 def run_beat(settings: Settings) -> int:
@@ -96,7 +95,7 @@ def open_listener(address: str) -> socket.socket:
     return listener
 
 
-def _celery_worker(queue: str, threads: int, settings: Settings) -> int:
+def _celery_worker(queue: str, settings: Settings) -> int:
     from celery.exceptions import SecurityWarning
 
     from workers.app import app
@@ -108,8 +107,7 @@ def _celery_worker(queue: str, threads: int, settings: Settings) -> int:
             logging.getLogger(name).setLevel(logging.WARNING)
     worker = app.Worker(
         hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
-        pool_cls="threads",
-        concurrency=threads,
+        pool_cls="solo",  # A task only hands its work to the event loop's thread.
         queues=[queue],
         loglevel=settings.log_level,
         without_gossip=True,

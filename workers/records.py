@@ -7,7 +7,6 @@ import msgspec
 from alert_rules.alert import AlertState
 from monitor.core.state import EndpointState, OverrideRecord
 
-
 SKEW_MAX_MS = 2_000
 """Clocks of our processes may differ by this much; beyond it one of them has jumped (core/tilt)."""
 

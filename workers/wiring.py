@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
 
 from alert_rules.route import default_routing
 from alert_rules.routing_file import load_routing
@@ -81,6 +84,7 @@ class Runtime:
         self.loop = LoopThread("watchkeeper")
         self._lock = threading.Lock()
         self._rooms: Rooms | None = None
+        self._beating: Future[None] | None = None
         self.part = "worker"
 
     def rooms(self) -> Rooms:
@@ -94,9 +98,20 @@ class Runtime:
         await rooms.store.open()
         return rooms
 
-    def close(self) -> None:
-        """Take the sign of life back."""
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start work on the process's loop, and return."""
+        self.loop.start(work)
+
+    def begin(self) -> None:
+        """Show that the process lives, from now on."""
+        self._beating = asyncio.run_coroutine_threadsafe(self.rooms().heart.run(), self.loop.loop())
+
+    def close(self, drain_s: float) -> None:
+        """Wait a little for what is under way, and take the sign of life back."""
         if self._rooms is not None:
+            self.loop.drain(drain_s)
+            if self._beating is not None:
+                self._beating.cancel()
             self.loop.run(self._rooms.heart.stop(), 5)
 
 

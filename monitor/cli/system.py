@@ -54,7 +54,7 @@ def _part(name: str, summary: str, *names: str) -> click.Command:
     return click.command(name=name, help=summary)(_options("redis_url", "data_dir", *names)(run))
 
 
-worker = _part("worker", "Run one probe worker.", "rules", "alerting", "threads", "location", "slots")
+worker = _part("worker", "Run one probe worker.", "rules", "alerting", "location", "slots")
 alert_worker = _part("alert-worker", "Run the worker that routes alerts and sends notifications.", "rules", "alerting", "slots")
 beat = _part("beat", "Run the metronome; several at once are harmless.", "slots")
 web = _part("web", "Run the web listener.", "listen", "slots")

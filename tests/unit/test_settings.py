@@ -31,14 +31,14 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_options_win_over_variables_over_dotenv_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "wk.yml"
-    config.write_text("workers: 1\nthreads: 1\nslots: 1\nbatch_size: 1\n")
-    (tmp_path / ".env").write_text("WATCHKEEPER_WORKERS=2\nWATCHKEEPER_THREADS=2\nWATCHKEEPER_SLOTS=2\nUNRELATED=1\n")
+    config.write_text("workers: 1\nheartbeat_ms: 1000\nslots: 1\nbatch_size: 1\n")
+    (tmp_path / ".env").write_text("WATCHKEEPER_WORKERS=2\nWATCHKEEPER_HEARTBEAT_MS=2000\nWATCHKEEPER_SLOTS=2\nUNRELATED=1\n")
     monkeypatch.setenv("WATCHKEEPER_WORKERS", "3")
-    monkeypatch.setenv("WATCHKEEPER_THREADS", "3")
+    monkeypatch.setenv("WATCHKEEPER_HEARTBEAT_MS", "3000")
     settings = load_settings({"workers": 4, "slots": None}, config=config)
-    assert (settings.workers, settings.threads, settings.slots, settings.batch_size) == (4, 3, 2, 1)
-    sources = [settings.source(name) for name in ("workers", "threads", "slots", "batch_size", "claim_limit")]
-    assert sources == ["option --workers", "WATCHKEEPER_THREADS", ".env", f"{config}:4", "default"]
+    assert (settings.workers, settings.heartbeat_ms, settings.slots, settings.batch_size) == (4, 3000, 2, 1)
+    sources = [settings.source(name) for name in ("workers", "heartbeat_ms", "slots", "batch_size", "claim_limit")]
+    assert sources == ["option --workers", "WATCHKEEPER_HEARTBEAT_MS", ".env", f"{config}:4", "default"]
 
 
 def test_redis_url_is_read_from_the_plain_variable_too(monkeypatch: pytest.MonkeyPatch) -> None:
