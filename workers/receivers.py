@@ -72,13 +72,13 @@ async def send(integration: Integration, title: str, body: str, notify_type: str
 
 
 def shown_url(integration: Integration) -> str:
-    """The integration's address as it may be shown: a reference as it is, a URL in its service's privacy form."""
+    """The integration's address as it may be shown: a reference as it is, a URL in its service's privacy form without its options."""
     if integration.url_file:
         return f"file:{integration.url_file}"
     if integration.url == "console:" or is_reference(integration.url):
         return integration.url
     try:
-        return ", ".join(service.url(privacy=True) for service in _services(integration, integration.url))
+        return ", ".join(service.url(privacy=True).partition("?")[0] for service in _services(integration, integration.url))
     except DeliveryError as error:
         return f"{integration.url.partition('://')[0]}://{SECRET} ({error})"
 
@@ -120,7 +120,8 @@ def _read(integration: Integration) -> str:
         with Path(reference[5:]).open(encoding="utf-8") as file:
             return file.read(REFERENCE_BYTES_MAX).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise DeliveryError(f"{reference[5:]} cannot be read: {error}", permanent=True) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DeliveryError(f"{reference[5:]} cannot be read: {why}", permanent=True) from None
 
 
 def _services(integration: Integration, text: str) -> list[Any]:

@@ -117,7 +117,7 @@ def check_rules(paths: tuple[Path, ...], output: str) -> None:
         for rule in found.rules
     ]
     emit(rows, ("alert", "scope", "for", "keep_firing_for", "expr", "where"), output)
-    say(f"{len(rows)} rules are fine")
+    say("1 rule is fine" if len(rows) == 1 else f"{len(rows)} rules are fine")
 
 
 @click.group()
@@ -150,8 +150,9 @@ def list_receivers(system: System, alerting: Path | None, output: str) -> None:
 @receivers.command("test")
 @click.argument("name")
 @click.option("--alerting", type=click.Path(path_type=Path), help="Routing file (default: the settings').")
+@output_option
 @needs_system
-def try_receiver(system: System, name: str, alerting: Path | None) -> None:
+def try_receiver(system: System, name: str, alerting: Path | None, output: str) -> None:
     """Send a real test message to every integration of a receiver, and print what its service answered.
 
     \b
@@ -160,27 +161,31 @@ def try_receiver(system: System, name: str, alerting: Path | None) -> None:
     """
     import asyncio  # noqa: PLC0415 - after the help
 
-    from workers.receivers import send  # noqa: PLC0415
-
     from alert_rules.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
     from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
+    from workers.receivers import send  # noqa: PLC0415
 
     routing = _routing(system, alerting)
+    if name not in routing.receivers:
+        remedy = did_you_mean(name, sorted(routing.receivers), "`watchkeeper receivers list` lists them")
+        raise ConfigError([Problem("", "receiver", name, "there is no such receiver", remedy)])
     integrations = routing.integrations(name)
     if not integrations:
-        remedy = did_you_mean(name, sorted(routing.receivers), "`watchkeeper receivers list` lists them")
-        raise ConfigError([Problem("", "receiver", name, "there is no such receiver, or it sends nowhere", remedy)])
-    failed = 0
+        raise ConfigError([Problem("", "receiver", name, "it sends nowhere", "give it `apprise_configs: [{url: SCHEME://...}]`")])
+    rows = []
     for integration in integrations:
+        message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
         try:
-            message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
-            answer = asyncio.run(send(integration, message.title, message.body, message.kind))
-            click.echo(f"{integration.key}: accepted: {answer}")
+            answer, result = asyncio.run(send(integration, message.title, message.body, message.kind)), "accepted"
         except DeliveryError as error:
-            failed += 1
-            click.echo(f"{integration.key}: failed{' for good' if error.permanent else ''}: {error}")
-    if failed:
+            answer, result = str(error), "failed for good" if error.permanent else "failed"
+        rows.append({"integration": integration.key, "result": result, "answer": answer})
+        if output == "table":
+            click.echo(f"{integration.key}: {result}: {answer}")
+    if output != "table":
+        emit(rows, (), output)
+    if any(row["result"] != "accepted" for row in rows):
         raise click.exceptions.Exit(1)
 
 

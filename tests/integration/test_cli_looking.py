@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,6 +56,22 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
     line = run("status").stdout.splitlines()[1]
     assert "seen to be well" in line
     assert "2h" not in line
+
+
+def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Path):
+    configs = {"there": "console:", "gone": "json://127.0.0.1:1/x", "silent": None}
+    receivers = [{"name": name, "apprise_configs": [{"url": url}] if url else []} for name, url in configs.items()]
+    (tmp_path / "routing.yml").write_text(yaml.safe_dump({"route": {"receiver": "there"}, "receivers": receivers}))
+
+    def tried(name: str, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return run("receivers", "test", name, "--alerting", "routing.yml", *options, code=code)
+
+    assert "there/apprise/0: accepted: printed" in tried("there").stdout
+    (row,) = json.loads(tried("gone", "-o", "json", code=1).stdout)
+    assert (row["integration"], row["result"]) == ("gone/apprise/0", "failed")
+    assert "refused" in row["answer"]
+    assert "it sends nowhere (got silent)" in tried("silent", code=2).stderr
+    assert "did you mean there?" in tried("ther", code=2).stderr
 
 
 async def _commit(redis_url: str, record: Record) -> None:

@@ -247,6 +247,7 @@ def test_what_cannot_be_read_is_permanent(url: str) -> None:
         (to("console:"), "console:"),
         (to("env:ALERT_URL"), "env:ALERT_URL"),
         (to("", url_file="/run/url"), "file:/run/url"),
+        (to("json://me:password@127.0.0.1:8080/hook?+Token=password"), "json://me:****@127.0.0.1:8080/hook"),
         (to("nosuch://password"), "nosuch://<secret> (apprise does not understand the URL; see https://appriseit.com/services/)"),
     ],
 )
