@@ -112,10 +112,9 @@ def weigh(
 
     shares, damped = targets, False
     if previous is not None:
+        elapsed_ms = max(1, now_ms - previous_ms)  # Who is admitted gets a part at once, even where clocks differ.
         before = [previous.get(c.id, 0) / WEIGHT_SUM * (1.0 - shed) for c in candidates]
-        shares, damped = damp(
-            before=before, targets=targets, bases=bases, wants=wants, caps=caps, tiers=tiers, elapsed_ms=max(0, now_ms - previous_ms)
-        )
+        shares, damped = damp(before=before, targets=targets, bases=bases, wants=wants, caps=caps, tiers=tiers, elapsed_ms=elapsed_ms)
     units = apportion(shares, [tier == ADMITTED for tier in tiers], WEIGHT_SUM)
 
     warming = any(q.sigma < 1.0 and tier != OUT for q, tier in zip(quality, tiers, strict=True))

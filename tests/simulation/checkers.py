@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 
 import msgspec
@@ -29,7 +30,7 @@ async def nobody_is_forgotten(world: World) -> list[str]:
         lease_ms = endpoint.attempts_budget_ms + LEASE_SLACK_MS + endpoint.interval_ms
         allowed_ms = 2 * (endpoint.interval_ms + world.weather.clock_skew_ms) + lease_ms * world.weather.leases_lost
         times = sorted(starts[name])
-        gap_ms = max((after - before for before, after in zip(times, times[1:], strict=False)), default=allowed_ms + 1)
+        gap_ms = max((after - before for before, after in itertools.pairwise(times)), default=allowed_ms + 1)
         if gap_ms > allowed_ms:
             complaints.append(f"{name} was not probed for {gap_ms} ms, allowed are {allowed_ms}")
     return complaints

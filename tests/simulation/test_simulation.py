@@ -18,8 +18,8 @@ receivers:
     apprise_configs:
       - url: "console:"
         body: |
-          {% for a in firing %}FIRING {{ a.labels.alertname }} {{ a.labels.endpoint }}{{ a.labels.pool if not a.labels.endpoint }} {{ a.starts_at }}
-          {% endfor %}{% for a in resolved %}RESOLVED {{ a.labels.alertname }} {{ a.labels.endpoint }}{{ a.labels.pool if not a.labels.endpoint }} {{ a.starts_at }}
+          {% for a in firing %}FIRING {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool }} {{ a.starts_at }}
+          {% endfor %}{% for a in resolved %}RESOLVED {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool }} {{ a.starts_at }}
           {% endfor %}
 """
 
