@@ -186,3 +186,11 @@ def test_what_is_worth_publishing() -> None:
     assert worth_publishing({**same, "gone": 0}, found)
     tiny = weighed(members(CLOSED, HALF_OPEN))
     assert worth_publishing({"e00": 999, "e01": 1}, tiny)
+
+
+@pytest.mark.parametrize("elapsed_ms", [0, -5_000])
+def test_who_is_admitted_gets_a_part_even_when_no_time_has_passed(elapsed_ms: int) -> None:
+    """Two weighings in one millisecond, or by two machines whose clocks differ."""
+    found = weigh(POOL, members(CLOSED, CLOSED), {"e00": 1000}, NOW_MS, NOW_MS + elapsed_ms)
+    assert found.weights == {"e00": 999, "e01": 1}
+    assert not found.settled
