@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,28 @@ def test_thresholds_as_kubernetes(success_threshold: int, failure_threshold: int
     for outcome in results:
         ours.after(10_000).saw(outcome)
         assert (ours.state.breaker.state is CLOSED) is peer.saw(outcome)
+
+
+S, F, X = Outcome.SUCCESS, Outcome.FAILURE, Outcome.INCONCLUSIVE
+KUBERNETES = [
+    # failureThreshold, successThreshold, results, ready after each; X is an error of the prober itself
+    (3, 1, [F, F, F], [1, 1, 0]),
+    (3, 1, [F, F, S, F, F, F], [1, 1, 1, 1, 1, 0]),
+    (3, 1, [F, F, F, S], [1, 1, 0, 1]),
+    (3, 1, [F, F, F, S, F, F, F], [1, 1, 0, 1, 1, 1, 0]),
+    (1, 1, [F, S, F], [0, 1, 0]),
+    (3, 3, [F, F, F, S, S, F, S, S, S], [1, 1, 0, 0, 0, 0, 0, 0, 1]),
+    (3, 2, [F, X, F, X, F], [1, 1, 1, 1, 0]),
+    (1, 2, [F, S, X, S], [0, 0, 0, 1]),
+    (2, 2, [F, F, X, X, X], [1, 0, 0, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("failure_threshold", "success_threshold", "results", "ready"), KUBERNETES)
+def test_thresholds_as_kubernetes_documents_them(
+    failure_threshold: int, success_threshold: int, results: list[Outcome], ready: list[int]
+) -> None:
+    peer = Kubernetes(success_threshold, failure_threshold)
+    ours = Timeline(NO_COOLDOWN, failure_threshold=failure_threshold, success_threshold=success_threshold)
+    assert [int(peer.saw(outcome)) for outcome in results] == ready
+    assert [int(ours.after(10_000).saw(outcome).state.breaker.state is CLOSED) for outcome in results] == ready
