@@ -28,8 +28,9 @@ def endpoint() -> None:
 @click.option("--id", "id", metavar="ID", help="Name of the endpoint; without it host, port and path of the URL.")
 @click.option("--pool", "pool", metavar="NAME", help="Pool that it shares traffic with; without it one of its own.")
 @settings_options
+@output_option
 @needs_system
-def add(system: System, url: str, **options: Any) -> None:
+def add(system: System, url: str, output: str, **options: Any) -> None:
     """Register URL, probe it once from this machine, and print phases and verdict.
 
     It is registered whatever that probe sees.
@@ -49,7 +50,7 @@ def add(system: System, url: str, **options: Any) -> None:
     added = system.run(lambda store: registry.add(store, entry_from(url, options), deny=system.deny))
     say(f"endpoint {added.id} registered in pool {added.pool}")
     try:
-        emit_one(result_row(added, probe_once(system, added), debug=False), "table")
+        emit_one(result_row(added, probe_once(system, added), debug=output != "table"), output)
     except ConfigError as error:  # A secret that only the workers can read.
         say(f"not probed from here: {error}")
 

@@ -58,7 +58,7 @@ def say(text: str) -> None:
 
 def cell(value: Any) -> str:
     """One value as a table shows it; what a target sent cannot move the cursor."""
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

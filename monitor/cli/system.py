@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from monitor.cli.common import System, needs_system
+from monitor.cli.output import emit, output_option
 from monitor.core.durations import format_duration
 from monitor.core.secret import hide_password
 from monitor.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 
 _FILE = click.Path(path_type=Path)
+_METAVARS = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR", "rules": "FILE|DIR", "location": "NAME"}
 
 
 def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -26,9 +29,7 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             field = Settings.model_fields[name]
             multiple = name == "rules"
             flag = "--" + name.replace("_", "-")
-            metavar = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR"}.get(
-                name, "FILE" if "Path" in str(field.annotation) else "N"
-            )
+            metavar = _METAVARS.get(name, "FILE" if "Path" in str(field.annotation) else "N")
             command = click.option(flag, name, multiple=multiple, metavar=metavar, help=field.description)(command)
         return click.option("--config", type=_FILE, metavar="FILE", help=f"Configuration file, also {PREFIX}CONFIG.")(command)
 
@@ -61,10 +62,15 @@ web = _part("web", "Run the web listener.", "listen", "slots")
 
 
 @click.command()
+@output_option
 @needs_system
-def settings(system: System) -> None:
+def settings(system: System, output: str) -> None:
     """Show every setting: its value, where it came from, what it is for."""
-    for row in settings_table(system.settings):
+    rows = settings_table(system.settings)
+    if output != "table":
+        emit((msgspec.to_builtins(row) for row in rows), (), output)
+        return
+    for row in rows:
         click.echo(f"{row.name} = {row.value or '(none)'}{_in_words(row.name, row.value)}")
         click.echo(f"    from {row.source}. {row.description}")
 

@@ -74,6 +74,13 @@ def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Pat
     assert "did you mean there?" in tried("ther", code=2).stderr
 
 
+def test_programs_can_read_settings_and_the_first_probe(run: Run):
+    rows = {row["name"]: row for row in json.loads(run("settings", "-o", "json", env={"WATCHKEEPER_WORKERS": "3"}).stdout)}
+    assert (rows["workers"]["value"], rows["workers"]["source"]) == ("3", "WATCHKEEPER_WORKERS")
+    added = run("endpoint", "add", "tcp://127.0.0.1:1", "-o", "yaml")
+    assert yaml.safe_load(added.stdout)["verdict"] == "UNHEALTHY"
+
+
 async def _commit(redis_url: str, record: Record) -> None:
     store = RedisStore(redis_url)
     await store.open()

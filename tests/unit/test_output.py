@@ -15,7 +15,16 @@ def test_a_sparkline_goes_from_the_smallest_to_the_largest_with_gaps():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "-"), (True, "yes"), ({"a": None}, "a=-"), (["x", 1], "x, 1"), ({}, "-"), ("\x1b[2J\nhi", "\\x1b[2J\\nhi"), ("été", "été")],
+    [
+        (None, "-"),
+        ("", "-"),
+        (True, "yes"),
+        ({"a": None}, "a=-"),
+        (["x", 1], "x, 1"),
+        ({}, "-"),
+        ("\x1b[2J\nhi", "\\x1b[2J\\nhi"),
+        ("été", "été"),
+    ],
 )
 def test_cells(value: object, shown: str):
     assert cell(value) == shown
