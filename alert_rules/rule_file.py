@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cel
 from jinja2 import Template
 
+from alert_rules.cel import compile_expression
 from alert_rules.facts import VARIABLES, Scope
 from alert_rules.matcher import labels_text
 from alert_rules.reading import Reader, nearest, read_files
@@ -160,7 +160,7 @@ def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[st
         reader.refuse(node.where, key, f"the expression is longer than {EXPR_LENGTH_MAX} characters", "split the rule")
         return None
     try:
-        program = cel.compile(text)
+        program = compile_expression(text)
     except ValueError as error:
         first = str(error).partition("\n")[0]
         why = first.partition("ERROR: ")[2].removeprefix("<input>:") or first
