@@ -5,6 +5,8 @@ from __future__ import annotations
 import random  # noqa: TID251 - stories come from a seeded generator, so that a failure can be had again.
 from collections.abc import Sequence
 
+import pytest
+
 from tests.acceptance.peers.alertmanager import Alertmanager
 from tests.acceptance.peers.stories import (
     INTERVAL_MS,
@@ -126,6 +128,7 @@ def in_time(peer: Alertmanager, stories: list[Story]) -> Heard:
     raise AssertionError(f"the machine is too busy: {heard.late_ms} ms late")
 
 
+@pytest.mark.timeout(240)
 def test_the_same_messages_tick_by_tick(alertmanager: Alertmanager) -> None:
     teller = Teller(SEED)
     stories = [teller.story(f"s{number}") for number in range(STORIES)]
@@ -166,6 +169,7 @@ BETTER = {
 """A story, our messages, and Alertmanager's."""
 
 
+@pytest.mark.timeout(240)
 def test_where_we_mean_to_be_better_we_are(alertmanager: Alertmanager) -> None:
     stories = [story for story, _, _ in BETTER.values()]
     ours, theirs = told_by_us(stories), in_time(alertmanager, stories)

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,17 +164,22 @@ def in_world(folder: Path, story: Callable[[World], None]) -> None:
     asyncio.run(main())
 
 
-@contextlib.contextmanager
-def blackbox(folder: Path, authority: Path) -> Any:
-    """A function that asks a running blackbox_exporter about a case, and returns its samples."""
-    program = installed("prometheus-blackbox-exporter")
+def http_modules(authority: Path) -> dict[str, Any]:
+    """The cases as blackbox_exporter's modules."""
     modules = {}
     for name, case in CASES.items():
         tls = {"ca_file": str(authority), **case.http.get("tls_config", {})}
         http = {"preferred_ip_protocol": "ip4", **case.http, "tls_config": tls}
         modules[name] = {"prober": "http", "timeout": f"{TIMEOUT_S}s", "http": http}
+    return modules
+
+
+@contextlib.contextmanager
+def blackbox(folder: Path, modules: Mapping[str, Any]) -> Iterator[Callable[[str, str], dict[str, float]]]:
+    """A function that lets a running blackbox_exporter probe a target by a module, and returns its samples."""
+    program = installed("prometheus-blackbox-exporter")
     config = folder / "blackbox.yml"
-    config.write_text(yaml.safe_dump({"modules": modules}))
+    config.write_text(yaml.safe_dump({"modules": dict(modules)}))
 
     def command(port: int) -> list[str]:
         return [program, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
@@ -200,9 +205,9 @@ def samples(text: str, endpoint: str = "") -> dict[str, float]:
     return found
 
 
-def our_word(url: str, case: Case) -> dict[str, Any]:
+def our_word(url: str, ours: Mapping[str, Any]) -> dict[str, Any]:
     """What `watchkeeper probe` prints. Where the machine was too busy to tell, it is asked again."""
-    options = [word for name, value in case.ours.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    options = [word for name, value in ours.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
     def told() -> dict[str, Any] | None:
         done = CliRunner().invoke(cli, ["probe", url, "--timeout", f"{TIMEOUT_S}s", "-o", "json", *options])
@@ -220,9 +225,9 @@ def test_verdicts_of_one_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def story(found: World) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(found.authority))
-        with blackbox(tmp_path, found.authority) as ask:
+        with blackbox(tmp_path, http_modules(found.authority)) as ask:
             for name, case in CASES.items():
-                word, theirs = our_word(found.urls[case.target], case), ask(name, found.urls[case.target])
+                word, theirs = our_word(found.urls[case.target], case.ours), ask(name, found.urls[case.target])
                 shown = f"{name}: {word}, {theirs}"
                 assert (word["outcome"] == "SUCCESS") is case.success, shown
                 assert bool(theirs["probe_success"]) is case.success, shown
@@ -233,6 +238,41 @@ def test_verdicts_of_one_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                     assert word["certificate"]["not_after_ms"] / 1000 == expiry, shown
 
     in_world(tmp_path, story)
+
+
+async def parrot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"+READY\r\n")
+    while line := await reader.readline():
+        writer.write(b"+you said " + line)
+
+
+TCP: dict[str, tuple[bool, dict[str, Any], list[dict[str, str]]]] = {
+    "open": (True, {}, []),
+    "says": (True, {"expect": "READY"}, [{"expect": "READY"}]),
+    "says not": (False, {"expect": "BUSY"}, [{"expect": "BUSY"}]),
+    "answers": (True, {"send": "ping\\r\\n", "expect": "said ping"}, [{"send": "ping\r"}, {"expect": "said ping"}]),
+    "answers not": (False, {"send": "ping\\r\\n", "expect": "said pong"}, [{"send": "ping\r"}, {"expect": "said pong"}]),
+}
+
+
+def test_dialogues_over_tcp(tmp_path: Path) -> None:
+    installed("prometheus-blackbox-exporter")
+    modules = {name: {"prober": "tcp", "timeout": f"{TIMEOUT_S}s", "tcp": {"query_response": lines}} for name, (_, _, lines) in TCP.items()}
+
+    def story(port: int) -> None:
+        with blackbox(tmp_path, modules) as ask:
+            for name, (success, ours, _) in TCP.items():
+                word, theirs = our_word(f"tcp://127.0.0.1:{port}", ours), ask(name, f"127.0.0.1:{port}")
+                assert (word["outcome"] == "SUCCESS") == bool(theirs["probe_success"]) == success, f"{name}: {word}, {theirs}"
+            address = f"127.0.0.1:{closed_port()}"
+            assert our_word(f"tcp://{address}", {})["outcome"] == "FAILURE"
+            assert not ask("open", address)["probe_success"]
+
+    async def main() -> None:
+        async with serving(parrot) as port:
+            await asyncio.to_thread(story, port)
+
+    asyncio.run(main())
 
 
 SAME = ("probe_success", "probe_http_status_code", "probe_ssl_earliest_cert_expiry", "probe_ip_protocol")
@@ -269,7 +309,7 @@ def test_metrics_of_a_running_system(tmp_path: Path, system: System) -> None:
             return text
 
         text = eventually(scraped, 40)
-        with blackbox(tmp_path, found.authority) as ask:
+        with blackbox(tmp_path, http_modules(found.authority)) as ask:
             for name, endpoint in zip(SERVED, endpoints, strict=True):
                 theirs, ours = ask(name, endpoint["url"]), samples(text, endpoint["id"])
                 shown = f"{name}: {ours}, {theirs}"
