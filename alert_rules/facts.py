@@ -104,7 +104,7 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_beats", "Schedulers that show signs of life.", 0, 1, 2),
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
-        _int("system_dead_deliveries", "Messages given up so far; the number only grows.", 0, 1, 100),
+        _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
         _bool("system_tilted", "A worker distrusts its own clock or loop, and ejects nothing."),
     ),
 }

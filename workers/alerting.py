@@ -63,6 +63,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode_delivery = msgspec.json.Decoder(Delivery).decode
+decode_sent = msgspec.json.Decoder(Sent).decode
 
 
 class Alerting:

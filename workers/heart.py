@@ -17,11 +17,14 @@ from alert_rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
 from monitor.store.port import Queue, Store
+from workers.alerting import decode_sent
 from workers.counters import Counters
 from workers.records import decode_states, encode_states
 
 STALE_AFTER_HEARTBEATS = 5
 SYSTEM = "system"
+DEAD_WINDOW_MS = 3_600_000
+DEAD_LOOKED_AT = 100
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -133,7 +136,7 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
         beats=parts["beat"],
         groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
         deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
-        dead_deliveries=(await store.counters()).get("notifications_given_up", 0),
+        dead_deliveries=await _dead_deliveries(store, clock.now_ms() - DEAD_WINDOW_MS),
     )
     ver, data = await store.load_subject(SYSTEM)
     states = decode_states(data)
@@ -145,3 +148,9 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
         and evaluation.events
     ):
         route(0)
+
+
+async def _dead_deliveries(store: Store, since_ms: int) -> int:
+    """How many of the last DEAD_LOOKED_AT notifications were given up since then."""
+    sent = [decode_sent(data) for _, data in await store.sent(DEAD_LOOKED_AT)]
+    return sum(not one.delivered and one.at_ms >= since_ms for one in sent)

@@ -10,7 +10,7 @@ from alert_rules.alert import AlertState
 from monitor.core.balancer import Factors
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
-from monitor.core.history import Sample, read_samples
+from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, read_samples, report
 from monitor.core.snapshot import PublishedEndpoint, Snapshot
 from monitor.core.state import EndpointState, OverrideRecord, Transition, Verdict
 from monitor.core.verdict import verdict
@@ -53,6 +53,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     parents: Mapping[str, Verdict]
 
 
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint's rows of one period, oldest first, the present one included, and what they come to together."""
+
+    endpoint: Endpoint
+    rows: tuple[Row, ...]
+    whole: Row
+    samples: tuple[Sample, ...]
+
+
 async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> list[PoolStatus]:
     """All pools, or those named; ConfigError for a name that has no member."""
     endpoints = await store.endpoints()
@@ -75,13 +84,35 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     return pools
 
 
+async def find_endpoint(store: Store, endpoint_id: str) -> Endpoint:
+    """ConfigError when there is no such endpoint."""
+    found = await store.endpoints([endpoint_id])
+    if endpoint_id not in found:
+        remedy = did_you_mean(endpoint_id, sorted(await store.endpoints()), "`watchkeeper endpoint list` lists them")
+        raise ConfigError([Problem("", "endpoint", endpoint_id, "there is no such endpoint", remedy)])
+    return found[endpoint_id]
+
+
+async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms: int) -> History:
+    """ConfigError when there is no such endpoint; `period_name` is min, hour or day."""
+    endpoint = await find_endpoint(store, endpoint_id)
+    period = next(period for period in PERIODS if period.name == period_name)
+    state = decode_record((await store.load([endpoint_id]))[0].record).state
+    rows = read_rows(period, await store.samples(endpoint_id, period.name), now_ms)
+    present = open_rows(state, endpoint, now_ms).get(period.name)
+    rows = [row for row in rows if present is None or row.start_ms != present.start_ms] + ([present] if present else [])
+    return History(
+        endpoint=endpoint,
+        rows=tuple(rows),
+        whole=report(rows, endpoint, now_ms),
+        samples=tuple(read_samples(await store.samples(endpoint_id, "ring"))),
+    )
+
+
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
     """ConfigError when there is no such endpoint."""
+    endpoint = await find_endpoint(store, endpoint_id)
     endpoints = await store.endpoints()
-    endpoint = endpoints.get(endpoint_id)
-    if endpoint is None:
-        remedy = did_you_mean(endpoint_id, sorted(endpoints), "`watchkeeper endpoint list` lists them")
-        raise ConfigError([Problem("", "endpoint", endpoint_id, "there is no such endpoint", remedy)])
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     members = sorted((one for one in endpoints.values() if one.pool == endpoint.pool), key=lambda one: one.id)
     readings = await _readings(store, members)

@@ -73,10 +73,10 @@ def list_sent(system: System, limit: int, output: str) -> None:
     """
     import msgspec  # noqa: PLC0415 - after the help
 
-    from workers.alerting import Sent  # noqa: PLC0415
+    from workers.alerting import decode_sent  # noqa: PLC0415
 
     async def read(store: Store) -> list[Sent]:
-        return [msgspec.json.decode(data, type=Sent) for _, data in await store.sent(limit)]
+        return [decode_sent(data) for _, data in await store.sent(limit)]
 
     rows = [{"at": stamp(sent.at_ms), **msgspec.to_builtins(sent)} for sent in system.run(read)]
     if rows or output != "table":

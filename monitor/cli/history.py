@@ -1,0 +1,69 @@
+"""`watchkeeper history`: uptime and latency over minutes, hours and days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monitor.cli.common import System, needs_system
+from monitor.cli.look import stamp
+from monitor.cli.output import emit, output_option, say, sparkline
+
+if TYPE_CHECKING:
+    from monitor.core.history import Row
+    from workers.reading import History
+
+COLUMNS = ("start", "uptime", "ok", "failed", "unknown", "inconclusive", "p50", "p90", "p99")
+PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
+
+
+@click.command()
+@click.argument("endpoint_id", metavar="ENDPOINT")
+@click.option("--by", type=click.Choice(list(PERIODS)), default="minutes", show_default=True, help="Length of a row.")
+@output_option
+@needs_system
+def history(system: System, endpoint_id: str, by: str, output: str) -> None:
+    """Show an endpoint's uptime and latency over time: 120 minutes, 192 hours or 400 days.
+
+    Uptime is ok / (ok + failed). Probes that did not run or taught nothing are unknown, and never count as down.
+
+    \b
+    Examples:
+      watchkeeper history shop-1
+      watchkeeper history shop-1 --by days -o json
+    """
+    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
+    from workers.reading import read_history  # noqa: PLC0415
+
+    now_ms = SystemClock().now_ms()
+    found = system.run(lambda store: read_history(store, endpoint_id, PERIODS[by], now_ms))
+    emit([_row(row, table=output == "table") for row in found.rows], COLUMNS, output)
+    if output == "table":
+        for line in _summary(found):
+            say(line)
+
+
+def _row(row: Row, *, table: bool) -> dict[str, Any]:
+    counts: dict[str, Any] = {"ok": row.ok, "failed": row.failed, "unknown": row.unknown, "inconclusive": row.inconclusive}
+    if not table:
+        times = {"start_ms": row.start_ms, "start": stamp(row.start_ms), "uptime": row.uptime}
+        return {**times, **counts, "p50_ms": row.p50_ms, "p90_ms": row.p90_ms, "p99_ms": row.p99_ms}
+    shown = {"start": stamp(row.start_ms), "uptime": _percent(row), **counts}
+    for name, ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
+        shown[name] = None if ms is None else f"{ms:.1f}ms"
+    return shown
+
+
+def _summary(found: History) -> Iterator[str]:
+    if not found.rows:
+        yield "no result yet"
+        return
+    yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms)}; {found.whole.unknown} probes unknown"
+    yield f"p50 {sparkline([row.p50_ms for row in found.rows])}"
+    yield f"last {len(found.samples)} probes {sparkline([s.duration_ms if s.outcome == 'SUCCESS' else None for s in found.samples])}"
+
+
+def _percent(row: Row) -> str | None:
+    return None if row.uptime is None else f"{row.uptime:.3%}"
