@@ -31,7 +31,10 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 class Specs:
-    """A cache by revision: a claim carries its slot's revision, so a change reaches every worker with the next claim."""
+    """A cache by revision: a claim carries its slot's revision, so a change reaches every worker with the next claim.
+
+    A smaller revision counts as well as a larger one: a server that lost its data counts from the beginning.
+    """
 
     def __init__(self, store: Store, clock: Clock, prepare: Callable[[Endpoint], Probe]) -> None:
         self._store = store
@@ -44,7 +47,7 @@ class Specs:
 
     async def ready(self, slot: int, rev: int, ids: Sequence[str]) -> dict[str, Spec]:
         """The endpoints of these ids that still exist."""
-        if self._revs.get(slot, -1) < rev:
+        if self._revs.get(slot) != rev:
             self._revs[slot] = rev
             self._known[slot] = {}
         known = self._known.setdefault(slot, {})
