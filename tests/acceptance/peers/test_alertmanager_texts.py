@@ -1,6 +1,7 @@
 """Matchers and whole files as people write them: amtool and we take the same ones, read the same in them, and refuse in the same words.
 
-Debian's amtool knows the classic grammar of matchers only.
+Debian's amtool knows the classic grammar of matchers only. Of regular expressions two things are left out: `(?<name>...)`, which
+Go reads since 1.22 and Debian's does not, and `\\C`, which RE2 for C++ reads and Go never does.
 """
 
 from __future__ import annotations
