@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, emit_one, output_option, say, sparkline
+from monitor.core.errors import StoreError
 from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
 
     clock = SystemClock()
 
-    async def read(store: Store) -> list[PoolStatus]:
-        return await read_pools(store, clock.now_ms(), pools)
-
-    while True:
-        found = system.run(read)
+    async def show(store: Store) -> None:
+        found = await read_pools(store, clock.now_ms(), pools)
         if watch and sys.stdout.isatty():
             click.clear()
         rows = [row for pool in found for row in _pool_rows(pool, clock.now_ms(), table=output == "table")]
@@ -59,9 +56,22 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
         for pool in found:
             if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
                 say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
-        if not watch:
-            return
-        time.sleep(WATCH_S)
+
+    system.run(lambda store: _again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
+
+
+async def _again_and_again(show: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Until Ctrl-C. Who watches wants to see the system come back: that the store is away is said once, and ends nothing."""
+    away = False
+    while True:
+        try:
+            await show()
+            away = False
+        except StoreError as error:
+            if not away:
+                say(f"{str(error).rstrip('.')}; trying again")
+            away = True
+        await asyncio.sleep(pause_s)
 
 
 def _pool_rows(pool: PoolStatus, now_ms: int, *, table: bool) -> Iterator[dict[str, Any]]:
@@ -137,20 +147,22 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
     """
     from workers.reading import read_events  # noqa: PLC0415 - after the help
 
-    found = system.run(lambda store: read_events(store, limit))
     if not follow:
+        found = system.run(lambda store: read_events(store, limit))
         if found or output != "table":
             emit([event_row(transition, table=output == "table") for _, transition in found], EVENT_COLUMNS, output)
         else:
             say("nothing has changed yet")
         return
     cursor = ""
-    while True:
-        for _, transition in found:
+
+    async def show_new(store: Store) -> None:
+        nonlocal cursor
+        for place, transition in await read_events(store, limit, cursor):
             print_line(transition, output)
-        cursor = found[-1][0] if found else cursor
-        time.sleep(FOLLOW_S)
-        found = system.run(functools.partial(read_events, limit=limit, after=cursor))
+            cursor = place
+
+    system.run(lambda store: _again_and_again(lambda: show_new(store), FOLLOW_S))
 
 
 EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "reason")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from monitor.clock import SystemClock
+from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.state import EndpointState, LastResult
+from monitor.core.state import EndpointState, LastResult, Override
+from monitor.registry import set_override
 from monitor.store.port import Commit
 from monitor.store.redis import RedisStore
-from tests.integration.commands import Run
+from tests.conftest import RedisServer
+from tests.integration.commands import WATCHKEEPER, Run
+from tests.waiting import wait_for
 from workers.records import Record, encode_record
 
 LITERAL = "a-secret-written-out"
@@ -79,6 +85,42 @@ def test_programs_can_read_settings_and_the_first_probe(run: Run):
     assert (rows["workers"]["value"], rows["workers"]["source"]) == ("3", "WATCHKEEPER_WORKERS")
     added = run("endpoint", "add", "tcp://127.0.0.1:1", "-o", "yaml")
     assert yaml.safe_load(added.stdout)["verdict"] == "UNHEALTHY"
+
+
+@pytest.mark.parametrize("command", [("events", "-f"), ("status", "--watch")])
+def test_who_watches_sees_the_server_go_and_come_back(
+    environment: dict[str, str], new_server: Callable[..., RedisServer], tmp_path: Path, command: tuple[str, ...]
+):
+    server = new_server(appendonly=True)
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        watcher = subprocess.Popen([WATCHKEEPER, *command, "--redis-url", server.url], env=environment, stdout=file, stderr=file)
+    try:
+        asyncio.run(_add(server.url, "before"))
+        wait_for(lambda: "before" in said.read_text())
+        server.kill()
+        wait_for(lambda: "trying again" in said.read_text())
+        server.start()
+        asyncio.run(_add(server.url, "after"))
+        wait_for(lambda: "after" in said.read_text())
+        assert said.read_text().count("trying again") == 1
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(10) == 130
+        assert "Traceback" not in said.read_text()
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
+async def _add(url: str, endpoint_id: str) -> None:
+    store = RedisStore(url)
+    await store.open()
+    try:
+        endpoint = Endpoint(id=endpoint_id, url="http://h/", pool="p")
+        await store.register([endpoint], [], [])
+        await set_override(store, endpoint_id, Override.DRAIN, "to see it", SystemClock().now_ms())
+    finally:
+        await store.close()
 
 
 async def _commit(redis_url: str, record: Record) -> None:
