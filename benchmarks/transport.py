@@ -1,17 +1,12 @@
 """CPU of one HTTP probe: our prober, its floor and httpx's own transport, against one target process.
 
-    python -m benchmarks.probe_transport [--probes 20000] [--concurrency 50] [--profile]
-
-Process CPU time of the probing process alone, on uvloop, a fresh connection per probe. `floor` is a bare
-socket with httptools and nothing else: no deadline, no policy, no phases, no result.
+CPU time of the probing process alone, on uvloop, a fresh connection for each probe. The floor is a bare socket with httptools
+and nothing else: no deadline, no policy, no phases, no result.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import cProfile
-import pstats
 import resource
 import socket
 import subprocess
@@ -22,6 +17,7 @@ import httptools
 import httpx
 import uvloop
 
+from benchmarks.lab import Report, Scale, say
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
@@ -41,6 +37,7 @@ async def main():
 uvloop.run(main())
 """
 
+CONCURRENCY = 50
 Shot = Callable[[], Awaitable[None]]
 
 
@@ -71,31 +68,25 @@ class Floor:
     def on_message_complete(self) -> None:
         self.loop.remove_reader(self.sock.fileno())
         self.sock.close()
-        self.parser = None
+        del self.parser
         self.done.set_result(None)
 
 
-async def measure(name: str, shot: Shot, probes: int, concurrency: int, *, profile: bool = False) -> None:
+async def measure(name: str, shot: Shot, probes: int) -> dict[str, str | float]:
     async def series(count: int) -> None:
         for _ in range(count):
             await shot()
 
-    await asyncio.gather(*(series(10) for _ in range(concurrency)))
-    profiler = cProfile.Profile()
-    if profile:
-        profiler.enable()
+    await asyncio.gather(*(series(10) for _ in range(CONCURRENCY)))
     before = resource.getrusage(resource.RUSAGE_SELF)
-    await asyncio.gather(*(series(probes // concurrency) for _ in range(concurrency)))
+    await asyncio.gather(*(series(probes // CONCURRENCY) for _ in range(CONCURRENCY)))
     after = resource.getrusage(resource.RUSAGE_SELF)
-    profiler.disable()
-    count = probes // concurrency * concurrency
-    user, system = (after.ru_utime - before.ru_utime) / count * 1e6, (after.ru_stime - before.ru_stime) / count * 1e6
-    print(f"{name:<28} {user + system:8.1f} µs CPU a probe   (user {user:6.1f}, kernel {system:6.1f})", flush=True)
-    if profile:
-        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+    count = probes // CONCURRENCY * CONCURRENCY
+    user, kernel = (after.ru_utime - before.ru_utime) / count * 1e6, (after.ru_stime - before.ru_stime) / count * 1e6
+    return {"prober": name, "CPU us/probe": round(user + kernel, 1), "user": round(user, 1), "kernel": round(kernel, 1)}
 
 
-async def run(port: int, probes: int, concurrency: int, *, profile: bool) -> None:
+async def run(port: int, probes: int) -> list[dict[str, str | float]]:
     url = f"http://127.0.0.1:{port}/health"
     context = make_context(SystemClock())
     endpoint = Endpoint(id="target", url=url, pool="target")
@@ -125,27 +116,22 @@ async def run(port: int, probes: int, concurrency: int, *, profile: bool) -> Non
         await response.aread()
         await response.aclose()
 
-    await measure("floor", floor, probes, concurrency)
-    await measure("run_probe, status", probing(endpoint), probes, concurrency, profile=profile)
-    await measure("run_probe, status and body", probing(matching), probes, concurrency)
-    await measure("floor again", floor, probes, concurrency)
-    await measure("httpx.AsyncHTTPTransport", through_httpx, max(probes // 10, concurrency), concurrency)
+    rows = [
+        await measure("floor: bare socket, httptools", floor, probes),
+        await measure("ours, status", probing(endpoint), probes),
+        await measure("ours, status and body", probing(matching), probes),
+        await measure("httpx.AsyncHTTPTransport", through_httpx, max(probes // 10, CONCURRENCY)),
+    ]
+    await transport.aclose()
     await context.close()
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--probes", type=int, default=20_000)
-    parser.add_argument("--concurrency", type=int, default=50)
-    parser.add_argument("--profile", action="store_true")
-    chosen = parser.parse_args()
+def transports(scale: Scale) -> list[Report]:
+    say("transports")
     with subprocess.Popen([sys.executable, "-c", TARGET], stdout=subprocess.PIPE, text=True) as target:
         try:
             port = int(target.stdout.readline()) if target.stdout else 0
-            uvloop.run(run(port, chosen.probes, chosen.concurrency, profile=chosen.profile))
+            return [Report("One HTTP probe, the probing process alone", uvloop.run(run(port, scale.probes)))]
         finally:
             target.terminate()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,113 @@
+"""What the pure decisions and a consumer's pick cost: CPU time of this process, nothing stubbed.
+
+The functions are those of a worker, on states as they are after hours of steady probing.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from time import process_time
+from timeit import Timer
+
+from benchmarks.lab import Report, Scale, say
+from monitor.client import HealthView, PublishedEndpoint, Snapshot
+from monitor.client.view import Fetch, View
+from monitor.client.wheel import equal_weights, wheel
+from monitor.core.balancer import Candidate, weigh
+from monitor.core.breaker import Event, step
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.evaluate import settle
+from monitor.core.outcome import Outcome, Result
+from monitor.core.state import Breaker, BreakerState, EndpointState, Evidence
+
+START_MS = 1_700_000_000_000
+ENDPOINT = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool="shop")
+POOL = Pool(name="shop")
+REPEATS = 11
+RUN_S = 0.05
+
+Row = dict[str, str | float]
+
+
+def cost(name: str, statement: str, **names: object) -> Row:
+    """Microseconds of CPU for each time the statement runs: median, best and worst of several runs."""
+    timer = Timer(statement, timer=process_time, globals=names)
+    number = max(1, int(RUN_S / max(timer.timeit(3) / 3, 1e-7)))
+    runs = sorted(run / number * 1e6 for run in timer.repeat(REPEATS, number))
+    figures = {"median us": statistics.median(runs), "best us": runs[0], "worst us": runs[-1]}
+    return {"operation": name, **{key: float(f"{value:.3g}") for key, value in figures.items()}}
+
+
+def success(at_ms: int, duration_ms: float) -> Result:
+    return Result(outcome=Outcome.SUCCESS, at_ms=at_ms + 5, started_ms=at_ms, scheduled_ms=at_ms, duration_ms=duration_ms, status=200)
+
+
+def steady_state(results: int) -> tuple[EndpointState, int]:
+    """The state after so many successes, and the time after them."""
+    state, now_ms = EndpointState(), START_MS
+    for n in range(results):
+        state = settle(ENDPOINT, POOL, state, None, success(now_ms, 5.0 + n % 7), now_ms + 6).state
+        now_ms += ENDPOINT.interval_ms
+    return state, now_ms
+
+
+def candidates(n: int) -> list[Candidate]:
+    """A pool as it is on a bad day: one in twenty is open, latencies differ."""
+    return [
+        Candidate(
+            f"shop-{i}",
+            100,
+            Breaker.OPEN if i % 20 == 19 else Breaker.CLOSED,
+            evidence=Evidence(3.5, 3.5, 10.0 + i % 50, 3.5, START_MS),
+        )
+        for i in range(n)
+    ]
+
+
+def published(count: int) -> Snapshot:
+    endpoints = tuple(
+        PublishedEndpoint(
+            id=f"shop-{index}", url=f"http://10.0.0.1:{index + 1}/health", addr="10.0.0.1", port=index + 1, labels={"team": "shop"},
+            weight=weight, breaker="CLOSED", override=None, gen=0, verdict="HEALTHY", since_ms=0, open_until_ms=0, latency_ms=3, reason="",
+        )
+        for index, weight in enumerate(equal_weights(count))
+    )  # fmt: skip
+    return Snapshot(pool="shop", epoch=1, ver=1, ts_ms=0, panic=0.0, shed=0.0, endpoints=endpoints)
+
+
+class Floor:
+    def pick(self, pool: str) -> str:
+        return pool
+
+
+def operations(_: Scale) -> list[Report]:
+    say("pure operations")
+    state, now_ms = steady_state(3_000)
+    rows = [
+        cost(
+            "breaker step",
+            "step(state, trip, endpoint_id='shop-1', pool=pool, now_ms=now_ms, reason='', evidence={})",
+            step=step, state=BreakerState(), trip=Event.TRIP, pool=POOL, now_ms=now_ms,
+        ),
+        cost(
+            "settle, steady success",
+            "settle(endpoint, pool, state, None, result, now_ms + 6)",
+            settle=settle, endpoint=ENDPOINT, pool=POOL, state=state, result=success(now_ms, 6.0), now_ms=now_ms,
+        ),
+    ]  # fmt: skip
+    for count in (10, 100, 1_000):
+        members = candidates(count)
+        weights = weigh(POOL, members, None, 0, START_MS).weights
+        call = "weigh(pool, members, weights, then_ms, now_ms)"
+        names = {"pool": POOL, "members": members, "weights": weights, "then_ms": START_MS, "now_ms": START_MS + 500}
+        rows.append(cost(f"weigh, pool of {count}", call, weigh=weigh, **names))
+    for count in (3, 10, 100, 1_000):
+        snapshot = published(count)
+        rows.append(cost(f"pick, pool of {count}", "pick('shop')", pick=HealthView.from_snapshots([snapshot]).pick))
+        build = "View(source).offer(snapshot, fetch)"
+        rows.append(cost(f"build the view of {count}", build, View=View, source=os.urandom, snapshot=snapshot, fetch=Fetch(0, None, 0)))
+    wheels = {"shop": wheel([(object(), weight) for weight in equal_weights(10)], os.urandom)}
+    rows.append(cost("floor: an empty method", "pick('shop')", pick=Floor().pick))
+    rows.append(cost("floor: look-up and next", "next(wheels['shop'])", wheels=wheels))
+    return [Report("Pure operations", rows)]
