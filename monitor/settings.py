@@ -32,6 +32,8 @@ CONFIG_BYTES_MAX = 1_000_000
 RUNNING_FILE = "running.json"
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""How every process of ours logs."""
 
 
 def default_data_dir() -> Path:

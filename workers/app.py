@@ -9,20 +9,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import socket
+import sys
+import warnings
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
 from kombu.entity import Queue
 
-from monitor.settings import find_redis_url, load_settings
-from workers.part import LOG_FORMAT
+from monitor.settings import LOG_FORMAT, find_redis_url, load_settings
 
 PROBE_QUEUE = "probe"
 ALERT_QUEUE = "alert"
 RECONNECT_MAX_S = 1.0
 """Longest pause between two attempts to reach the broker."""
+_LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
+"""They tell of each task that came and ended well: thousands of lines a minute, and processor time for each."""
 
 log = logging.getLogger(__name__)
 
@@ -125,3 +131,31 @@ def configuration(redis_url: str) -> dict[str, Any]:
 
 app = Celery("watchkeeper", include=["workers.tasks"], set_as_current=False)
 app.add_defaults(lambda: configuration(find_redis_url(load_settings())))  # When first needed: only then must a Redis be known.
+
+
+def work(queue: str, log_level: str) -> int:
+    """Take tasks from one queue until the process is told to stop; return its exit status."""
+    warnings.simplefilter("ignore", SecurityWarning)  # It warns root of pickled messages; we take none.
+    sys.__stdout__ = sys.__stderr__  # type: ignore[misc]  # Celery's words about its shutdown are for the log.
+    if log_level != "DEBUG":
+        for name in _LOGGERS_PER_TASK:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    worker = app.Worker(
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        pool_cls="solo",  # A task only hands its work to the event loop's thread.
+        queues=[queue],
+        loglevel=log_level,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+        redirect_stdouts=False,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def beat(log_level: str) -> None:
+    """Run the metronome until the process is told to stop."""
+    app.conf.include = []  # Beat publishes by name: it need not load what it starts.
+    app.Beat(loglevel=log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()

@@ -9,49 +9,55 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Callable
 from types import MappingProxyType
 
-from monitor.settings import Settings, as_environment, find_redis_url, load_settings
+from monitor.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
 from workers.supervisor import PARENT_VARIABLE
 
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
+FILES_WANTED = 65_536
 PARENT_POLL_S = 0.5
 ORPHAN_GRACE_S = 3.0
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
-"""They tell of each task that came and ended well: thousands of lines a minute, and processor time for each."""
 
 
 def run_part(name: str, settings: Settings) -> int:
     """Run the part until it is told to stop, and return its exit status."""
     os.environ.update(as_environment(settings))
     leave_with_parent()
+    raise_file_limit()
     return PARTS[name](settings)
 
 
-def run_worker(settings: Settings) -> int:
-    from workers.app import PROBE_QUEUE
+def raise_file_limit() -> None:
+    """Every probe under way holds a socket: take as many descriptors as the system allows, not its cautious default of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
-    return _celery_worker(PROBE_QUEUE, settings)
+
+def run_worker(settings: Settings) -> int:
+    from workers.app import PROBE_QUEUE, work
+
+    return work(PROBE_QUEUE, settings.log_level)
 
 
 def run_alert_worker(settings: Settings) -> int:
-    from workers.app import ALERT_QUEUE
+    from workers.app import ALERT_QUEUE, work
 
-    return _celery_worker(ALERT_QUEUE, settings)
+    return work(ALERT_QUEUE, settings.log_level)
 
 
 def run_beat(settings: Settings) -> int:
-    from workers.app import app
+    from workers.app import beat
 
-    app.conf.include = []  # Beat publishes by name: it need not load what it starts.
-    app.Beat(loglevel=settings.log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()
+    beat(settings.log_level)
     return 0
 
 
@@ -93,31 +99,6 @@ def open_listener(address: str) -> socket.socket:
     listener.bind((host, int(port)))
     listener.listen(128)
     return listener
-
-
-def _celery_worker(queue: str, settings: Settings) -> int:
-    from celery.exceptions import SecurityWarning
-
-    from workers.app import app
-
-    warnings.simplefilter("ignore", SecurityWarning)  # It warns root of pickled messages; we take none.
-    sys.__stdout__ = sys.__stderr__  # type: ignore[misc]  # Celery's words about its shutdown are for the log.
-    if settings.log_level != "DEBUG":
-        for name in _LOGGERS_PER_TASK:
-            logging.getLogger(name).setLevel(logging.WARNING)
-    worker = app.Worker(
-        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
-        pool_cls="solo",  # A task only hands its work to the event loop's thread.
-        queues=[queue],
-        loglevel=settings.log_level,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-        redirect_stdouts=False,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
 
 
 def leave_with_parent() -> None:
