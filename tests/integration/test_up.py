@@ -206,3 +206,16 @@ def test_what_cannot_be_used_is_refused_at_once(option: str, content: str | None
     assert system.process.wait(20) == 2
     assert said in system.said
     assert not (data_dir / "running.json").exists()
+
+
+def test_a_part_takes_as_many_descriptors_as_it_may() -> None:
+    program = (
+        "import resource\n"
+        "from workers.part import FILES_WANTED, raise_file_limit\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "raise_file_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(FILES_WANTED, hard))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
