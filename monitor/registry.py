@@ -12,6 +12,7 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.evaluate import override_transition
 from monitor.core.located import Node
 from monitor.core.state import Override, OverrideRecord, Transition
 from monitor.kinds import Deny
@@ -213,15 +214,7 @@ async def set_override(
         raise ConfigError(
             [Problem("", "endpoint", old or "", f"{endpoint_id} is not under {only}", "`watchkeeper breaker auto` takes any override back")]
         )
-    transition = Transition(
-        endpoint=endpoint.id,
-        pool=endpoint.pool,
-        kind="override",
-        old=old or "NONE",
-        new=override or "NONE",
-        reason=reason,
-        at_ms=now_ms,
-    )
+    transition = override_transition(endpoint, old, override, reason, now_ms)
     record = msgspec.json.encode(OverrideRecord(override=override, reason=reason, at_ms=now_ms)) if override else b""
     await store.set_override(endpoint, record, msgspec.json.encode(transition))
     return transition

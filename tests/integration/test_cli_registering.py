@@ -302,20 +302,20 @@ def test_an_operators_word_is_stored_with_its_reason(run: Run, redis_url: str):
     pools = {row["pool"]: row for row in json.loads(run("pool", "list", "-o", "json").stdout)}
     assert (pools["shop"]["members"], pools["shop"]["max_ejection_percent"], pools["db"]["members"]) == (1, 40, 1)
 
-    assert "NONE -> DRAIN" in run("pool", "drain", "shop-1", "--reason", "kernel update").stderr
+    assert "AUTO -> DRAIN" in run("pool", "drain", "shop-1", "--reason", "kernel update").stderr
     assert "nothing to change" in run("pool", "drain", "shop-1").stderr
     override, transitions = asyncio.run(_words(redis_url, "shop-1"))
     assert (override.override, override.reason) == ("DRAIN", "kernel update")
-    assert [(t.kind, t.old, t.new, t.reason) for t in transitions] == [("override", "NONE", "DRAIN", "kernel update")]
+    assert [(t.kind, t.old, t.new, t.reason) for t in transitions] == [("override", "AUTO", "DRAIN", "kernel update")]
 
-    assert "NONE" in run("pool", "undrain", "shop-1").stderr
+    assert "DRAIN -> AUTO" in run("pool", "undrain", "shop-1").stderr
     run("breaker", "open", "shop-1", "--reason", "wrong prices")
     assert "not under DRAIN" in run("pool", "undrain", "shop-1", code=2).stderr
     run("breaker", "close", "shop-1", "--reason", "all is well")
     run("breaker", "auto", "shop-1", "--reason", "prices mended")
     override, transitions = asyncio.run(_words(redis_url, "shop-1"))
     assert override is None
-    assert [t.new for t in transitions] == ["DRAIN", "NONE", "FORCED_OPEN", "FORCED_CLOSED", "NONE"]
+    assert [t.new for t in transitions] == ["DRAIN", "AUTO", "FORCED_OPEN", "FORCED_CLOSED", "AUTO"]
     assert "--reason" in run("breaker", "open", "shop-1", code=2).stderr
     assert "reason" in run("breaker", "open", "shop-1", "--reason", " ", code=2).stderr
 
