@@ -10,8 +10,7 @@ from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
 from monitor.core.snapshot import WEIGHT_SUM
-from monitor.core.state import Breaker, EndpointState, Override
-from monitor.core.verdict import silent_after_ms, verdict
+from monitor.core.state import Breaker, EndpointState, Override, Verdict
 
 _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitted may not", EJECTED: "ejected", OUT: "out"}
 
@@ -28,12 +27,12 @@ def explain(  # noqa: PLR0917 - as in `settle`.
     pool: Pool,
     state: EndpointState,
     override: Override | None,
+    known: Verdict,
     factors: Factors | None,
     now_ms: int,
 ) -> list[Line]:
-    """Return the statements, from the conclusion down to what it rests on. `factors` None: the pool was not weighed yet."""
-    no_data = bool(state.last.at_ms) and now_ms - state.last.at_ms > silent_after_ms(endpoint)
-    lines = [Line("verdict", _verdict_text(state, no_data, now_ms))]
+    """Return the statements, from the conclusion `known` down to what it rests on. `factors` None: the pool was not weighed yet."""
+    lines = [Line("verdict", _verdict_text(state, known, now_ms))]
     if override is not None:
         lines.append(Line("override", f"{override.value}: an operator's word beats the breaker until `auto` takes it back"))
     lines.append(Line("breaker", _breaker_text(state, now_ms)))
@@ -80,11 +79,12 @@ def _damping_text(factors: Factors) -> str:
     return ""
 
 
-def _verdict_text(state: EndpointState, no_data: bool, now_ms: int) -> str:
-    found = verdict(state, no_data=no_data).value
-    if no_data:
-        return f"{found}: no result for {format_duration(now_ms - state.last.at_ms)}"
-    return found if state.results else f"{found}: no conclusive result yet"
+def _verdict_text(state: EndpointState, known: Verdict, now_ms: int) -> str:
+    if known is not Verdict.UNKNOWN:
+        return known.value
+    if not state.results:
+        return f"{known.value}: no conclusive result yet"
+    return f"{known.value}: the last conclusive result came {_ago(max(state.last_success_ms, state.last_failure_ms), now_ms)}"
 
 
 def _breaker_text(state: EndpointState, now_ms: int) -> str:

@@ -80,14 +80,14 @@ def test_an_operators_word_is_a_transition() -> None:
 def test_explain_says_why() -> None:
     t = Timeline().trip()
     factors = weigh(t.pool, [Candidate("shop-1", 100, t.state.breaker.state), Candidate("b", 100)], None, 0, t.now_ms).factors["shop-1"]
-    lines = explain(t.endpoint, t.pool, t.state, None, factors, t.now_ms + 2_000)
+    lines = explain(t.endpoint, t.pool, t.state, None, Verdict.UNHEALTHY, factors, t.now_ms + 2_000)
     text = "\n".join(f"{line.topic}: {line.text}" for line in lines)
     assert "verdict: UNHEALTHY" in text
     assert "OPEN since 2s ago: 3 failed probes in a row: status 500, want 2xx; trials begin in" in text
     assert "weight: 0 of 1000: the breaker is open" in text
     assert "base share b/B = 0.500" in text
-    silent = explain(t.endpoint, t.pool, t.state, Override.DRAIN, None, t.now_ms + 100_000)
-    assert silent[0].text.startswith("UNKNOWN: no result for")
+    silent = explain(t.endpoint, t.pool, t.state, Override.DRAIN, Verdict.UNKNOWN, None, t.now_ms + 100_000)
+    assert silent[0].text.startswith("UNKNOWN: the last conclusive result came 1m40s ago")
     assert any(line.topic == "override" and "DRAIN" in line.text for line in silent)
-    fresh = explain(ENDPOINT, Pool(name="a"), EndpointState(), None, None, START_MS)
+    fresh = explain(ENDPOINT, Pool(name="a"), EndpointState(), None, Verdict.UNKNOWN, None, START_MS)
     assert "no conclusive result yet" in fresh[0].text
