@@ -70,7 +70,13 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("status", "Status code of the last result; 0 where the protocol has none or no answer came.", 0, 200, 503),
         _text("error", "What the last result saw and wanted, where it failed; empty after a success.", "", "connection refused"),
         _choice("failure_class", "Where the last result failed; empty after a success.", ("", *FailureClass)),
-        _int("latency_ms", "Decayed mean latency of its successes, rounded to two significant digits; 0 before the first.", 0, 120, 5_000),
+        _int(
+            "latency_ms",
+            "Latency of its successes, the median of three: a rise counts at once, a fall gradually; 0 before the first.",
+            0,
+            120,
+            5_000,
+        ),
         _int("timeout_ms", "Its timeout.", 5_000),
         _int("interval_ms", "Its interval.", 10_000),
         _int("certificate_days", f"Days until its certificate expires; {NO_CERTIFICATE_DAYS} without one.", -1, 5, NO_CERTIFICATE_DAYS),
@@ -105,7 +111,7 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
         _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
-        _bool("system_tilted", "A worker distrusts its own clock or loop, and ejects nothing."),
+        _bool("system_tilted", "The clock of one of its processes has jumped: for half a minute that one records and judges nothing."),
     ),
 }
 

@@ -16,6 +16,7 @@ from alert_rules.facts import system_facts
 from alert_rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
+from monitor.core.tilt import Tilt
 from monitor.store.port import Queue, Store
 from workers.alerting import decode_sent
 from workers.counters import Counters
@@ -41,6 +42,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     lateness_p50_ms: int = 0
     lateness_p99_ms: int = 0
+    tilted: bool = False
 
 
 decode_process = msgspec.json.Decoder(Process).decode
@@ -74,6 +76,7 @@ class Heart:
         self._alive_file = alive_file
         self._duties = duties
         self._started_ms = clock.now_ms()
+        self._tilt = Tilt()
         self.name = f"{part}:{platform.node()}:{os.getpid()}"
 
     async def run(self) -> None:
@@ -93,15 +96,18 @@ class Heart:
         """Write the sign of life, hand over the counters, do the duties."""
         increments = self._counters.take()
         p50, p99 = self._counters.take_lateness()
+        now_ms = self._clock.now_ms()
+        self._tilt = self._tilt.observe(now_ms, self._clock.monotonic_ms())
         process = Process(
             part=self._part,
             host=platform.node(),
             pid=os.getpid(),
             location=self._location,
             started_ms=self._started_ms,
-            at_ms=self._clock.now_ms(),
+            at_ms=now_ms,
             lateness_p50_ms=p50,
             lateness_p99_ms=p99,
+            tilted=self._tilt.tilted,
         )
         try:
             await self._store.heart(self.name, _encode(process))
@@ -111,8 +117,7 @@ class Heart:
             self._counters.put_back(increments)
             log.warning("no sign of life could be written: %s", error)
             return
-        if self._alive_file is not None:
-            self._alive_file.touch()
+        self._touch()
         for name, duty in self._duties.items():
             try:
                 await duty()
@@ -120,6 +125,13 @@ class Heart:
                 log.warning("%s waits: %s", name, error)
             except Exception:
                 log.exception("%s failed", name)
+
+    def _touch(self) -> None:
+        try:
+            if self._alive_file is not None:
+                self._alive_file.touch()
+        except OSError as error:  # A health check will miss it; that is no reason to stop the heart.
+            log.warning("the alive file cannot be touched: %s", error)
 
 
 async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_ms: int, route: Callable[[int], None]) -> None:
@@ -136,6 +148,7 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
         beats=parts["beat"],
         groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
         deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
+        tilted=any(process.tilted for process in processes),
         dead_deliveries=await _dead_deliveries(store, clock.now_ms() - DEAD_WINDOW_MS),
     )
     ver, data = await store.load_subject(SYSTEM)
