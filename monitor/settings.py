@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from monitor.core.errors import ConfigError, Problem, did_you_mean
-from monitor.core.secret import hide_password
+from monitor.core.secret import SECRET, hide_password
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
@@ -309,6 +309,8 @@ def _relative_to(folder: Path, key: str, value: object) -> object:
 def _problem(fault: Mapping[str, Any], sources: Mapping[str, str]) -> Problem:
     name = str(fault["loc"][0]) if fault["loc"] else ""
     seen = hide_password(str(fault.get("input", ""))) if name in Settings.model_fields else ""
+    if name == "redis_url" and "@" in seen and SECRET not in seen:
+        seen = SECRET + seen[seen.rindex("@") :]  # This is no URL: what stands before the host may be anything.
     choices = get_args(LogLevel) if name == "log_level" else ()
     why = str(fault["msg"]).removeprefix("Value error, ")
     return Problem(sources.get(name, ""), name, seen, why, f"choose one of {', '.join(choices)}" if choices else "")

@@ -13,6 +13,7 @@ SECRET = "<secret>"  # noqa: S105 - what is shown in a secret's place
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _USERINFO = re.compile(r"(?<=//)([^/?#\s:@]*):(?!\d+(?:[/?#]|$)).*(?=@)")  # A password may hold a slash that was not escaped.
+_PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^&#\s]+")
 _SENSITIVE = re.compile(r"auth|cookie|token|secret|passw|api-?key|credential|signature", re.IGNORECASE)
 
 
@@ -26,8 +27,8 @@ def is_sensitive(name: str) -> bool:
 
 
 def hide_password(url: str) -> str:
-    """The URL with its password replaced; other texts unchanged."""
-    return _USERINFO.sub(rf"\1:{SECRET}", url)
+    """The URL with its password replaced, before the host or as a parameter; other texts unchanged."""
+    return _PASSWORD_PARAMETER.sub(SECRET, _USERINFO.sub(rf"\1:{SECRET}", url))
 
 
 def hide_values(value: Any) -> Any:

@@ -129,6 +129,10 @@ def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(config=config)
     assert "hunter2" not in str(caught.value)
+    for text in ("redis:/:hunter2@h:1", "redis:hunter2@h", "hunter2@h:6379", ":hunter2@h:6379", "http://h/0?password=hunter2"):
+        with pytest.raises(ConfigError) as caught:
+            load_settings({"redis_url": text}, env_file=None)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_the_table_shows_everything_and_no_password() -> None:
@@ -141,6 +145,7 @@ def test_the_table_shows_everything_and_no_password() -> None:
 
 def test_hidden_passwords() -> None:
     assert hide_password("redis://:p%40ss@127.0.0.1:6379/0") == "redis://:<secret>@127.0.0.1:6379/0"
+    assert hide_password("unix:///run/redis.sock?db=1&password=p4ss&x=y") == "unix:///run/redis.sock?db=1&password=<secret>&x=y"
     assert hide_password("redis://127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"
 
 
