@@ -19,7 +19,9 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
@@ -74,6 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     facts = machine()
     sections: dict[str, list[Report]] = {}
     for name in options.sections or SECTIONS:
