@@ -19,7 +19,7 @@ TTL_MIN_MS = 1_000
 TTL_MAX_MS = 3_600_000
 STALE_MAX_MS = 86_400_000
 """How long after its expiry an answer still serves while no resolver answers (RFC 8767 suggests one to three days)."""
-STALE_WAIT_MS = 1_500
+STALE_WAIT_MS = 250
 """How long a probe waits for a fresh answer when it has a stale one (RFC 8767 suggests 1.8 s)."""
 STALE_RETRY_MS = 5_000
 """How long a stale answer serves unquestioned after a refresh has failed (RFC 8767 asks for at least one second, up to 30)."""
@@ -80,7 +80,7 @@ class Resolver:
             task = self._asked[host] = self._loop.create_task(self._ask(host))
             task.add_done_callback(lambda _: self._asked.pop(host, None))
         stale = self._stale(host)
-        wait_ms = min(timeout_ms, STALE_WAIT_MS) if stale else timeout_ms
+        wait_ms = min(timeout_ms / 4, STALE_WAIT_MS) if stale else timeout_ms
         done, _ = await asyncio.wait((task,), timeout=wait_ms / 1000)
         if not done:
             return stale or Lookup(text=f"no resolver answered for {host}", ours=True)
