@@ -184,7 +184,7 @@ class Publisher:
             epoch = max(self._epoch, previous.epoch if previous else 0)
             snapshot, weighing = compose(pool, readings, previous, epoch, now_ms)
             if not worth_telling(previous, snapshot, weighing):
-                return await self._look(name, previous or snapshot, None, weighing, now_ms)
+                return await self._look(name, previous or snapshot, previous or snapshot, weighing, now_ms)
             publication = Publication(
                 pool=name, epoch=snapshot.epoch, ver=snapshot.ver, snapshot=_encode(snapshot), delta=_encode(diff(previous, snapshot))
             )
@@ -225,14 +225,15 @@ class Publisher:
         return min(wakes, default=None)
 
 
-def _panic_transition(name: str, old: Snapshot, new: Snapshot, now_ms: int) -> tuple[bytes, ...]:
-    if (old.panic > 0) == (new.panic > 0):
+def _panic_transition(name: str, old: Snapshot | None, new: Snapshot, now_ms: int) -> tuple[bytes, ...]:
+    was = old is not None and old.panic > 0
+    if was == (new.panic > 0):
         return ()
     transition = Transition(
         endpoint="",
         pool=name,
         kind="pool",
-        old="PANIC" if old.panic > 0 else "NORMAL",
+        old="PANIC" if was else "NORMAL",
         new="PANIC" if new.panic > 0 else "NORMAL",
         reason=f"{new.panic:.0%} of the traffic goes to endpoints that should have none",
         at_ms=now_ms,

@@ -111,7 +111,7 @@ def weigh(
     targets, shed = _allocate(pool, tiers, wants, caps)
 
     shares, damped = targets, False
-    if previous is not None:
+    if previous is not None and ADMITTED in tiers:  # With nobody to lean on there is nothing to wait for: fail open at once.
         elapsed_ms = max(1, now_ms - previous_ms)  # Who is admitted gets a part at once, even where clocks differ.
         before = [previous.get(c.id, 0) / WEIGHT_SUM * (1.0 - shed) for c in candidates]
         shares, damped = damp(before=before, targets=targets, bases=bases, wants=wants, caps=caps, tiers=tiers, elapsed_ms=elapsed_ms)

@@ -90,10 +90,9 @@ class Consecutive:
     def _close(self, seen: Seen) -> Ruling:
         trials = seen.breaker.trial_successes
         probes = f"{trials} trial probes succeeded in a row" if trials > 1 else "1 trial probe succeeded"
-        warm_up = f"; warming up for {format_duration(seen.pool.warm_up_ms)}" if seen.pool.warm_up_ms else ""
         return Ruling(
             Event.TRIALS_PASSED,
-            probes + warm_up,
+            probes,
             {"trial_successes": trials, "success_threshold": seen.endpoint.success_threshold},
         )
 

@@ -68,7 +68,7 @@ class MemoryStore(MemoryAlerts):
         for name in pool_removes:
             self._pools.pop(name, None)
         for number, slot in enumerate(self._slots if pools or pool_removes else ()):
-            slot.rev += 1
+            slot.rev = max(slot.rev + 1, self._clock.now_ms())
             for name in (*(pool.name for pool in pools), *pool_removes):
                 self._mark_dirty(number, name, self._clock.now_ms())
         wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
@@ -88,7 +88,7 @@ class MemoryStore(MemoryAlerts):
                 self._queue(Queue.WATCH, number)[endpoint.id] = self._clock.now_ms()
         else:
             self._schedule(endpoint.id, Plan.of(endpoint))
-        slot.rev += 1
+        slot.rev = max(slot.rev + 1, self._clock.now_ms())
         for pool in {endpoint.pool, old.pool if old else endpoint.pool}:
             self._mark_dirty(number, pool, self._clock.now_ms())
 
@@ -113,7 +113,7 @@ class MemoryStore(MemoryAlerts):
             mapping.pop(endpoint_id, None)
         if endpoint_id in slot.records:
             self._queue(Queue.WATCH, number)[endpoint_id] = self._clock.now_ms()
-        slot.rev += 1
+        slot.rev = max(slot.rev + 1, self._clock.now_ms())
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         number, slot = self._home(endpoint_id)

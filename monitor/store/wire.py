@@ -59,10 +59,9 @@ class Wire:
             url,
             protocol=2,
             socket_timeout=None,  # `ask` bounds the whole exchange
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_keepalive=True,
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,
+            **({} if url.startswith("unix:") else {"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_keepalive": True}),
         )
 
     async def close(self) -> None:

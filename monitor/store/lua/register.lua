@@ -76,5 +76,6 @@ end
 for _, pool in ipairs(pools) do
   redis.call('ZADD', KEYS[8], 'LT', now, pool)
 end
-redis.call('INCR', KEYS[3])
+-- At least the time, so that a server which has lost its data does not count the same revisions again.
+redis.call('SET', KEYS[3], string.format('%d', math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now)))
 return 1
