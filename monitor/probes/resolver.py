@@ -83,6 +83,7 @@ class Resolver:
         wait_ms = min(timeout_ms / 4, STALE_WAIT_MS) if stale else timeout_ms
         done, _ = await asyncio.wait((task,), timeout=wait_ms / 1000)
         if not done:
+            self._serve_stale(host)
             return stale or Lookup(text=f"no resolver answered for {host}", ours=True)
         answer = task.result()
         return stale if stale and answer.ours else answer
@@ -92,6 +93,11 @@ class Resolver:
         for task in self._asked.values():
             task.cancel()
         await self._dns.close()
+
+    def _serve_stale(self, host: str) -> None:
+        """Let an old answer serve for a while, without asking for each probe again."""
+        if (entry := self._cache.get(host)) is not None:
+            entry.expires_ms = self._clock.monotonic_ms() + STALE_RETRY_MS
 
     def _stale(self, host: str) -> Lookup | None:
         entry = self._cache.get(host)
@@ -105,8 +111,7 @@ class Resolver:
             if code in _ABSENT:
                 self._cache.pop(host, None)
                 return Lookup(text=f"{host} has no address" if code == aiodns.error.ARES_ENODATA else f"{host} does not exist")
-            if (entry := self._cache.get(host)) is not None:
-                entry.expires_ms = self._clock.monotonic_ms() + STALE_RETRY_MS
+            self._serve_stale(host)
             return Lookup(text=f"no resolver answered for {host}: {reason.lower()}", ours=True)
         addresses = tuple(dict.fromkeys(_text(node.addr[0]) for node in result.nodes))
         if not addresses:
