@@ -68,7 +68,7 @@ class MemoryAlerts:
 
     def _mark_dirty(self, slot: int, pool: str, at_ms: int) -> None:
         dirty = self._queue(Queue.DIRTY, slot)
-        dirty[pool] = min(dirty.get(pool, at_ms), at_ms)
+        dirty[pool] = min(dirty[pool] - 1, at_ms) if pool in dirty else at_ms
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         return self._subjects.get(subject, (0, b""))

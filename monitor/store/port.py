@@ -70,7 +70,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
     `watch_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
     `interval_ms` 0 leaves the next due time to the plan.
-    `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one.
+    `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one. Whoever holds the pool
+    then has lost it: what he read is no longer all there is, and `finish` refuses him.
     """
 
     id: str

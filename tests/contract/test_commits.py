@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.store.keys import slot_of
 from monitor.store.port import Committed, Loaded, Queue, Write
 
 
@@ -88,6 +89,18 @@ async def test_watch_0_takes_an_endpoint_out_of_the_watch_queue(house):
     await house.commit(house.result(claimed, watch_ms=1))
     await house.commit(house.result(claimed, ver=1, token_ms=None, watch_ms=0))
     assert await house.drain(Queue.WATCH) == []
+
+
+async def test_a_mark_made_while_somebody_weighs_outlives_his_weighing(house):
+    first = await house.claim_one("a")
+    await house.dirty()
+    mark_ms = await house.store.now_ms() - 5_000
+    slot = slot_of("a", house.store.slots)
+    await house.commit(house.result(first, dirty_at_ms=mark_ms))
+    for ver, later_ms in ((1, 0), (2, 1_000)):
+        await house.commit(house.result(first, ver=ver, token_ms=None, dirty_at_ms=mark_ms + later_ms))
+    assert not await house.store.finish(Queue.DIRTY, slot, "shop", mark_ms, None)
+    assert await house.dirty() == ["shop"]
 
 
 async def test_the_earlier_time_of_weighing_wins(house):

@@ -80,6 +80,8 @@ if #unwatched > 0 then
   redis.call('ZREM', KEYS[4], unpack(unwatched))
 end
 for pool, at in pairs(dirty) do
-  redis.call('ZADD', KEYS[5], 'LT', at, pool)
+  -- A mark always changes the score, so that whoever is weighing from an earlier reading cannot take it away with his own.
+  local marked = tonumber(redis.call('ZSCORE', KEYS[5], pool) or nil)
+  redis.call('ZADD', KEYS[5], marked and math.min(at, marked - 1) or at, pool)
 end
 return answers
