@@ -81,10 +81,12 @@ def compose(pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, 
 
 
 def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
-    """Whether a consumer would do or show anything else: a change of state, or weights that moved (balancer.worth_publishing)."""
+    """Whether a consumer would do or show anything else: a change of state, weights that moved (balancer.worth_publishing), or the
+    exact end of a movement whose steps were published."""
     if old is None or old.tombstone is True or [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
         return True
-    return worth_publishing({endpoint.id: endpoint.weight for endpoint in old.endpoints}, weighing)
+    before = {endpoint.id: endpoint.weight for endpoint in old.endpoints}
+    return worth_publishing(before, weighing) or (weighing.settled and before != weighing.weights)
 
 
 def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
