@@ -70,4 +70,3 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_version: str = ""
     final_url: str = ""
     body_bytes: int = 0
-    worker: str = ""

@@ -63,7 +63,6 @@ class ProbeContext:
 
     clock: Clock
     network: Network
-    worker: str = ""
 
     async def close(self) -> None:
         await self.network.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from monitor.core.endpoint import Endpoint
 from monitor.probes.base import Probe, Prober
@@ -18,20 +17,12 @@ PROBERS: Mapping[str, Prober] = {scheme: prober for prober in _PROBERS for schem
 """kind -> prober. A kind is the scheme of the URL."""
 
 
-def kind_of(url: str) -> str:
-    """Return the kind that probes this URL. Raises ValueError with a remedy when there is none."""
-    try:
-        kind = urlsplit(url).scheme
-    except ValueError as error:
-        raise ValueError(f"not a URL ({error}); write for example http://127.0.0.1:8080/health") from None
-    if kind not in PROBERS:
-        raise ValueError(f"no prober for {kind or 'a URL without a scheme'!r}; write one of {', '.join(PROBERS)} before ://")
-    return kind
-
-
 def prepare(endpoint: Endpoint) -> Probe:
     """Compile an endpoint, in the process that probes it: references to secrets are resolved here.
 
-    Raises ValueError with a remedy.
+    Raises ValueError with a remedy; a kind is unknown to a version older than the one that registered it.
     """
-    return PROBERS[kind_of(endpoint.url)].prepare(endpoint)
+    prober = PROBERS.get(endpoint.kind)
+    if prober is None:
+        raise ValueError(f"there is no prober for {endpoint.kind!r}; write one of {', '.join(PROBERS)} before ://")
+    return prober.prepare(endpoint)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
-from urllib.parse import unquote
 
 import httpx
 
@@ -94,10 +92,6 @@ class HttpProbe:
         self._body: bytes = chosen["body"].encode()
         self._want_body = self._body_must is not None or self._body_must_not is not None
         self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in chosen["headers"].items()]
-        if url.userinfo and not any(name.lower() == "authorization" for name, *_ in self._headers):
-            user, _, password = url.userinfo.partition(b":")
-            pair = f"{unquote(user.decode())}:{unquote(password.decode())}".encode()
-            self._headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}", True))
         self._first = self._hop(url, chosen["method"], credentials=True)
         self._hops: dict[tuple[str, str, str, bool], _Hop] = {}
         self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
@@ -205,7 +199,7 @@ class HttpProbe:
         )
 
     def _follow(self, hop: _Hop, status: int, location: bytes) -> _Hop:
-        """Return the next hop. Raises ValueError where the Location is no URL."""
+        """Return the next hop, without a user name that the Location may hold. Raises ValueError where it is no URL."""
         method = hop.method
         if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
             method = "GET"  # RFC 9110, 15.4; what browsers do
@@ -252,7 +246,7 @@ class HttpProbe:
             verify=self._verify,
             server_name=self._server_name if same_host else "",
         )
-        return _Hop(url, clean(str(url.copy_with(userinfo=b""))), to, request, method, credentials)
+        return _Hop(url, clean(str(url)), to, request, method, credentials)
 
 
 def parse_url(text: str) -> httpx.URL:

@@ -28,7 +28,6 @@ def make_context(
     *,
     nameservers: Sequence[str] | None = None,
     verified: SSLContext | None = None,
-    worker: str = "",
     lag_max_s: float = LAG_MAX_S,
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
@@ -42,7 +41,7 @@ def make_context(
         verified=verified,
         lag_max_s=lag_max_s,
     )
-    return ProbeContext(clock, network, worker)
+    return ProbeContext(clock, network)
 
 
 async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, scheduled_ms: int) -> Result:
@@ -94,7 +93,6 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
         http_version=attempt.http_version,
         final_url=attempt.final_url,
         body_bytes=attempt.body_bytes,
-        worker=context.worker,
     )
 
 

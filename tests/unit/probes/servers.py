@@ -36,13 +36,14 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
 def endpoint(url: str, **settings: Any) -> Endpoint:
     fields = {name: settings.pop(name) for name in ("interval_ms", "timeout_ms", "retry_delay_ms") if name in settings}
-    return Endpoint(id="shop-1", url=url, pool="shop", retries=settings.pop("retries", 0), options=settings, **fields)
+    kind = url.partition("://")[0]
+    return Endpoint(id="shop-1", url=url, pool="shop", kind=kind, retries=settings.pop("retries", 0), options=settings, **fields)
 
 
 async def probe(url: str, *, policy: TargetPolicy | None = None, verified: ssl.SSLContext | None = None,
                 nameservers: Sequence[str] | None = None, **settings: Any) -> Result:  # fmt: skip
     """Probe once with a context of its own; options are given by name. A busy test machine is no fault of the probe's."""
-    context = make_context(SystemClock(), policy, verified=verified, nameservers=nameservers, worker="w1", lag_max_s=60)
+    context = make_context(SystemClock(), policy, verified=verified, nameservers=nameservers, lag_max_s=60)
     try:
         watched = endpoint(url, **settings)
         return await run_probe(watched, prepare(watched), context, 1_000)

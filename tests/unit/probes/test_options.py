@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitor.probes.catalog import PROBERS, kind_of, prepare
+from monitor.probes.catalog import PROBERS, prepare
 from tests.unit.probes.servers import endpoint
 
 OPTIONS = {option.name: option for prober in PROBERS.values() for option in prober.options}
@@ -96,4 +96,3 @@ def test_every_option_has_a_help_and_a_flag() -> None:
         assert option.flag.startswith("--")
         if option.default:
             assert option.parse(option.default) == option.default
-    assert kind_of("https://a/") == "https"
