@@ -43,7 +43,7 @@ class Scale:
     retained: int = 1_000
 
 
-QUICK = Scale(seconds=5, sizes=(500,), peer_size=500, rates=(1_000, 2_000), trips=30, probes=4_000, stored=2_000, retained=100)
+QUICK = Scale(seconds=5, sizes=(500,), peer_size=500, rates=(1_000, 2_000), trips=30, probes=4_000, stored=2_000, retained=500)
 
 
 @dataclass(frozen=True, slots=True)
