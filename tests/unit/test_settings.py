@@ -19,6 +19,7 @@ from monitor.settings import (
     load_settings,
     settings_table,
 )
+from monitor.store.keys import CLAIM_MAX
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +142,12 @@ def test_the_table_shows_everything_and_no_password() -> None:
     assert rows["redis_url"].source == "option --redis-url"
     assert set(rows) == set(Settings.model_fields)
     assert all(row.description for row in rows.values())
+
+
+def test_no_claim_may_be_larger_than_what_its_script_takes() -> None:
+    assert load_settings({"claim_limit": CLAIM_MAX}, env_file=None).claim_limit == CLAIM_MAX
+    with pytest.raises(ConfigError, match="claim_limit"):
+        load_settings({"claim_limit": CLAIM_MAX + 1}, env_file=None)
 
 
 def test_hidden_passwords() -> None:
