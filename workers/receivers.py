@@ -208,7 +208,7 @@ def _permanent(heard: _Heard) -> bool:
 
 def _retry_after_ms(text: str) -> int | None:
     """Seconds, or a date of which only its being there counts: the clock that it compares to is not ours."""
-    if text.isdigit():
+    if text.isdecimal() and text.isascii():
         return int(text[:9]) * 1_000
     try:
         parsedate_to_datetime(text)

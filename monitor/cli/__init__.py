@@ -1,1 +1,1 @@
-"""."""
+"""The command `watchkeeper`: parsing and printing, and no decisions."""

@@ -1,7 +1,7 @@
 """Flapping: an endpoint whose outcome changes too often to be news each time (Icinga's formula).
 
 Over the last 20 changes or non-changes, value = 100/20 * sum(changed_i * (0.80 + 0.02 * i)) percent, i = 0 the oldest.
-It starts above `start_percent` and stops at or below `stop_percent`; either bound at 0 switches it off.
+It starts above START_PERCENT and stops at or below STOP_PERCENT.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ def value_percent(changes: int, results: int) -> float:
     return sum(weight for bit, weight in enumerate(_WEIGHTS) if differ >> bit & 1) / 20
 
 
-def is_flapping(was: bool, value: float, start_percent: float = START_PERCENT, stop_percent: float = STOP_PERCENT) -> bool:
+def is_flapping(was: bool, value: float) -> bool:
     """Two bounds, so that an endpoint between them stays what it was."""
-    if not start_percent or not stop_percent:
-        return False
-    return value > stop_percent if was else value > start_percent
+    return value > (STOP_PERCENT if was else START_PERCENT)

@@ -22,10 +22,7 @@ _SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a policy judges: everything already contains the newest result.
-
-    `result` is None when nothing but time has passed.
-    """
+    """What a policy judges: everything already contains the newest result."""
 
     endpoint: Endpoint
     pool: Pool
@@ -33,7 +30,7 @@ class Seen(msgspec.Struct, frozen=True):
     run_outcome: Outcome | None
     run_length: int
     evidence: Evidence
-    result: Result | None
+    result: Result
     now_ms: int
 
 
@@ -98,14 +95,10 @@ class Consecutive:
 
 
 def _saw(seen: Seen) -> str:
-    if seen.result is None:
-        return "no result"
     return seen.result.text or str(seen.result.failure or "failed")
 
 
 def _facts(seen: Seen) -> dict[str, int | float | str]:
-    if seen.result is None:
-        return {}
     facts: dict[str, int | float | str] = {"failure": str(seen.result.failure or "")}
     return facts | {"status": seen.result.status} if seen.result.status else facts
 

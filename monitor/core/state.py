@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change with its reason. `kind` is breaker, override, flapping, verdict or pool."""
+    """A change with its reason. `kind` is breaker, override, flapping or pool."""
 
     endpoint: str
     pool: str
@@ -57,7 +57,7 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
     state: Breaker = Breaker.CLOSED
     since_ms: int = 0
     gen: int = 0
-    """Grows by one at every change of state; results of an earlier life are dropped (gobreaker's generation)."""
+    """Grows by one at every change of state, so that consumers can tell two openings apart (gobreaker's generation)."""
     open_until_ms: int = 0
     opens: int = 0
     """Backoff exponent k: openings that have not yet been forgiven by healthy time."""

@@ -22,8 +22,6 @@ class Tilt(msgspec.Struct, frozen=True):
     wall_ms: int | None = None
     monotonic_ms: int = 0
     until_ms: int = 0
-    jump_ms: int = 0
-    """Size of the last jump, positive when the wall clock went ahead."""
 
     @property
     def tilted(self) -> bool:
@@ -32,8 +30,8 @@ class Tilt(msgspec.Struct, frozen=True):
     def observe(self, wall_ms: int, monotonic_ms: int) -> Tilt:
         """Return the detector after another reading of both clocks."""
         if self.wall_ms is None:
-            return Tilt(wall_ms, monotonic_ms, self.until_ms, self.jump_ms)
+            return Tilt(wall_ms, monotonic_ms, self.until_ms)
         jump_ms = (wall_ms - self.wall_ms) - (monotonic_ms - self.monotonic_ms)
         if abs(jump_ms) > JUMP_MS:
-            return Tilt(wall_ms, monotonic_ms, monotonic_ms + TILT_MS, jump_ms)
-        return Tilt(wall_ms, monotonic_ms, self.until_ms, self.jump_ms)
+            return Tilt(wall_ms, monotonic_ms, monotonic_ms + TILT_MS)
+        return Tilt(wall_ms, monotonic_ms, self.until_ms)

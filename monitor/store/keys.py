@@ -20,7 +20,7 @@ wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while
 wk:i:{sN}:rec            hash    id -> "<ver 10 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
 wk:i:{sN}:watch          zset    id -> ms at which it must be looked at without a result (no data, `for`)
-wk:i:{sN}:ring:<id>      string  last RING_LENGTH samples of 16 bytes        commit -> cli, web
+wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
 wk:i:{sN}:alerts         stream  alert events not yet put into groups, ALERTS_LENGTH_MAX   commit -> route_alerts
@@ -45,8 +45,6 @@ from __future__ import annotations
 
 import zlib
 
-RING_LENGTH = 100
-SAMPLE_BYTES = 16
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
 ALERTS_LENGTH_MAX = 100_000

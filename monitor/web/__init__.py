@@ -1,1 +1,1 @@
-"""."""
+"""The web listener: health, readiness, metrics."""

@@ -67,7 +67,6 @@ def test_a_jump_of_the_wall_clock_tilts_for_thirty_seconds() -> None:
     for jump_ms in (3_600_000, -3_600_000, 2_001, -2_001):
         jumped = tilt.observe(START_MS + 64_000 + jump_ms, 62_001)
         assert jumped.tilted
-        assert jumped.jump_ms == jump_ms
         assert jumped.observe(START_MS + 64_000 + jump_ms + 29_999, 92_000).tilted
         assert not jumped.observe(START_MS + 64_000 + jump_ms + 30_000, 92_001).tilted
 

@@ -13,7 +13,6 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.history import DAY, HOUR, MINUTE, PERIODS, Row, RowWrite
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.state import EndpointState
-from monitor.store import keys
 from tests.timeline import Timeline, result
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -45,10 +44,6 @@ def live(since_ms: int, until_ms: int, endpoint: Endpoint = ENDPOINT, skip: rang
                 written.write(row)
         slot += endpoint.interval_ms
     return state, written
-
-
-def test_the_store_and_the_ring_agree_on_sizes() -> None:
-    assert (history.RING_LENGTH, history.SAMPLE_BYTES) == (keys.RING_LENGTH, keys.SAMPLE_BYTES)
 
 
 def test_a_result_comes_back_from_the_ring() -> None:
