@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monitor.core.errors import WatchkeeperError
 from workers.logfile import LogFile
 
 BACKOFF_MIN_S = 0.2
@@ -67,15 +68,16 @@ class Supervisor:
         return {name: process.pid for name, process in self._processes.items()}
 
     async def start(self, part: Part) -> None:
-        """Keep the part running from now on. Returns when it is ready; raises TimeoutError after READY_TIMEOUT_S."""
+        """Keep the part running from now on. Returns when it is ready; raises WatchkeeperError after READY_TIMEOUT_S."""
         self._keepers.append((part, asyncio.create_task(self._keep(part), name=part.name)))
         if part.ready is None:
             return
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            while True:
-                if part.name in self._processes and await part.ready():
-                    return
-                await asyncio.sleep(READY_POLL_S)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while not (part.name in self._processes and await part.ready()):
+                    await asyncio.sleep(READY_POLL_S)
+        except TimeoutError:
+            raise WatchkeeperError(f"{part.name} is not ready after {READY_TIMEOUT_S:g} s (log: {self._log_of(part)})") from None
 
     async def stop(self) -> None:
         """Stop everything: all parts at once, then the foundations on which they leaned."""
@@ -83,10 +85,13 @@ class Supervisor:
             await asyncio.gather(*(self._end(part, keeper) for part, keeper in self._keepers if part.foundation is foundation))
         self._keepers.clear()
 
+    def _log_of(self, part: Part) -> Path:
+        return self._logs / f"{part.name}.log"
+
     async def _keep(self, part: Part) -> None:
         loop = asyncio.get_running_loop()
         backoff_s = BACKOFF_MIN_S
-        with contextlib.closing(LogFile(self._logs / f"{part.name}.log")) as log:
+        with contextlib.closing(LogFile(self._log_of(part))) as log:
             while part.name not in self._ending:
                 began = loop.time()
                 reason = await self._run_once(part, log)

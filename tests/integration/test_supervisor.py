@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.waiting import DEADLINE_S, alive, until, wait_for
+from monitor.core.errors import WatchkeeperError
 from workers.logfile import LogFile
 from workers.supervisor import PARENT_VARIABLE, Part, Supervisor
 
@@ -78,6 +79,19 @@ def test_a_part_that_does_not_stop_is_killed_after_its_grace(tmp_path: Path) -> 
         )
 
     assert supervised(tmp_path, story) == ["deaf does not stop; killing it"]
+
+
+def test_a_part_that_never_gets_ready_is_an_error_that_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.supervisor.READY_TIMEOUT_S", 0.1)
+
+    async def never() -> bool:
+        return False
+
+    async def story(supervisor: Supervisor, _: list[str]) -> None:
+        await supervisor.start(Part(name="sleeper", argv=SLEEPER, ready=never))
+
+    with pytest.raises(WatchkeeperError, match=r"sleeper is not ready after 0.1 s \(log: .*sleeper.log\)"):
+        supervised(tmp_path, story)
 
 
 def test_foundations_stop_last(tmp_path: Path) -> None:
