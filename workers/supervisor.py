@@ -74,7 +74,9 @@ class Supervisor:
             return
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                while not (part.name in self._processes and await part.ready()):
+                while True:
+                    if part.name in self._processes and await part.ready():
+                        return
                     await asyncio.sleep(READY_POLL_S)
         except TimeoutError:
             raise WatchkeeperError(f"{part.name} is not ready after {READY_TIMEOUT_S:g} s (log: {self._log_of(part)})") from None

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import DEADLINE_S, alive, until, wait_for
 from monitor.core.errors import WatchkeeperError
+from tests.waiting import DEADLINE_S, alive, until, wait_for
 from workers.logfile import LogFile
 from workers.supervisor import PARENT_VARIABLE, Part, Supervisor
 
