@@ -19,8 +19,6 @@ class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     route: str
     receiver: str
     labels: dict[str, str]
-    route_labels: dict[str, str] = {}
-    group_wait_ms: int
     group_interval_ms: int
     repeat_interval_ms: int
 
@@ -37,8 +35,6 @@ def group_of(route: Route, labels: Mapping[str, str]) -> GroupMeta:
         route=route.id,
         receiver=route.receiver,
         labels=group_labels(route, labels),
-        route_labels=dict(route.labels),
-        group_wait_ms=route.group_wait_ms,
         group_interval_ms=route.group_interval_ms,
         repeat_interval_ms=route.repeat_interval_ms,
     )

@@ -43,7 +43,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     notification: Notification
     deadline_ms: int
     attempts: int = 0
-    error: str = ""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,8 +234,7 @@ class Alerting:
         else:
             log.warning("notification to %s failed, attempt %d: %s", notification.integration, delivery.attempts, error)
             self._counters.add("notifications_retried")
-            again = msgspec.structs.replace(delivery, error=str(error))
-            await self._store.retry_delivery(notification.id, lease.token_ms, _encode(again), due_ms)
+            await self._store.retry_delivery(notification.id, lease.token_ms, _encode(delivery), due_ms)
 
     async def _settle(self, lease: Lease, delivery: Delivery, answer: str, *, delivered: bool) -> None:
         """Write the log of what was accepted; what was given up leaves the log as it was, so that the next tick decides again."""

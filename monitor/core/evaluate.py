@@ -168,7 +168,6 @@ def _last(before: LastResult, result: Result) -> LastResult:
         result.ip,
         result.http_version,
         result.body_bytes,
-        max(0, result.started_ms - result.scheduled_ms) if result.scheduled_ms else 0,
     )
 
 

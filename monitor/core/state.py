@@ -81,7 +81,6 @@ class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
     ip: str = ""
     http_version: str = ""
     body_bytes: int = 0
-    lateness_ms: int = 0
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
