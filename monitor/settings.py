@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     target_allow: Networks = Field((), description="Networks that may be probed although a rule or `target_deny` forbids them.")
     target_deny: Networks = Field((), description="Networks that must not be probed, on every redirect hop.")
     nameservers: Resolvers = Field((), description="Resolvers to ask, ADDRESS or ADDRESS:PORT; without any the machine's own.")
-    claim_tick_ms: int = Field(100, ge=10, le=1_000, description="How often beat looks for what is due.")
+    claim_tick_ms: int = Field(150, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=2_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")
     alive_file: Path | None = Field(None, description="File touched with each sign of life, for the health checks of containers.")

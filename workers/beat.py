@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -16,6 +15,7 @@ from monitor.store.redis import RedisStore
 from workers.counters import Counters
 from workers.dispatch import Dispatcher, Message
 from workers.heart import Heart
+from workers.loop import new_loop
 
 PAUSE_S = 0.5
 """How long to wait after the store or the broker did not answer."""
@@ -27,7 +27,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
     """Asks the dispatcher at each tick and publishes what it says, in one pipeline."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_loop()
         settings = load_settings()
         clock = SystemClock()
         self._tick_s = settings.claim_tick_ms / 1000

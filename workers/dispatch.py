@@ -10,14 +10,15 @@ import msgspec
 from monitor.clock import Clock
 from monitor.store.port import Lease, Queue, Store
 
-HORIZON_MS = 800
+HORIZON_MS = 900
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
-PROBE_TICK_MS = 400
+PROBE_TICK_MS = 500
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are looked at that a dead worker may have left."""
 REALIGN_MS = 10_000
+"""How often due times are held against the intervals: a clock that jumped back would put them far into the future."""
 LEASE_MS = {Queue.DIRTY: 5_000, Queue.WATCH: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
-CLAIM_MAX = 500
+QUEUE_CLAIM_MAX = 500
 CHUNK = {Queue.DIRTY: 100, Queue.WATCH: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Dispatcher:
             for slot in range(self._store.slots):
                 messages += await self._probes(slot)
         for queue, slot in await self._store.ready():
-            leases = await self._store.claim(queue, slot, CLAIM_MAX, LEASE_MS[queue])
+            leases = await self._store.claim(queue, slot, QUEUE_CLAIM_MAX, LEASE_MS[queue])
             messages += _chunks(queue, slot, leases)
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS

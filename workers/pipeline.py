@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -31,13 +32,17 @@ from workers.counters import Counters
 from workers.records import Record, decode_override, decode_record, encode_record
 from workers.specs import Spec, Specs
 
-SETTLE_STEADY_MS = 150
-"""How long a success may wait for company: nothing depends on it, and a shared commit is cheap."""
+WAVE_MS = 50
+"""Probes that fall due within this time start together, so that the loop wakes once for them and not once for each."""
+SETTLE_STEADY_MIN_MS = 50
+SETTLE_STEADY_MAX_MS = 400
+"""How long a success may wait for company: an eighth of its interval within these bounds. Nothing depends on it, and a shared
+commit is cheap."""
 SETTLE_URGENT_MS = 5
 """How long anything else waits."""
 SETTLE_MAX = 200
 STALE_ROUNDS_MAX = 5
-WEIGH_MS = 2_000
+WEIGH_MS = 4_000
 """A pool whose members' quality moved is weighed within this time, however many of them moved;
 so is one whose member changed its state and whose committer did not live to publish it at once."""
 
@@ -77,7 +82,7 @@ class _Settling:
 class Pipeline:
     """One per worker process, on its event loop.
 
-    `prober` runs one probe with its retries; `publish(pool, token_ms)` and `route(slot)` are told what a commit made due, and
+    `prober` runs one probe with its retries; `publish(pool, slot, mark_ms)` and `route(slot)` are told what a commit made due, and
     must return at once.
     """
 
@@ -92,7 +97,6 @@ class Pipeline:
         publish: Callable[[str, int, int], None],
         route: Callable[[int], None],
         counters: Counters,
-        worker: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
@@ -102,7 +106,6 @@ class Pipeline:
         self._publish = publish
         self._route = route
         self._counters = counters
-        self._worker = worker
         self._tilt = Tilt()
         self._pending: list[_Settling] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -118,19 +121,20 @@ class Pipeline:
         batch = _Batch(len(items), loop)
         probes: list[asyncio.Task[None]] = []
 
-        def start(spec: Spec, token_ms: int, due_ms: int) -> None:
-            probes.append(loop.create_task(self._probe(batch, spec, token_ms, due_ms)))
+        def start(together: Sequence[tuple[Spec, int, int]]) -> None:
+            probes.extend(loop.create_task(self._probe(batch, spec, token_ms, due_ms)) for spec, token_ms, due_ms in together)
 
         now_ms, now_s = self._clock.now_ms(), loop.time()
-        timers: list[asyncio.TimerHandle] = []
+        waves: dict[int, list[tuple[Spec, int, int]]] = defaultdict(list)
         for endpoint_id, token_ms, due_ms in items:
             spec = specs.get(endpoint_id)
             if spec is None:
                 batch.settled()
-            elif 0 < due_ms - now_ms < spec.endpoint.interval_ms:
-                timers.append(loop.call_at(now_s + (due_ms - now_ms) / 1000, start, spec, token_ms, due_ms))
-            else:
-                start(spec, token_ms, due_ms)
+                continue
+            wait_ms = due_ms - now_ms
+            waves[-(-due_ms // WAVE_MS) if 0 < wait_ms < spec.endpoint.interval_ms else 0].append((spec, token_ms, due_ms))
+        start(waves.pop(0, ()))
+        timers = [loop.call_at(now_s + (wave * WAVE_MS - now_ms) / 1000, start, together) for wave, together in waves.items()]
         try:
             await batch.done
         finally:
@@ -158,7 +162,10 @@ class Pipeline:
 
     def _submit(self, item: _Settling, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.append(item)
-        wait_ms = SETTLE_STEADY_MS if item.result.outcome is SUCCESS else SETTLE_URGENT_MS
+        if item.result.outcome is SUCCESS:
+            wait_ms = min(max(item.spec.endpoint.interval_ms // 8, SETTLE_STEADY_MIN_MS), SETTLE_STEADY_MAX_MS)
+        else:
+            wait_ms = SETTLE_URGENT_MS
         at = loop.time() + (wait_ms / 1000 if len(self._pending) < SETTLE_MAX else 0)
         if self._timer is None or at < self._timer_at:
             if self._timer is not None:

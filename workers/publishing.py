@@ -18,12 +18,12 @@ from monitor.core.errors import Stale, StoreError
 from monitor.core.snapshot import PublishedEndpoint, Snapshot, diff
 from monitor.core.state import OverrideRecord, Transition
 from monitor.core.verdict import silent_after_ms, verdict
+from monitor.kinds import DEFAULT_PORTS
 from monitor.store.port import Lease, Publication, Queue, Store
 from workers.counters import Counters
 from workers.records import SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states
 from workers.specs import Specs
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
 ROUNDS_MAX = 8
