@@ -192,9 +192,6 @@ class Pipeline:
             # Nothing is lost but these results: their leases expire and the endpoints are probed again.
             log.warning("%d results could not be committed: %s", len(items), error)
             self._counters.add("results_uncommitted", len(items))
-        except Exception:
-            log.exception("%d results could not be decided", len(items))
-            self._counters.add("results_undecided", len(items))
         finally:
             for item in items:
                 item.batch.settled()
@@ -204,8 +201,16 @@ class Pipeline:
         loaded = await self._store.load([item.spec.endpoint.id for item in items])
         now_ms = self._clock.now_ms()
         self._tilt = self._tilt.observe(now_ms, self._clock.monotonic_ms())
-        commits = [await self._decide(item, one, now_ms) for item, one in zip(items, loaded, strict=True)]
-        return self._carry_out(items, commits, await self._store.commit(commits))
+        decided: list[tuple[_Settling, Commit]] = []
+        for item, one in zip(items, loaded, strict=True):
+            try:
+                decided.append((item, await self._decide(item, one, now_ms)))
+            except StoreError:
+                raise
+            except Exception:  # One record that cannot be read must not hold up the others.
+                log.exception("the result of %s could not be decided", item.spec.endpoint.id)
+                self._counters.add("results_undecided")
+        return self._carry_out(decided, await self._store.commit([commit for _, commit in decided]))
 
     async def _decide(self, item: _Settling, loaded: Loaded, now_ms: int) -> Commit:
         spec, endpoint = item.spec, item.spec.endpoint
@@ -235,9 +240,9 @@ class Pipeline:
             dirty_at_ms=now_ms + WEIGH_MS if settled.weigh else None,
         )
 
-    def _carry_out(self, items: Sequence[_Settling], commits: Sequence[Commit], answers: Sequence[Committed]) -> list[_Settling]:
+    def _carry_out(self, decided: Sequence[tuple[_Settling, Commit]], answers: Sequence[Committed]) -> list[_Settling]:
         stale = []
-        for item, commit, answer in zip(items, commits, answers, strict=True):
+        for (item, commit), answer in zip(decided, answers, strict=True):
             if answer is Committed.OK:
                 self._after(commit)
             elif answer is Committed.STALE:

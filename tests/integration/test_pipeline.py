@@ -14,7 +14,7 @@ from alert_rules.rule_file import load_rules
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.store.port import Lease, Queue
+from monitor.store.port import Commit, Committed, Lease, Queue
 from monitor.store.redis import RedisStore
 from tests.integration.commands import Run
 from workers.alerting import Alerting
@@ -143,6 +143,22 @@ def test_a_rule_looks_at_an_edited_endpoint_without_waiting_for_a_result(redis_u
         await plant.work()
         (alert,) = [alert for alert in await read_alerts(plant.store) if alert.labels.get("endpoint") == "e"]
         assert alert.labels["team"] == "shop"
+        await plant.store.close()
+
+    asyncio.run(story())
+
+
+def test_a_record_that_cannot_be_read_holds_up_nobody_else(redis_url: str) -> None:
+    async def story() -> None:
+        plant = Plant(redis_url)
+        await plant.store.open()
+        await plant.store.register([endpoint(), endpoint(id="other")], [], [])
+        broken = Commit(id="e", token_ms=None, ver=0, record=b"{not json", watch_ms=0, pool="shop")
+        assert await plant.store.commit([broken]) == [Committed.OK]
+        await plant.round()
+        loaded = await plant.store.load(["e", "other"])
+        assert loaded[0].record == b"{not json"
+        assert loaded[1].ver == 1
         await plant.store.close()
 
     asyncio.run(story())
