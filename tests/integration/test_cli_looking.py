@@ -94,7 +94,8 @@ def test_who_watches_sees_the_server_go_and_come_back(
     server = new_server(appendonly=True)
     said = tmp_path / "said"
     with said.open("wb") as file:
-        watcher = subprocess.Popen([WATCHKEEPER, *command, "--redis-url", server.url], env=environment, stdout=file, stderr=file)
+        argv = [WATCHKEEPER, *command, "--redis-url", server.url]
+        watcher = subprocess.Popen(argv, env=environment, stdout=file, stderr=file, preexec_fn=_hear_interrupts)  # noqa: PLW1509 - one call, no lock
     try:
         asyncio.run(_add(server.url, "before"))
         wait_for(lambda: "before" in said.read_text())
@@ -110,6 +111,11 @@ def test_who_watches_sees_the_server_go_and_come_back(
     finally:
         watcher.kill()
         watcher.wait()
+
+
+def _hear_interrupts() -> None:
+    """Tests that a shell runs in the background are started deaf to SIGINT, and so would be their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def _add(url: str, endpoint_id: str) -> None:
