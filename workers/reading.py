@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -75,13 +77,15 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
             raise ConfigError([Problem("", "pool", name, "there is no such pool", remedy)])
     wanted = sorted(names or by_pool)
     snapshots = dict(zip(wanted, map(decode_snapshot, await store.snapshots(wanted)), strict=True))
-    pools = []
-    for name in wanted:
-        members = sorted(by_pool[name], key=lambda endpoint: endpoint.id)
-        readings = await _readings(store, members)
-        statuses = [await _status(store, reading, snapshots[name], now_ms) for reading in readings]
-        pools.append(PoolStatus(pool=settings.get(name) or Pool(name=name), snapshot=snapshots[name], members=tuple(statuses)))
-    return pools
+    readings = await _readings(store, [endpoint for name in wanted for endpoint in sorted(by_pool[name], key=lambda one: one.id)])
+    # Asked side by side, so that their questions share exchanges.
+    statuses = await asyncio.gather(*(_status(store, reading, snapshots[reading.endpoint.pool], now_ms) for reading in readings))
+    members: dict[str, list[EndpointStatus]] = defaultdict(list)
+    for status in statuses:
+        members[status.endpoint.pool].append(status)
+    return [
+        PoolStatus(pool=settings.get(name) or Pool(name=name), snapshot=snapshots[name], members=tuple(members[name])) for name in wanted
+    ]
 
 
 async def find_endpoint(store: Store, endpoint_id: str) -> Endpoint:
