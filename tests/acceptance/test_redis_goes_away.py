@@ -15,8 +15,8 @@ from tests.conftest import RedisServer
 
 INTERVAL_MS = 1_000
 NAMES = [f"e{number}" for number in range(6)]
-AWAY_MS = 9_000
-"""Longer than a lease, and than every time limit of a client."""
+AWAY_MS = 30_000
+"""Longer than a lease, than every time limit of a client, and than the pauses between its attempts to come back."""
 
 
 def wait_ms(duration_ms: int) -> None:
