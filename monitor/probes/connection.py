@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from time import perf_counter
 
 from monitor.core.durations import format_duration
@@ -31,7 +32,7 @@ _PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Connection:
+class Connection(ABC):
     """A connection that sends `request` and hands what comes back to `_received` and `_ended_by_peer`.
 
     `spent` holds seconds per phase, and may be handed on from hop to hop to sum them.
@@ -116,13 +117,13 @@ class Connection:
         resolve, connect, tls, first_byte, transfer = self.spent
         return Phases(_ms(resolve), _ms(connect), _ms(tls), _ms(first_byte), _ms(transfer))
 
+    @abstractmethod
     def _received(self, data: memoryview | bytes) -> None:
         """Take what the peer sent; `data` is only valid during the call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended_by_peer(self) -> None:
         """The peer has closed its side."""
-        raise NotImplementedError
 
     def _established(self) -> None:
         """Connected, and past the handshake: send what there is to send."""

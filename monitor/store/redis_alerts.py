@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,13 @@ from monitor.store.port import Flush, GroupInsert, GroupLoad, Settle
 from monitor.store.wire import Argument, Wire
 
 
-class AlertCalls:
+class AlertCalls(ABC):
     slots: int
 
     @property
+    @abstractmethod
     def _wire(self) -> Wire:
-        raise NotImplementedError
+        """The open connection. Raises StoreError before `open`."""
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         held = await self._wire.ask_one("HGET", keys.SUBJECTS, subject) or keys.NO_VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -23,12 +24,13 @@ _endpoint_from = msgspec.json.Decoder(Endpoint).decode
 _pool_from = msgspec.json.Decoder(Pool).decode
 
 
-class RegistryCalls:
+class RegistryCalls(ABC):
     slots: int
 
     @property
+    @abstractmethod
     def _wire(self) -> Wire:
-        raise NotImplementedError
+        """The open connection. Raises StoreError before `open`."""
 
     async def register(
         self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
