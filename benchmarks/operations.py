@@ -14,12 +14,12 @@ from benchmarks.lab import Report, Scale, say
 from monitor.client import HealthView, PublishedEndpoint, Snapshot
 from monitor.client.view import Fetch, View
 from monitor.client.wheel import equal_weights, wheel
-from monitor.core.balancer import Candidate, weigh
 from monitor.core.breaker import Event, step
+from monitor.core.decide import decide
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.evaluate import settle
 from monitor.core.outcome import Outcome, Result
-from monitor.core.state import Breaker, BreakerState, EndpointState, Evidence
+from monitor.core.record import Breaker, BreakerState, EndpointState, Evidence
+from monitor.pool.balancer import Candidate, weigh
 
 START_MS = 1_700_000_000_000
 ENDPOINT = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool="shop")
@@ -47,7 +47,7 @@ def steady_state(results: int) -> tuple[EndpointState, int]:
     """The state after so many successes, and the time after them."""
     state, now_ms = EndpointState(), START_MS
     for n in range(results):
-        state = settle(ENDPOINT, POOL, state, None, success(now_ms, 5.0 + n % 7), now_ms + 6).state
+        state = decide(ENDPOINT, POOL, state, None, success(now_ms, 5.0 + n % 7), now_ms + 6).state
         now_ms += ENDPOINT.interval_ms
     return state, now_ms
 
@@ -92,8 +92,8 @@ def operations(_: Scale) -> list[Report]:
         ),
         cost(
             "settle, steady success",
-            "settle(endpoint, pool, state, None, result, now_ms + 6)",
-            settle=settle, endpoint=ENDPOINT, pool=POOL, state=state, result=success(now_ms, 6.0), now_ms=now_ms,
+            "decide(endpoint, pool, state, None, result, now_ms + 6)",
+            decide=decide, endpoint=ENDPOINT, pool=POOL, state=state, result=success(now_ms, 6.0), now_ms=now_ms,
         ),
     ]  # fmt: skip
     for count in (10, 100, 1_000):

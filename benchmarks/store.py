@@ -20,8 +20,8 @@ from benchmarks.operations import steady_state
 from monitor.core.endpoint import Endpoint
 from monitor.core.history import PERIODS, RING_LENGTH, ROW_BYTES, SAMPLE_BYTES, RowWrite
 from monitor.store.port import Claimed, Commit
-from monitor.store.redis import RedisStore
-from workers.records import Record, encode_record
+from monitor.store.redis.store import RedisStore
+from workers.journey.records import Record, encode_record
 
 BATCHES = (10, 100)
 START_TIMEOUT_S = 10.0
@@ -70,7 +70,7 @@ class Bench:
             return self._store.commit(
                 [
                     Commit(
-                        id=item.id, token_ms=item.token_ms, ver=ver, record=self._record, watch_ms=item.due_ms + 60_000, pool="p",
+                        id=item.id, token_ms=item.token_ms, ver=ver, record=self._record, reevaluate_ms=item.due_ms + 60_000, pool="p",
                         writes=(RowWrite("ring", place * SAMPLE_BYTES, b"\xff" * SAMPLE_BYTES),),
                     )
                     for item in part
@@ -85,7 +85,7 @@ class Bench:
             for item in part:
                 start = zlib.crc32(item.id.encode())
                 writes = tuple(RowWrite(name, (start + place) % length * size, b"\xff" * size) for place in places)
-                items.append(Commit(id=item.id, token_ms=None, ver=ver, record=self._record, watch_ms=1, pool="p", writes=writes))
+                items.append(Commit(id=item.id, token_ms=None, ver=ver, record=self._record, reevaluate_ms=1, pool="p", writes=writes))
             return self._store.commit(items)
 
         return commit

@@ -12,15 +12,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from alert_rules.facts import render_reference
+from alert_rules.rules.facts import render_reference
 from monitor.cli.main import COMMANDS, cli
+from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
+from monitor.config.kinds import kinds
+from monitor.config.settings import PREFIX, Settings
 from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.state import Breaker
-from monitor.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
-from monitor.kinds import kinds
+from monitor.core.record import Breaker
 from monitor.probes.base import Option
-from monitor.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 100

@@ -29,7 +29,7 @@ from rich.text import Text
 
 from examples.targets import Mode, Target
 from monitor.client import EndpointView, HealthView, NoEndpoint
-from monitor.settings import read_running
+from monitor.config.settings import read_running
 
 POOL = "demo"
 ILL = "demo-2"

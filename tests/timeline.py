@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from monitor.core.decide import Decision, decide
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.evaluate import Settled, settle
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.core.state import Breaker, EndpointState, Override, Transition, Verdict
+from monitor.core.record import Breaker, EndpointState, Override, Transition, Verdict
 from monitor.core.verdict import verdict
 
 START_MS = 1_700_000_000_000
@@ -30,7 +30,7 @@ class Timeline:
         self.tilted = False
         self.now_ms = START_MS
         self.transitions: list[Transition] = []
-        self.settled: Settled | None = None
+        self.settled: Decision | None = None
 
     def at(self, ms: int) -> Self:
         self.now_ms = START_MS + ms
@@ -47,7 +47,7 @@ class Timeline:
 
     def saw(self, outcome: Outcome, **fields: Any) -> Self:
         seen = result(outcome, self.now_ms, **fields)
-        self.settled = settle(self.endpoint, self.pool, self.state, self.override, seen, self.now_ms, tilted=self.tilted)
+        self.settled = decide(self.endpoint, self.pool, self.state, self.override, seen, self.now_ms, tilted=self.tilted)
         self.state = self.settled.state
         self.transitions.extend(self.settled.transitions)
         return self

@@ -21,7 +21,7 @@ from celery.exceptions import SecurityWarning
 from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
 from kombu.entity import Queue
 
-from monitor.settings import LOG_FORMAT, find_redis_url, load_settings
+from monitor.config.settings import LOG_FORMAT, find_redis_url, load_settings
 
 PROBE_QUEUE = "probe"
 ALERT_QUEUE = "alert"

@@ -9,13 +9,13 @@ from celery.beat import Scheduler
 from kombu.exceptions import KombuError
 
 from monitor.clock import SystemClock
+from monitor.config.settings import find_redis_url, load_settings
 from monitor.core.errors import StoreError
-from monitor.settings import find_redis_url, load_settings
-from monitor.store.redis import RedisStore
-from workers.counters import Counters
-from workers.dispatch import Dispatcher, Message
-from workers.heart import Heart
-from workers.loop import new_loop
+from monitor.store.redis.store import RedisStore
+from workers.journey.counters import Counters
+from workers.journey.dispatch import Dispatcher, Message
+from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.loop import new_loop
 
 PAUSE_S = 0.5
 """How long to wait after the store or the broker did not answer."""
@@ -33,7 +33,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         self._tick_s = settings.claim_tick_ms / 1000
         self._store = RedisStore(find_redis_url(settings), slots=settings.slots)
         self._dispatcher = Dispatcher(self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit)
-        self._heart = Heart(
+        self._heart = Heartbeat(
             store=self._store,
             clock=clock,
             counters=Counters(),

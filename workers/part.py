@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable
 from types import MappingProxyType
 
-from monitor.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
-from workers.supervisor import PARENT_VARIABLE
+from monitor.config.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
 
+PARENT_VARIABLE = "WATCHKEEPER_PARENT"
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
 FILES_WANTED = 65_536
 PARENT_POLL_S = 0.5
@@ -65,15 +65,15 @@ def run_web(settings: Settings) -> int:
     import uvicorn
 
     from monitor.clock import SystemClock
-    from monitor.store.redis import RedisStore
+    from monitor.store.redis.store import RedisStore
     from monitor.web.app import create_app
-    from workers.counters import Counters
-    from workers.heart import Heart
+    from workers.journey.counters import Counters
+    from workers.runtime.heartbeat import Heartbeat
 
     inherited = os.environ.get(LISTEN_FD_VARIABLE)
     listener = socket.socket(fileno=int(inherited)) if inherited else open_listener(settings.listen)
     store = RedisStore(find_redis_url(settings), slots=settings.slots)
-    heart = Heart(
+    heart = Heartbeat(
         store=store,
         clock=SystemClock(),
         counters=Counters(),

@@ -13,7 +13,7 @@ from celery.signals import worker_ready, worker_shutdown
 
 from monitor.store.port import Lease
 from workers.app import ALERT_QUEUE, PROBE_QUEUE, app
-from workers.wiring import RUNTIME
+from workers.runtime.services import RUNTIME
 
 DRAIN_S = 2.0
 """How long a stopping process waits for what is under way; the leases of the rest expire."""
@@ -37,10 +37,10 @@ def weigh_pools(slot: int, items: Leases) -> None:
     RUNTIME.start(RUNTIME.rooms().publisher.settle_all((slot, lease) for lease in _leases(items)))
 
 
-@app.task(name="watch_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
-def watch_endpoints(slot: int, items: Leases) -> None:
+@app.task(name="reevaluate_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+def reevaluate_endpoints(slot: int, items: Leases) -> None:
     """Let rules look at endpoints whose time has come without a result."""
-    RUNTIME.start(RUNTIME.rooms().pipeline.watch(slot, _leases(items)))
+    RUNTIME.start(RUNTIME.rooms().pipeline.reevaluate(slot, _leases(items)))
 
 
 @app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]

@@ -12,9 +12,9 @@ from monitor.cli.look import age, stamp
 from monitor.cli.output import emit, output_option, say
 
 if TYPE_CHECKING:
-    from alert_rules.route import Routing
+    from alert_rules.routes.route import Routing
     from monitor.store.port import Store
-    from workers.alerting import Sent
+    from workers.journey.alerting import Sent
 
 SENT_SHOWN = 50
 
@@ -36,7 +36,7 @@ def list_alerts(system: System, output: str) -> None:
       watchkeeper alerts list -o json
     """
     from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from workers.reading import read_alerts  # noqa: PLC0415
+    from monitor.query.reading import read_alerts  # noqa: PLC0415
 
     now_ms = SystemClock().now_ms()
     rows = [
@@ -73,7 +73,7 @@ def list_sent(system: System, limit: int, output: str) -> None:
     """
     import msgspec  # noqa: PLC0415 - after the help
 
-    from workers.alerting import decode_sent  # noqa: PLC0415
+    from workers.journey.alerting import decode_sent  # noqa: PLC0415
 
     async def read(store: Store) -> list[Sent]:
         return [decode_sent(data) for _, data in await store.sent(limit)]
@@ -101,7 +101,7 @@ def check_rules(paths: tuple[Path, ...], output: str) -> None:
       watchkeeper rules check my-rules.yml
       watchkeeper rules check rules.d -o json
     """
-    from alert_rules.rule_file import load_rules  # noqa: PLC0415 - after the help
+    from alert_rules.files.rule_file import load_rules  # noqa: PLC0415 - after the help
     from monitor.core.durations import format_duration  # noqa: PLC0415
 
     found = load_rules(paths, include_pack=False)
@@ -161,15 +161,15 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     """
     import asyncio  # noqa: PLC0415 - after the help
 
-    from alert_rules.message import render_message, sample_notification  # noqa: PLC0415
+    from alert_rules.notify.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
     from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
     from workers.receivers import send  # noqa: PLC0415
 
     routing = _routing(system, alerting)
     if name not in routing.receivers:
-        remedy = did_you_mean(name, sorted(routing.receivers), "`watchkeeper receivers list` lists them")
-        raise ConfigError([Problem("", "receiver", name, "there is no such receiver", remedy)])
+        hint = did_you_mean(name, sorted(routing.receivers), "`watchkeeper receivers list` lists them")
+        raise ConfigError([Problem("", "receiver", name, "there is no such receiver", hint)])
     integrations = routing.integrations(name)
     if not integrations:
         raise ConfigError([Problem("", "receiver", name, "it sends nowhere", "give it `apprise_configs: [{url: SCHEME://...}]`")])
@@ -190,8 +190,8 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
 
 
 def _routing(system: System, alerting: Path | None) -> Routing:
-    from alert_rules.route import default_routing  # noqa: PLC0415 - after the help
-    from alert_rules.routing_file import load_routing  # noqa: PLC0415
+    from alert_rules.files.routing_file import load_routing  # noqa: PLC0415
+    from alert_rules.routes.route import default_routing  # noqa: PLC0415 - after the help
 
     path = alerting or system.settings.alerting
     return load_routing(path) if path else default_routing()

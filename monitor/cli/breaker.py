@@ -9,7 +9,7 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.pool import override
-from monitor.core.state import Override
+from monitor.core.record import Override
 
 F = TypeVar("F", bound=Callable[..., Any])
 

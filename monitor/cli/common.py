@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from monitor.kinds import Deny
+    from monitor.config.kinds import Deny
+    from monitor.config.settings import Settings
     from monitor.probes.policy import TargetPolicy
-    from monitor.settings import Settings
     from monitor.store.port import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,7 +29,7 @@ class System:
 
     @functools.cached_property
     def settings(self) -> Settings:
-        from monitor.settings import load_settings  # noqa: PLC0415 - help must not wait for it
+        from monitor.config.settings import load_settings  # noqa: PLC0415 - help must not wait for it
 
         return load_settings(self._options, config=self._config)
 
@@ -45,8 +45,8 @@ class System:
 
     def run(self, use: Callable[[Store], Awaitable[T]]) -> T:
         """Open the store, use it, close it. ConfigError where no system is found, StoreError where it does not answer."""
-        from monitor.settings import find_redis_url  # noqa: PLC0415
-        from monitor.store.redis import RedisStore  # noqa: PLC0415
+        from monitor.config.settings import find_redis_url  # noqa: PLC0415
+        from monitor.store.redis.store import RedisStore  # noqa: PLC0415
 
         async def session() -> T:
             store = RedisStore(find_redis_url(self.settings), slots=self.settings.slots)

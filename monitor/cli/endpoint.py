@@ -67,7 +67,7 @@ def list_endpoints(system: System, pool: str | None, output: str) -> None:
       watchkeeper endpoint list --pool shop
       watchkeeper endpoint list -o json
     """
-    from monitor.manifest_writer import shown  # noqa: PLC0415 - after the help
+    from monitor.config.manifest_writer import shown  # noqa: PLC0415 - after the help
 
     found = system.run(lambda store: store.endpoints())
     rows = [shown(found[key]) for key in sorted(found) if pool in {None, found[key].pool}]
@@ -86,7 +86,7 @@ def show(system: System, endpoint_id: str, output: str) -> None:
       watchkeeper endpoint show shop-1 -o yaml
     """
     from monitor import registry  # noqa: PLC0415 - after the help
-    from monitor.manifest_writer import shown  # noqa: PLC0415
+    from monitor.config.manifest_writer import shown  # noqa: PLC0415
 
     emit_one(shown(system.run(lambda store: registry.find(store, endpoint_id))), output)
 

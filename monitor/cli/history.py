@@ -13,7 +13,7 @@ from monitor.cli.output import emit, output_option, say, sparkline
 
 if TYPE_CHECKING:
     from monitor.core.history import Row
-    from workers.reading import History
+    from monitor.query.reading import History
 
 COLUMNS = ("start", "uptime", "ok", "failed", "unknown", "inconclusive", "p50", "p90", "p99")
 PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
@@ -35,7 +35,7 @@ def history(system: System, endpoint_id: str, by: str, output: str) -> None:
       watchkeeper history shop-1 --by days -o json
     """
     from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from workers.reading import read_history  # noqa: PLC0415
+    from monitor.query.reading import read_history  # noqa: PLC0415
 
     now_ms = SystemClock().now_ms()
     found = system.run(lambda store: read_history(store, endpoint_id, PERIODS[by], now_ms))

@@ -11,13 +11,13 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, emit_one, output_option, say, sparkline
+from monitor.config.secret import hide_password
 from monitor.core.errors import StoreError
-from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
-    from monitor.core.state import Transition
+    from monitor.core.record import Transition
+    from monitor.query.reading import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
-    from workers.reading import EndpointStatus, Explanation, PoolStatus
 
 WATCH_S = 2.0
 FOLLOW_S = 0.5
@@ -40,7 +40,7 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
       watchkeeper status -o json
     """
     from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from workers.reading import read_pools  # noqa: PLC0415
+    from monitor.query.reading import read_pools  # noqa: PLC0415
 
     clock = SystemClock()
 
@@ -145,7 +145,7 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
       watchkeeper events -f
       watchkeeper events -n 1000 -o json
     """
-    from workers.reading import read_events  # noqa: PLC0415 - after the help
+    from monitor.query.reading import read_events  # noqa: PLC0415 - after the help
 
     if not follow:
         found = system.run(lambda store: read_events(store, limit))
@@ -211,7 +211,7 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
       watchkeeper explain shop-1
     """
     from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from workers.reading import read_explanation  # noqa: PLC0415
+    from monitor.query.reading import read_explanation  # noqa: PLC0415
 
     now_ms = SystemClock().now_ms()
     found = system.run(lambda store: read_explanation(store, endpoint_id, now_ms))
@@ -226,7 +226,7 @@ def explain_row(found: Explanation) -> dict[str, Any]:
     """The explanation for programs; the endpoint and its pool as their listings show them, so that secrets stay hidden."""
     import msgspec  # noqa: PLC0415 - after the help
 
-    from monitor.manifest_writer import pool_settings, shown  # noqa: PLC0415
+    from monitor.config.manifest_writer import pool_settings, shown  # noqa: PLC0415
 
     row: dict[str, Any] = msgspec.to_builtins(found)
     row["status"]["endpoint"] = shown(found.status.endpoint)
@@ -236,7 +236,7 @@ def explain_row(found: Explanation) -> dict[str, Any]:
 
 def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     """The explanation as a person reads it."""
-    from monitor.core.explain import explain as reasons  # noqa: PLC0415 - after the help
+    from monitor.query.reasons import explain as reasons  # noqa: PLC0415 - after the help
 
     status = found.status
     said = status.override.override if status.override else None

@@ -66,8 +66,8 @@ class _Lazy(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
-            remedy = did_you_mean(args[0], known, "`watchkeeper --help` lists the commands")
-            raise click.UsageError(f"there is no command {args[0]!r}; {remedy}", ctx)
+            hint = did_you_mean(args[0], known, "`watchkeeper --help` lists the commands")
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,11 +12,11 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import cell, emit_one, output_option, say
+from monitor.config.located import BYTES_MAX
 from monitor.core.errors import ConfigError, Problem
-from monitor.core.located import BYTES_MAX
 
 if TYPE_CHECKING:
-    from monitor.registry import Changes, Progress
+    from monitor.registry.use_cases import Changes, Progress
 
 _SUFFIXES = frozenset({".yml", ".yaml"})
 
@@ -32,7 +32,7 @@ _SUFFIXES = frozenset({".yml", ".yaml"})
 def apply(system: System, paths: Sequence[str], dry_run: bool, prune: bool, output: str) -> None:
     """Make the registry as manifests say: create, change, and with --prune remove.
 
-    Everything is checked first. One fault anywhere, and nothing is applied; each is named with its file, line, key, value and remedy.
+    Everything is checked first. One fault anywhere, and nothing is applied; each is named with its file, line, key, value and hint.
     Applying the same files again changes nothing.
 
     \b
@@ -54,7 +54,7 @@ def apply(system: System, paths: Sequence[str], dry_run: bool, prune: bool, outp
     Exit codes: 0 applied (or nothing to do), 2 something written cannot be used, 3 the store does not answer.
     """
     from monitor import registry  # noqa: PLC0415 - after the help
-    from monitor.manifest import load_sources  # noqa: PLC0415
+    from monitor.config.manifest import load_sources  # noqa: PLC0415
 
     roots = load_sources(list(_sources(paths)))
     with _progress() as progress:

@@ -9,7 +9,7 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, output_option, say
-from monitor.core.state import Override
+from monitor.core.record import Override
 
 if TYPE_CHECKING:
     from monitor.store.port import Store
@@ -33,8 +33,8 @@ def list_pools(system: System, output: str) -> None:
     """
 
     async def read(store: Store) -> list[dict[str, Any]]:
+        from monitor.config.manifest_writer import pool_settings  # noqa: PLC0415
         from monitor.core.endpoint import Pool  # noqa: PLC0415 - after the help
-        from monitor.manifest_writer import pool_settings  # noqa: PLC0415
 
         known = await store.pools()
         members = Counter(endpoint.pool for endpoint in (await store.endpoints()).values())

@@ -37,8 +37,8 @@ def probe(system: System, url: str, debug: bool, output: str, **options: Any) ->
     \b
     Exit codes: 0 success, 1 failure or inconclusive, 2 refused.
     """
-    from monitor.manifest import read_manifest  # noqa: PLC0415 - after the help
-    from monitor.manifest_writer import entry_node  # noqa: PLC0415
+    from monitor.config.manifest import read_manifest  # noqa: PLC0415 - after the help
+    from monitor.config.manifest_writer import entry_node  # noqa: PLC0415
 
     entry = entry_from(url, {**options, "retries": options["retries"] or "0"})
     endpoint = read_manifest([entry_node(entry, entry.keys())], deny=system.deny).endpoints[0]

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from monitor.config.fields import ENDPOINT_FIELDS
+from monitor.config.kinds import kinds, option_kinds
 from monitor.core.errors import ConfigError, Problem
-from monitor.fields import ENDPOINT_FIELDS
-from monitor.kinds import kinds, option_kinds
 
 F = TypeVar("F", bound=Callable[..., Any])
 

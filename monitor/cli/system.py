@@ -13,9 +13,9 @@ import msgspec
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, output_option
+from monitor.config.secret import hide_password
+from monitor.config.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 from monitor.core.durations import format_duration
-from monitor.core.secret import hide_password
-from monitor.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 
 _FILE = click.Path(path_type=Path)
 _METAVARS = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR", "rules": "FILE|DIR", "location": "NAME"}
@@ -41,7 +41,7 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @click.option("--verbose", "-v", is_flag=True, help="Show what the parts log; their files are in DIR/logs.")
 def up(config: Path | None, verbose: bool, **options: object) -> None:
     """Run the whole system on this machine until Ctrl-C."""
-    from workers.up import run_up  # noqa: PLC0415 - help need not wait for it
+    from workers.local.up import run_up  # noqa: PLC0415 - help need not wait for it
 
     run_up(load_settings(options, config=config), _say, verbose=verbose)
 

@@ -8,6 +8,6 @@
 from monitor.client.health import HealthView
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
 from monitor.client.watch import Watch
-from monitor.core.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 __all__ = ["Change", "EndpointView", "Freshness", "HealthView", "NoEndpoint", "PublishedEndpoint", "Snapshot", "Staleness", "Watch"]

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from monitor.client.view import NOTHING, Fetch, Version, View
 from monitor.clock import Clock
-from monitor.core.snapshot import Delta, Snapshot
+from monitor.pool.snapshot import Delta, Snapshot
 from monitor.store import keys
 
 logger = logging.getLogger("watchkeeper.client")

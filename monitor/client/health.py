@@ -18,7 +18,7 @@ from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, 
 from monitor.client.view import Fetch, Version, View
 from monitor.client.watch import Watch
 from monitor.clock import Clock, SystemClock
-from monitor.core.snapshot import Snapshot
+from monitor.pool.snapshot import Snapshot
 
 logger = logging.getLogger("watchkeeper.client")
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from monitor.core.errors import WatchkeeperError
-from monitor.core.snapshot import PublishedEndpoint
+from monitor.pool.snapshot import PublishedEndpoint
 
 
 class Freshness(StrEnum):

@@ -14,8 +14,8 @@ import msgspec
 from monitor.client.local import LocalBreaker
 from monitor.client.records import Change, EndpointView, Freshness, Staleness, endpoint_view, why
 from monitor.client.wheel import Entropy, equal_weights, gate, wheel
-from monitor.core.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold
-from monitor.core.state import Override
+from monitor.core.record import Override
+from monitor.pool.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold
 
 Version = tuple[int, int]
 NOTHING: Version = (-1, -1)

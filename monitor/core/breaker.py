@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.core.endpoint import Pool
-from monitor.core.state import Breaker, BreakerState
+from monitor.core.record import Breaker, BreakerState
 
 FORGIVE_AFTER_MS: Final = 30_000
 """Healthy time after which one opening is forgiven."""

@@ -22,7 +22,7 @@ _PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]{{1,12}}){unit})?" for unit 
 def parse_duration(text: str) -> int:
     """Return the duration in milliseconds.
 
-    Raises ValueError with a remedy when the text is no duration.
+    Raises ValueError with a hint when the text is no duration.
     """
     if text == "0":
         return 0

@@ -1,7 +1,7 @@
 """What we watch: endpoints, and the pools that share weights.
 
 Everything here is normalised and valid: text written by people becomes an `Endpoint` or a `Pool`
-in `monitor/manifest.py` only, which refuses what breaks a limit named here.
+in `monitor/config/manifest.py` only, which refuses what breaks a limit named here.
 """
 
 from __future__ import annotations

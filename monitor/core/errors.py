@@ -17,20 +17,20 @@ class Problem:
 
     `where` names the place as a person finds it again ("shop.yml:12" or "--interval"),
     `key` the setting, `seen` the value as it was written, `why` the rule it breaks and
-    `remedy` what to write instead.
+    `hint` what to write instead.
     """
 
     where: str
     key: str
     seen: str
     why: str
-    remedy: str
+    hint: str
 
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.where, self.key) if part)
         seen = f" (got {self.seen})" if self.seen and self.seen not in self.why else ""
-        remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{head}: {self.why}{seen}{remedy}" if head else f"{self.why}{seen}{remedy}"
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{head}: {self.why}{seen}{hint}" if head else f"{self.why}{seen}{hint}"
 
 
 class ConfigError(WatchkeeperError):
@@ -63,6 +63,6 @@ class DeliveryError(WatchkeeperError):
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the remedy for a word that is not among `known`: the nearest of them, or `otherwise`."""
+    """Return the hint for a word that is not among `known`: the nearest of them, or `otherwise`."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else otherwise

@@ -13,7 +13,7 @@ from math import exp, log2
 from typing import Final
 
 from monitor.core.endpoint import Endpoint
-from monitor.core.state import Evidence
+from monitor.core.record import Evidence
 
 TAU_MIN_MS: Final = 30_000
 TAU_INTERVALS: Final = 3

@@ -23,7 +23,7 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.core.state import EndpointState, Rollup
+from monitor.core.record import EndpointState, Rollup
 
 RING_LENGTH: Final = 100
 SAMPLE_BYTES: Final = 16

@@ -6,7 +6,7 @@ from typing import Final
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.state import Breaker, EndpointState, Verdict
+from monitor.core.record import Breaker, EndpointState, Verdict
 
 SILENT_INTERVALS: Final = 3
 SILENT_SLACK_MS: Final = 5_000

@@ -26,7 +26,7 @@ class Option:
     """One setting that only some kinds of prober understand.
 
     `parse` takes what a person wrote (text, or a list or mapping from a file) and returns a value that is
-    JSON-able, normalised, and parsed to itself; it raises ValueError with a remedy. The manifest, the command
+    JSON-able, normalised, and parsed to itself; it raises ValueError with a hint. The manifest, the command
     line and the reference learn of an option from here and nowhere else.
     """
 
@@ -83,11 +83,11 @@ class Prober(Protocol):
     options: Sequence[Option]
 
     def validate(self, endpoint: Endpoint) -> None:
-        """Raise ValueError with a remedy where the URL and the options contradict each other. Reads no secrets."""
+        """Raise ValueError with a hint where the URL and the options contradict each other. Reads no secrets."""
         ...
 
     def prepare(self, endpoint: Endpoint) -> Probe:
-        """Compile, resolving references to secrets. Raises ValueError with a remedy."""
+        """Compile, resolving references to secrets. Raises ValueError with a hint."""
         ...
 
 
@@ -100,7 +100,7 @@ def inconclusive(text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attem
 
 
 class Pattern:
-    """An RE2 pattern that searches bytes as UTF-8. Raises ValueError with a remedy when it does not compile."""
+    """An RE2 pattern that searches bytes as UTF-8. Raises ValueError with a hint when it does not compile."""
 
     __slots__ = ("_plain", "_re", "text")
 
@@ -119,7 +119,7 @@ class Pattern:
 
 
 def pattern(text: Any) -> str:
-    """Parse an option that is a regular expression. Raises ValueError with a remedy."""
+    """Parse an option that is a regular expression. Raises ValueError with a hint."""
     if not isinstance(text, str) or not text:
         raise ValueError("a regular expression must be text; write for example ready")
     if len(text) > PATTERN_LENGTH_MAX:

@@ -20,7 +20,7 @@ PROBERS: Mapping[str, Prober] = {scheme: prober for prober in _PROBERS for schem
 def prepare(endpoint: Endpoint) -> Probe:
     """Compile an endpoint, in the process that probes it: references to secrets are resolved here.
 
-    Raises ValueError with a remedy; a kind is unknown to a version older than the one that registered it.
+    Raises ValueError with a hint; a kind is unknown to a version older than the one that registered it.
     """
     prober = PROBERS.get(endpoint.kind)
     if prober is None:

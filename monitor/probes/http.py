@@ -250,7 +250,7 @@ class HttpProbe:
 
 
 def parse_url(text: str) -> httpx.URL:
-    """Return an http or https URL. Raises ValueError with a remedy."""
+    """Return an http or https URL. Raises ValueError with a hint."""
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, UnicodeError) as error:

@@ -156,7 +156,7 @@ OPTIONS: tuple[Option, ...] = (
 
 
 def secret(value: str) -> tuple[str, bool]:
-    """Return what a header's value refers to, and whether it is a reference. Raises ValueError with a remedy.
+    """Return what a header's value refers to, and whether it is a reference. Raises ValueError with a hint.
 
     Only workers call this, when they compile a probe: the value itself goes nowhere else.
     """

@@ -45,7 +45,7 @@ class TargetPolicy:
 
     `allow` wins over `deny`, which wins over the groups denied by default: `deny=("0.0.0.0/0", "::/0")`
     with `allow=("10.0.0.0/8",)` leaves one network. A metadata address yields only to its own address or its group's
-    name in `allow`, never to a wider network. Raises ValueError with a remedy for an entry that is neither.
+    name in `allow`, never to a wider network. Raises ValueError with a hint for an entry that is neither.
     """
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:

@@ -109,14 +109,14 @@ class Dialogue(Connection):
 
 
 def _destination(url: str) -> Destination:
-    remedy = "write for example tcp://127.0.0.1:5432"
+    hint = "write for example tcp://127.0.0.1:5432"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"not a URL ({error}); {remedy}") from None
+        raise ValueError(f"not a URL ({error}); {hint}") from None
     if parts.scheme != "tcp" or not parts.hostname or not port:
-        raise ValueError(f"a tcp endpoint needs a host and a port; {remedy}")
+        raise ValueError(f"a tcp endpoint needs a host and a port; {hint}")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"a tcp endpoint is a host and a port, no more; {remedy}")
+        raise ValueError(f"a tcp endpoint is a host and a port, no more; {hint}")
     return Destination(parts.hostname, port)

@@ -19,7 +19,7 @@ wk:i:{sN}:rev            string  grows with every change in the slot         reg
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 10 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
-wk:i:{sN}:watch          zset    id -> ms at which it must be looked at without a result (no data, `for`)
+wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at without a result (no data, `for`)
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli

@@ -41,10 +41,10 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Queue(StrEnum):
-    """Work that falls due. DIRTY and WATCH exist in every slot; GROUPS and DELIVERIES once."""
+    """Work that falls due. DIRTY and REEVALUATE exist in every slot; GROUPS and DELIVERIES once."""
 
     DIRTY = "dirty"
-    WATCH = "watch"
+    REEVALUATE = "reevaluate"
     GROUPS = "groups"
     DELIVERIES = "deliveries"
 
@@ -68,7 +68,7 @@ class Loaded(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one decided result changes. `token_ms` None: a decision without a result (a watch fell due).
 
-    `watch_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
+    `reevaluate_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
     `interval_ms` 0 leaves the next due time to the plan.
     `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one. Whoever holds the pool
     then has lost it: what he read is no longer all there is, and `finish` refuses him.
@@ -78,7 +78,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     token_ms: int | None
     ver: int
     record: bytes
-    watch_ms: int | None
+    reevaluate_ms: int | None
     pool: str
     interval_ms: int = 0
     writes: tuple[Write, ...] = ()
@@ -128,7 +128,7 @@ class GroupLoad(msgspec.Struct, frozen=True):
     meta: bytes
     alerts: Mapping[str, bytes]
     log: Mapping[str, bytes]
-    under_way: Mapping[str, str]
+    in_flight: Mapping[str, str]
     """Integration -> id of the delivery not yet settled."""
 
 
@@ -304,13 +304,13 @@ class Store(Protocol):
     async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Transitions, oldest first: the last `limit`, or those after the cursor `after`. The id is a cursor over all slots."""
 
-    async def heart(self, name: str, process: bytes) -> None:
+    async def heartbeat(self, name: str, process: bytes) -> None:
         """Write the sign of life of one of our own processes, named "<part>:<host>:<pid>"."""
 
-    async def unheart(self, name: str) -> None:
+    async def deregister(self, name: str) -> None:
         """Take a sign of life back: the process is leaving."""
 
-    async def hearts(self, max_age_ms: int) -> dict[str, bytes]:
+    async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         """Signs of life younger than this by the server's clock; older ones are deleted."""
 
     async def count(self, increments: Mapping[str, int]) -> None: ...

@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from monitor.clock import Clock, SystemClock
+from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
-from monitor.settings import Settings
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
-from workers.heart import STALE_AFTER_HEARTBEATS, decode_process
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, decode_process
 
 PARTS = ("beat", "worker", "alert-worker")
 """A system without one of these does not do its work."""
@@ -74,7 +74,7 @@ class _Pages:
         """200 when the store answers and every part has shown signs of life lately, else 503 naming what is missing."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                hearts = await self._store.hearts(self._max_age_ms)
+                hearts = await self._store.heartbeats(self._max_age_ms)
         except (StoreError, TimeoutError) as error:
             return _not_ready(["store"], str(error) or "the store does not answer")
         running = {decode_process(heart).part for heart in hearts.values()}

@@ -15,11 +15,11 @@ from prometheus_client import REGISTRY, generate_latest
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
-from monitor.core.snapshot import Snapshot
-from monitor.core.state import Breaker, EndpointState
+from monitor.core.record import Breaker, EndpointState
+from monitor.pool.snapshot import Snapshot
 from monitor.store.port import Loaded, Store
-from workers.heart import Process, decode_process
-from workers.records import decode_record
+from workers.journey.records import decode_record
+from workers.runtime.heartbeat import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
@@ -84,7 +84,7 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
     pools = sorted({endpoint.pool for endpoint in endpoints})
     snapshots = await store.snapshots(pools)
     overdue, overdue_ms = await store.due_overdue()
-    hearts = await store.hearts(max_age_ms)
+    hearts = await store.heartbeats(max_age_ms)
     counters = await store.counters()
 
     def write() -> bytes:

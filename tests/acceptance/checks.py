@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from monitor.core.endpoint import Endpoint
-from monitor.core.snapshot import WEIGHT_SUM
-from monitor.core.state import Transition
+from monitor.core.record import Transition
+from monitor.pool.snapshot import WEIGHT_SUM
 from tests.acceptance.system import System
 from tests.acceptance.targets import Targets
 

@@ -18,20 +18,20 @@ import yaml
 
 from monitor import registry
 from monitor.clock import SystemClock
-from monitor.core.located import load_yaml
-from monitor.core.snapshot import Snapshot
-from monitor.core.state import Transition
+from monitor.config.located import load_yaml
+from monitor.core.record import Transition
+from monitor.core.schedule import LEASE_SLACK_MS
+from monitor.pool.snapshot import Snapshot
+from monitor.query.reading import read_events
 from monitor.store import keys
 from monitor.store.port import Store
-from monitor.store.redis import RedisStore
-from monitor.store.timing import LEASE_SLACK_MS
+from monitor.store.redis.store import RedisStore
 from tests.acceptance.receiver import BODY
 from tests.acceptance.targets import Targets
 from tests.conftest import RedisServer, die_with_parent
 from tests.waiting import POLL_S
-from workers.publishing import decode_snapshot
-from workers.reading import read_events
-from workers.records import Record, decode_record
+from workers.journey.publish import decode_snapshot
+from workers.journey.records import Record, decode_record
 
 T = TypeVar("T")
 HEARTBEAT_MS = 500
@@ -130,7 +130,7 @@ class System:
     def live(self, processes: Sequence[Process]) -> bool:
         for process in processes:
             assert process.popen.poll() is None, f"{process.name} has ended:\n{process.log.read_text()[-3000:]}"
-        hearts = self.ask(lambda store: store.hearts(HEARTBEAT_MS * 4))
+        hearts = self.execute(lambda store: store.heartbeats(HEARTBEAT_MS * 4))
         pids = {int(name.rpartition(":")[2]) for name in hearts}
         return pids.issuperset(process.pid for process in processes)
 
@@ -169,7 +169,7 @@ class System:
     def register(self, manifest: Mapping[str, Any], *, prune: bool = False) -> None:
         """As `watchkeeper apply` does."""
         root = load_yaml(yaml.safe_dump(dict(manifest)), "test.yml")
-        self.ask(lambda store: registry.apply(store, [root], prune=prune))
+        self.execute(lambda store: registry.apply(store, [root], prune=prune))
 
     def route(self, url: str, *, body: str = BODY, **settings: Any) -> None:
         """Write the routing file for the parts started after this. A message tells of one alert, unless `settings` group otherwise."""
@@ -191,21 +191,21 @@ class System:
         return self._runner.run(asked())
 
     def events(self) -> list[Transition]:
-        return [transition for _, transition in self.ask(lambda store: read_events(store, 10_000))]
+        return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]
 
     def breaker_events(self, endpoint: str) -> list[str]:
         """The breaker's states that an endpoint came to, in order."""
         return [event.new for event in self.events() if event.endpoint == endpoint and event.kind == "breaker"]
 
     def record(self, endpoint: str) -> Record:
-        (loaded,) = self.ask(lambda store: store.load([endpoint]))
+        (loaded,) = self.execute(lambda store: store.load([endpoint]))
         return decode_record(loaded.record)
 
     def breaker(self, endpoint: str) -> str:
         return self.record(endpoint).state.breaker.state.value
 
     def snapshot(self, pool: str) -> Snapshot:
-        (data,) = self.ask(lambda store: store.snapshots([pool]))
+        (data,) = self.execute(lambda store: store.snapshots([pool]))
         snapshot = decode_snapshot(data)
         assert snapshot is not None, f"{pool} is not published"
         return snapshot
@@ -220,7 +220,7 @@ class System:
         return [(int(entry.partition(b"-")[0]), int(entry.partition(b"-")[2])) for entry, _ in entries]
 
     def counter(self, name: str) -> int:
-        return self.ask(lambda store: store.counters()).get(name, 0)
+        return self.execute(lambda store: store.counters()).get(name, 0)
 
 
 def manifest(targets: Targets, names: Sequence[str], *, interval_ms: int = 1_000, pool: str = "shop", **settings: Any) -> dict[str, Any]:

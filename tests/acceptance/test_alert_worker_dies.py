@@ -7,7 +7,7 @@ from tests.acceptance.checks import check_history
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
-from workers.dispatch import LEASE_MS
+from workers.journey.dispatch import LEASE_MS
 
 INTERVAL_MS = 500
 AGAIN_S = LEASE_MS[Queue.DELIVERIES] / 1000 + 20
@@ -30,7 +30,7 @@ def test_a_firing_and_a_resolved_message_come_again(alerting_system: System, tar
     probed_again(targets, ["a", "b", "c"], interval_ms=INTERVAL_MS)
     targets.mode["a"] = "fail"
     eventually(lambda: receiver.of("a") == ["firing"], 20)
-    eventually(lambda: system.ask(lambda store: store.sent(10)), 10)
+    eventually(lambda: system.execute(lambda store: store.sent(10)), 10)
 
     receiver.accepted.clear()
     receiver.stalled = True

@@ -25,7 +25,7 @@ def test_each_is_probed_once_in_each_slot(system: System, targets: Targets) -> N
     system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
     probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
     run_for(targets, 8)
-    endpoints = system.ask(lambda store: store.endpoints())
+    endpoints = system.execute(lambda store: store.endpoints())
     until_ms = CLOCK.now_ms()
     for name in NAMES:
         check_slots(targets, endpoints[name], until_ms, missed_max=2)
@@ -43,7 +43,7 @@ def test_those_that_hang_delay_nobody(system: System, targets: Targets) -> None:
     began_ms = CLOCK.now_ms()
     run_for(targets, 6)
 
-    endpoints = system.ask(lambda store: store.endpoints())
+    endpoints = system.execute(lambda store: store.endpoints())
     late = [(at_ms - endpoints[name].phase_ms) % INTERVAL_MS for name in lively for at_ms in targets.seen[name] if at_ms >= began_ms]
     assert statistics.median(late) < LATE_MEDIAN_MAX_MS, f"half of the probes start later than {statistics.median(late)} ms"
     gaps = [after - before for name in lively for before, after in pairwise(at for at in targets.seen[name] if at >= began_ms)]
@@ -71,7 +71,7 @@ def test_a_restart_of_everything_keeps_the_phases_and_causes_no_burst(system: Sy
 
     passed = (CLOCK.now_ms() - restarted_ms) // INTERVAL_MS + 2
     assert all(targets.since(name, restarted_ms) <= passed for name in NAMES), "somebody was probed more than once in a slot"
-    endpoints = system.ask(lambda store: store.endpoints())
+    endpoints = system.execute(lambda store: store.endpoints())
     settled_ms = CLOCK.now_ms() - 3 * INTERVAL_MS
     late = [(at_ms - endpoints[name].phase_ms) % INTERVAL_MS for name in NAMES for at_ms in targets.seen[name] if at_ms >= settled_ms]
     assert statistics.median(late) < LATE_MEDIAN_MAX_MS, "the phases have moved"

@@ -15,9 +15,9 @@ import pytest
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.store import keys
-from monitor.store.memory import MemoryStore
+from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Claimed, Commit, Committed, Lease, Queue, Store
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 HORIZON_MS = 1_000_000
 """Reaches every endpoint of these tests."""
@@ -39,7 +39,7 @@ class House:
     def result(claimed: Claimed, ver: int = 0, **changes: Any) -> Commit:
         """The commit of a result; `token_ms=None` makes it a decision without one."""
         return Commit(
-            **{"id": claimed.id, "token_ms": claimed.token_ms, "ver": ver, "record": b"r", "watch_ms": 0, "pool": "shop", **changes}
+            **{"id": claimed.id, "token_ms": claimed.token_ms, "ver": ver, "record": b"r", "reevaluate_ms": 0, "pool": "shop", **changes}
         )
 
     async def passes(self, ms: int) -> None:
@@ -71,7 +71,7 @@ class House:
         else:
             assert isinstance(self.store, RedisStore)
             slot = keys.slot_of(endpoint_id, self.store.slots)
-            score = await self.store._wire.ask_one("ZSCORE", keys.in_slot(slot, "due"), endpoint_id)
+            score = await self.store._wire.execute_one("ZSCORE", keys.in_slot(slot, "due"), endpoint_id)
         return None if score is None else int(score)
 
     async def on_grid(self, endpoint: Endpoint) -> bool:
@@ -87,7 +87,7 @@ class House:
         else:
             assert isinstance(self.store, RedisStore)
             slot = keys.slot_of(claimed.id, self.store.slots)
-            await self.store._wire.ask_one("ZADD", keys.in_slot(slot, "due"), token_ms, claimed.id)
+            await self.store._wire.execute_one("ZADD", keys.in_slot(slot, "due"), token_ms, claimed.id)
         return Claimed(claimed.id, token_ms, claimed.due_ms)
 
     async def dirty(self) -> list[str]:
@@ -96,7 +96,7 @@ class House:
 
     async def drain(self, queue: Queue) -> list[str]:
         names: list[str] = []
-        for slot in range(self.store.slots if queue in (Queue.DIRTY, Queue.WATCH) else 1):
+        for slot in range(self.store.slots if queue in (Queue.DIRTY, Queue.REEVALUATE) else 1):
             leases: Sequence[Lease] = await self.store.claim(queue, slot, 100, 60_000)
             for lease in leases:
                 assert await self.store.finish(queue, slot, lease.member, lease.token_ms, None)
@@ -107,7 +107,7 @@ class House:
         """Names of all keys on a real server; nothing in memory."""
         if not isinstance(self.store, RedisStore):
             return set()
-        return {key.decode() for key in await self.store._wire.ask_one("KEYS", "*")}
+        return {key.decode() for key in await self.store._wire.execute_one("KEYS", "*")}
 
 
 @pytest.fixture(params=["memory", "valkey", "redis"])

@@ -91,11 +91,11 @@ async def test_a_flush_makes_deliveries_one_per_integration(house):
     await house.store.insert_alerts([insert()])
     await house.store.commit_flush(await tick(house, deliveries=(delivery("d1"), delivery("d2", "chat")), meta=b"meta2"))
     group = await house.store.load_group("g")
-    assert (group.meta, group.under_way) == (b"meta2", {"mail": "d1", "chat": "d2"})
+    assert (group.meta, group.in_flight) == (b"meta2", {"mail": "d1", "chat": "d2"})
     assert await house.store.load_deliveries(["d2", "d1", "ghost"]) == [b"d2", b"d1", b""]
     assert await house.store.load_deliveries([]) == []
     await house.store.commit_flush(await tick(house, deliveries=(delivery("d3"),)))
-    assert (await house.store.load_group("g")).under_way == {"mail": "d1", "chat": "d2"}
+    assert (await house.store.load_group("g")).in_flight == {"mail": "d1", "chat": "d2"}
     assert await house.drain(Queue.DELIVERIES) == ["d1", "d2"]
 
 

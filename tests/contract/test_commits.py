@@ -15,7 +15,7 @@ async def test_a_commit_writes_everything_once(house):
     item = house.result(
         claimed,
         record=b"\x00record",
-        watch_ms=now_ms - 1,
+        reevaluate_ms=now_ms - 1,
         dirty_at_ms=now_ms,
         writes=(Write("ring", 32, b"\xff" * 16), Write("day", 0, b"day")),
         transitions=(b"t1", b"t2"),
@@ -29,7 +29,7 @@ async def test_a_commit_writes_everything_once(house):
     assert await house.store.samples("e", "hour") == b""
     assert [data for _, data in await house.store.events(10)] == [b"t1", b"t2"]
     assert await house.dirty() == ["shop"]
-    assert await house.drain(Queue.WATCH) == ["e"]
+    assert await house.drain(Queue.REEVALUATE) == ["e"]
     (slot,) = await house.store.streams()
     assert [data for _, data in (await house.store.claim_alert_events(slot, 10, 1_000))[1]] == [b"a1"]
 
@@ -58,37 +58,37 @@ async def test_a_decision_may_ask_for_a_shorter_interval(house):
 
 async def test_a_moved_version_is_stale_and_the_lease_stays(house):
     claimed = await house.claim_one()
-    assert await house.commit(house.result(claimed, token_ms=None, record=b"watch")) == [Committed.OK]
+    assert await house.commit(house.result(claimed, token_ms=None, record=b"reevaluate")) == [Committed.OK]
     assert await house.commit(house.result(claimed, ver=0)) == [Committed.STALE]
-    assert await house.store.load(["e"]) == [Loaded(1, b"watch", b"")]
+    assert await house.store.load(["e"]) == [Loaded(1, b"reevaluate", b"")]
     assert await house.score("e") == claimed.token_ms
     assert await house.commit(house.result(claimed, ver=1)) == [Committed.OK]
 
 
 async def test_a_decision_without_a_result_leaves_the_lease_and_the_due_time(house):
     claimed = await house.claim_one()
-    assert await house.commit(house.result(claimed, token_ms=None, watch_ms=77)) == [Committed.OK]
+    assert await house.commit(house.result(claimed, token_ms=None, reevaluate_ms=77)) == [Committed.OK]
     assert await house.score("e") == claimed.token_ms
-    assert await house.drain(Queue.WATCH) == ["e"]
+    assert await house.drain(Queue.REEVALUATE) == ["e"]
 
 
 @pytest.mark.parametrize("token", [None, 123])
 async def test_nothing_is_written_for_an_endpoint_that_is_gone(house, token):
     claimed = await house.claim_one()
     await house.store.register([], ["e"], [])
-    item = house.result(claimed, token_ms=token, watch_ms=1, writes=(Write("ring", 0, b"x"),), transitions=(b"t",), alerts=(b"a",))
+    item = house.result(claimed, token_ms=token, reevaluate_ms=1, writes=(Write("ring", 0, b"x"),), transitions=(b"t",), alerts=(b"a",))
     assert await house.commit(item) == [Committed.LOST]
     assert await house.store.samples("e", "ring") == b""
     assert await house.store.events(10) == []
     assert await house.store.streams() == []
-    assert await house.drain(Queue.WATCH) == []
+    assert await house.drain(Queue.REEVALUATE) == []
 
 
 async def test_watch_0_takes_an_endpoint_out_of_the_watch_queue(house):
     claimed = await house.claim_one()
-    await house.commit(house.result(claimed, watch_ms=1))
-    await house.commit(house.result(claimed, ver=1, token_ms=None, watch_ms=0))
-    assert await house.drain(Queue.WATCH) == []
+    await house.commit(house.result(claimed, reevaluate_ms=1))
+    await house.commit(house.result(claimed, ver=1, token_ms=None, reevaluate_ms=0))
+    assert await house.drain(Queue.REEVALUATE) == []
 
 
 async def test_a_mark_made_while_somebody_weighs_outlives_his_weighing(house):

@@ -39,21 +39,21 @@ async def test_consumers_find_the_contracts_keys(house):
     wire = house.store._wire
     await house.store.publish(version(5, 1))
     await house.store.publish(version(5, 2))
-    assert await wire.ask_one("GET", "wk:v1:{shop}:snap") == b"s5-2"
-    assert await wire.ask_one("XRANGE", "wk:v1:{shop}:log", "-", "+") == [[b"5-1", [b"d", b"d5-1"]], [b"5-2", [b"d", b"d5-2"]]]
-    assert await wire.ask_one("SMEMBERS", "wk:v1:pools") == [b"shop"]
+    assert await wire.execute_one("GET", "wk:v1:{shop}:snap") == b"s5-2"
+    assert await wire.execute_one("XRANGE", "wk:v1:{shop}:log", "-", "+") == [[b"5-1", [b"d", b"d5-1"]], [b"5-2", [b"d", b"d5-2"]]]
+    assert await wire.execute_one("SMEMBERS", "wk:v1:pools") == [b"shop"]
     await house.store.unpublish("shop")
-    assert await wire.ask_one("SMEMBERS", "wk:v1:pools") == []
-    assert 0 < await wire.ask_one("PTTL", "wk:v1:{shop}:snap") <= 180_000
+    assert await wire.execute_one("SMEMBERS", "wk:v1:pools") == []
+    assert 0 < await wire.execute_one("PTTL", "wk:v1:{shop}:snap") <= 180_000
     await house.store.publish(version(5, 3))
-    assert await wire.ask_one("PTTL", "wk:v1:{shop}:snap") == await wire.ask_one("PTTL", "wk:v1:{shop}:log") == -1
+    assert await wire.execute_one("PTTL", "wk:v1:{shop}:snap") == await wire.execute_one("PTTL", "wk:v1:{shop}:log") == -1
 
 
 async def test_the_evaluators_heartbeat_is_the_servers_time_and_ends(house):
     await house.store.alive()
     if house.url:
-        assert abs(int(await house.store._wire.ask_one("GET", keys.ALIVE)) - await house.store.now_ms()) < 5_000
-        assert 0 < await house.store._wire.ask_one("PTTL", keys.ALIVE) <= keys.ALIVE_TTL_MS
+        assert abs(int(await house.store._wire.execute_one("GET", keys.ALIVE)) - await house.store.now_ms()) < 5_000
+        assert 0 < await house.store._wire.execute_one("PTTL", keys.ALIVE) <= keys.ALIVE_TTL_MS
 
 
 async def test_one_run_of_the_server_has_one_epoch(house):

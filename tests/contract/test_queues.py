@@ -88,16 +88,16 @@ async def test_claimers_share_a_queue(house):
 
 
 async def test_signs_of_life_are_kept_swept_and_taken_back(house):
-    await house.store.heart("beat:h:1", b"old")
+    await house.store.heartbeat("beat:h:1", b"old")
     await house.passes(50)
-    await house.store.heart("worker:h:2", b"new")
-    await house.store.heart("worker:h:3", b"leaves")
-    await house.store.unheart("worker:h:3")
-    assert await house.store.hearts(60_000) == {"beat:h:1": b"old", "worker:h:2": b"new"}
+    await house.store.heartbeat("worker:h:2", b"new")
+    await house.store.heartbeat("worker:h:3", b"leaves")
+    await house.store.deregister("worker:h:3")
+    assert await house.store.heartbeats(60_000) == {"beat:h:1": b"old", "worker:h:2": b"new"}
     if not house.url:
-        assert await house.store.hearts(50) == {"worker:h:2": b"new"}
-    assert await house.store.hearts(0) == {}
-    assert await house.store.hearts(60_000) == {}
+        assert await house.store.heartbeats(50) == {"worker:h:2": b"new"}
+    assert await house.store.heartbeats(0) == {}
+    assert await house.store.heartbeats(60_000) == {}
 
 
 async def test_counters_add_up(house):

@@ -63,13 +63,13 @@ async def test_another_interval_takes_nothing_from_who_is_probing(house):
 
 async def test_a_paused_endpoint_is_not_claimed_and_is_looked_at_once_more(house):
     claimed = await house.claim_one()
-    await house.commit(house.result(claimed, watch_ms=1))
+    await house.commit(house.result(claimed, reevaluate_ms=1))
     await house.register(house.endpoint("e", paused=True))
     assert await house.score("e") is None
-    assert await house.drain(Queue.WATCH) == ["e"]
+    assert await house.drain(Queue.REEVALUATE) == ["e"]
     assert await house.commit(house.result(claimed, ver=1)) == [Committed.LOST]
-    assert await house.commit(house.result(claimed, ver=1, token_ms=None, watch_ms=0)) == [Committed.OK]
-    assert await house.drain(Queue.WATCH) == []
+    assert await house.commit(house.result(claimed, ver=1, token_ms=None, reevaluate_ms=0)) == [Committed.OK]
+    assert await house.drain(Queue.REEVALUATE) == []
     await house.register(house.endpoint("e"))
     assert list(await house.claim()) == ["e"]
     assert (await house.store.load(["e"]))[0].ver == 2
@@ -78,11 +78,11 @@ async def test_a_paused_endpoint_is_not_claimed_and_is_looked_at_once_more(house
 async def test_an_endpoint_that_never_gets_a_result_is_noticed(house):
     await house.register(house.endpoint("e", interval_ms=500, timeout_ms=100, retries=0), house.endpoint("p", paused=True))
     for slot in range(house.store.slots):
-        assert await house.store.claim(Queue.WATCH, slot, 10, 1_000) == []
-        assert await house.store.overdue(Queue.WATCH, slot) == 0
+        assert await house.store.claim(Queue.REEVALUATE, slot, 10, 1_000) == []
+        assert await house.store.overdue(Queue.REEVALUATE, slot) == 0
     if not house.url:
         await house.passes(3 * 500 + 100 + 5_000)
-        assert await house.drain(Queue.WATCH) == ["e"]
+        assert await house.drain(Queue.REEVALUATE) == ["e"]
 
 
 async def test_a_removed_endpoint_leaves_nothing_behind(house):
@@ -92,14 +92,14 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     endpoint = house.endpoint("e")
     claimed = await house.claim_one()
     writes = tuple(Write(name, 0, b"x") for name in ("ring", "min", "hour", "day"))
-    await house.commit(house.result(claimed, writes=writes, watch_ms=1))
+    await house.commit(house.result(claimed, writes=writes, reevaluate_ms=1))
     await house.store.set_override(endpoint, b"o", b"t")
     await house.dirty()
     await house.store.register([], ["e", "ghost"], [])
     assert await house.dirty() == ["shop"]
     assert await house.store.endpoints(["e"]) == {}
     assert [member.id for member in (await house.store.load_pool("shop")).members] == ["other"]
-    assert await house.drain(Queue.WATCH) == ["e"], "its alerts have to end before its record goes"
+    assert await house.drain(Queue.REEVALUATE) == ["e"], "its alerts have to end before its record goes"
     assert not await house.store.forget("e", 0, [b"no"])
     assert await house.store.forget("e", 1, [b"ended"])
     (slot,) = await house.store.streams()
@@ -108,7 +108,7 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     await house.store.ack_alert_events(slot, token_ms, [events[0][0]])
     assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
-    assert await house.drain(Queue.WATCH) == []
+    assert await house.drain(Queue.REEVALUATE) == []
     left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":alerts"))}
     assert left == set()
     await house.store.register([], ["e"], [])

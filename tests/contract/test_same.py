@@ -19,9 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
-from monitor.store.memory import MemoryStore
+from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Flush, GroupInsert, NewDelivery, Publication, Queue, Settle, Store, Write
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 IDS = [f"e{i}" for i in range(6)]
 POOLS = ["a", "b"]
@@ -109,14 +109,14 @@ class Twins(RuleBasedStateMachine):
                     token_ms={"held": self.tokens.get(name, (1, 1))[number], "none": None, "wrong": 17}[token],
                     ver=ver,
                     record=body,
-                    watch_ms=watch_ms,
+                    reevaluate_ms=reevaluate_ms,
                     pool=pool,
                     writes=(Write("ring", len(body), body),) if body else (),
                     transitions=(body,) if ver else (),
                     alerts=(body, b"x") if body else (),
                     dirty_at_ms=None if dirty is None else self.now_ms + dirty,
                 )
-                for name, token, ver, watch_ms, pool, body in items
+                for name, token, ver, reevaluate_ms, pool, body in items
             ]
 
         self.same(lambda store, number: store.commit(decided(number)))
@@ -126,7 +126,7 @@ class Twins(RuleBasedStateMachine):
         endpoint = Endpoint(id=name, url="http://x/", pool=pool)
         self.same(lambda store, _: store.set_override(endpoint, override, b"o" + override))
 
-    @rule(queue=st.sampled_from([Queue.DIRTY, Queue.WATCH]), stays=st.booleans())
+    @rule(queue=st.sampled_from([Queue.DIRTY, Queue.REEVALUATE]), stays=st.booleans())
     def drain(self, queue: Queue, stays: bool) -> None:
         async def drain(store: Store, _: int) -> list[tuple[str, bool]]:
             found = []

@@ -11,11 +11,11 @@ import click
 import pytest
 import yaml
 
-from alert_rules.routing_file import parse_routing
-from alert_rules.rule_file import load_rules
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.files.rule_file import load_rules
 from monitor.cli.main import cli
-from monitor.manifest import load_sources, read_manifest
-from monitor.settings import PREFIX, Settings, load_settings
+from monitor.config.manifest import load_sources, read_manifest
+from monitor.config.settings import PREFIX, Settings, load_settings
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 _ASSIGNED = re.compile(r"(?:\w+=\S* )+")

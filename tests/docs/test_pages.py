@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.client import HealthView
-from monitor.core.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store import keys
 from monitor.web import metrics
 from tests.docs.pages import PAGES, ROOT
@@ -32,7 +32,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def is_defined(name: str) -> bool:
-    """Whether `workers/pipeline.settle` is something in workers/pipeline.py."""
+    """Whether `workers/pipeline.settle` is something in workers/journey/pipeline.py."""
     module, _, attribute = name.rpartition(".")
     file = ROOT / f"{module}.py"
     return file.exists() and re.search(rf"^(?:def|class) {attribute}\b", file.read_text(), re.MULTILINE) is not None

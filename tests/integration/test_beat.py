@@ -10,7 +10,7 @@ from celery import Celery
 from tests.conftest import RedisServer
 from workers.app import configuration
 from workers.beat import PAUSE_S, ProbeScheduler
-from workers.dispatch import Message
+from workers.journey.dispatch import Message
 
 MESSAGE = Message("route_alerts", "alert", (0,), 1_000)
 

@@ -15,14 +15,14 @@ import yaml
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.state import EndpointState, LastResult, Override
-from monitor.registry import set_override
+from monitor.core.record import EndpointState, LastResult, Override
+from monitor.registry.use_cases import set_override
 from monitor.store.port import Commit
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
 from tests.integration.commands import WATCHKEEPER, Run
 from tests.waiting import wait_for
-from workers.records import Record, encode_record
+from workers.journey.records import Record, encode_record
 
 LITERAL = "a-secret-written-out"
 
@@ -133,6 +133,6 @@ async def _commit(redis_url: str, record: Record) -> None:
     store = RedisStore(redis_url)
     await store.open()
     try:
-        await store.commit([Commit(id="web-1", token_ms=None, ver=0, record=encode_record(record), watch_ms=0, pool="web")])
+        await store.commit([Commit(id="web-1", token_ms=None, ver=0, record=encode_record(record), reevaluate_ms=0, pool="web")])
     finally:
         await store.close()

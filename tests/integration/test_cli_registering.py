@@ -18,8 +18,8 @@ import msgspec
 import pytest
 import yaml
 
-from monitor.core.state import OverrideRecord, Transition
-from monitor.store.redis import RedisStore
+from monitor.core.record import OverrideRecord, Transition
+from monitor.store.redis.store import RedisStore
 from tests.integration.commands import WATCHKEEPER, Run
 
 SHOP = """\

@@ -16,9 +16,9 @@ import pytest
 from examples.service.balance import get
 from examples.targets import Mode, Target
 from monitor.client import Freshness, HealthView, PublishedEndpoint, Snapshot
-from monitor.core.snapshot import diff
+from monitor.pool.snapshot import diff
 from monitor.store.port import Publication
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from monitor.client import Freshness, HealthView, NoEndpoint, PublishedEndpoint, Snapshot
-from monitor.core.snapshot import diff
+from monitor.pool.snapshot import diff
 from monitor.store import keys
 
 HALF, OTHER = {"a": 500, "b": 500}, {"a": 250, "b": 750}

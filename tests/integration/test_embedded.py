@@ -16,8 +16,8 @@ import redis.backoff
 import redis.retry
 
 from tests.waiting import until
-from workers.embedded import EmbeddedServer
-from workers.supervisor import Supervisor
+from workers.local.embedded import EmbeddedServer
+from workers.local.supervisor import Supervisor
 
 
 def with_server(data_dir: Path, story: Callable[[EmbeddedServer, Supervisor], Coroutine[Any, Any, None]]) -> str:

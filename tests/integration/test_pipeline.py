@@ -9,20 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from alert_rules.routing_file import parse_routing
-from alert_rules.rule_file import load_rules
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.files.rule_file import load_rules
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.query.reading import read_alerts
 from monitor.store.port import Commit, Committed, Lease, Queue
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 from tests.integration.commands import Run
-from workers.alerting import Alerting
-from workers.counters import Counters
-from workers.pipeline import Pipeline
-from workers.publishing import Publisher
-from workers.reading import read_alerts
-from workers.specs import Specs
+from workers.journey.alerting import Alerting
+from workers.journey.counters import Counters
+from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.pipeline import Pipeline
+from workers.journey.publish import Publisher
 
 ROUTING = """
 route: {receiver: people, group_by: [endpoint], group_wait: 0s, group_interval: 1s}
@@ -39,15 +39,15 @@ class Plant:
         self.failing = False
         self.messages: list[str] = []
         counters, rules = Counters(), load_rules()
-        specs = Specs(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
         self.alerting = Alerting(store=self.store, clock=self.clock, routing=parse_routing(ROUTING), send=self._send, counters=counters)
         self.publisher = Publisher(
-            store=self.store, clock=self.clock, specs=specs, rules=rules, route=self.alerting.request_routing, counters=counters
+            store=self.store, clock=self.clock, cache=cache, rules=rules, route=self.alerting.request_routing, counters=counters
         )
         self.pipeline = Pipeline(
             store=self.store,
             clock=self.clock,
-            specs=specs,
+            cache=cache,
             rules=rules,
             prober=self._probe,
             publish=self.publisher.request,
@@ -75,7 +75,7 @@ class Plant:
         """What the alert worker does: weigh, watch, route, flush and deliver until nothing is due."""
         for _ in range(20):
             await self.publisher.settle_all((0, lease) for lease in await self._due(Queue.DIRTY))
-            await self.pipeline.watch(0, await self._due(Queue.WATCH))
+            await self.pipeline.reevaluate(0, await self._due(Queue.REEVALUATE))
             await self.alerting.route(0)
             await self.alerting.flush(await self._due(Queue.GROUPS))
             await self.alerting.deliver(await self._due(Queue.DELIVERIES))
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_read_holds_up_nobody_else(redis_url: str) -> No
         plant = Plant(redis_url)
         await plant.store.open()
         await plant.store.register([endpoint(), endpoint(id="other")], [], [])
-        broken = Commit(id="e", token_ms=None, ver=0, record=b"{not json", watch_ms=0, pool="shop")
+        broken = Commit(id="e", token_ms=None, ver=0, record=b"{not json", reevaluate_ms=0, pool="shop")
         assert await plant.store.commit([broken]) == [Committed.OK]
         await plant.round()
         loaded = await plant.store.load(["e", "other"])

@@ -16,7 +16,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from alert_rules.route import Integration
+from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from workers import receivers
 

@@ -12,7 +12,7 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.store.port import Publication
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 
 def endpoint(name: str) -> Endpoint:

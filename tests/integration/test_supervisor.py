@@ -15,8 +15,8 @@ import pytest
 
 from monitor.core.errors import WatchkeeperError
 from tests.waiting import DEADLINE_S, alive, until, wait_for
-from workers.logfile import LogFile
-from workers.supervisor import PARENT_VARIABLE, Part, Supervisor
+from workers.local.logfile import LogFile
+from workers.local.supervisor import PARENT_VARIABLE, Part, Supervisor
 
 SLEEPER = (sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)")
 DEAF = (
@@ -82,7 +82,7 @@ def test_a_part_that_does_not_stop_is_killed_after_its_grace(tmp_path: Path) -> 
 
 
 def test_a_part_that_never_gets_ready_is_an_error_that_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.supervisor.READY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("workers.local.supervisor.READY_TIMEOUT_S", 0.1)
 
     async def never() -> bool:
         return False
@@ -138,7 +138,7 @@ def test_verbose_lets_the_parts_speak_under_their_names(tmp_path: Path) -> None:
 DRIVER = """
 import asyncio, sys
 from pathlib import Path
-from workers.supervisor import Part, Supervisor
+from workers.local.supervisor import Part, Supervisor
 
 async def main():
     supervisor = Supervisor(Path(sys.argv[1]), print)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from monitor.core.endpoint import Endpoint
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 ENDPOINTS = 2_000
 INTERVAL_MS = 2_000
@@ -20,7 +20,7 @@ SECONDS = 5
 CLAIMER = """
 import asyncio, json, sys
 from monitor.store.port import Commit, Committed
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 
 async def main(url, seconds):
     store = RedisStore(url)
@@ -30,7 +30,7 @@ async def main(url, seconds):
         claim = await store.claim_probes(0, 100, 0)
         loaded = await store.load([item.id for item in claim.items])
         commits = [
-            Commit(id=item.id, token_ms=item.token_ms, ver=held.ver, record=b"r", watch_ms=None, pool="shop")
+            Commit(id=item.id, token_ms=item.token_ms, ver=held.ver, record=b"r", reevaluate_ms=None, pool="shop")
             for item, held in zip(claim.items, loaded)
         ]
         for item, answer in zip(claim.items, await store.commit(commits)):

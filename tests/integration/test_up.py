@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from monitor.config.settings import Running, read_running
 from monitor.core.endpoint import Endpoint
-from monitor.settings import Running, read_running
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 from tests.waiting import alive, wait_for
 
 READY_DEADLINE_S = 60.0

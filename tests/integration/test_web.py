@@ -13,18 +13,18 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.clock import FakeClock, SystemClock
+from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
-from monitor.core.snapshot import PublishedEndpoint, Snapshot
-from monitor.core.state import Breaker, BreakerState, EndpointState, LastResult
-from monitor.settings import Settings
+from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store.port import Commit, Committed, Publication
-from monitor.store.redis import RedisStore
+from monitor.store.redis.store import RedisStore
 from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
 from tests.conftest import RedisServer
-from workers.heart import Process
-from workers.records import Record, encode_record
+from workers.journey.records import Record, encode_record
+from workers.runtime.heartbeat import Process
 
 encode = msgspec.json.Encoder().encode
 
@@ -57,7 +57,7 @@ async def opened(client: httpx.AsyncClient) -> None:
 async def beat(store: RedisStore, *parts: str) -> None:
     for number, part in enumerate(parts):
         process = Process(part=part, host="h", pid=number, started_ms=1, at_ms=SystemClock().now_ms(), lateness_p50_ms=2, lateness_p99_ms=9)
-        await store.heart(f"{part}:h:{number}", encode(process))
+        await store.heartbeat(f"{part}:h:{number}", encode(process))
 
 
 async def settle(store: RedisStore, endpoints: Sequence[Endpoint], state: EndpointState) -> None:
@@ -65,7 +65,8 @@ async def settle(store: RedisStore, endpoints: Sequence[Endpoint], state: Endpoi
     record = encode_record(Record(state=state))
     for start in range(0, len(endpoints), 1_000):
         commits = [
-            Commit(id=item.id, token_ms=None, ver=0, record=record, watch_ms=0, pool=item.pool) for item in endpoints[start : start + 1_000]
+            Commit(id=item.id, token_ms=None, ver=0, record=record, reevaluate_ms=0, pool=item.pool)
+            for item in endpoints[start : start + 1_000]
         ]
         assert set(await store.commit(commits)) == {Committed.OK}
 
@@ -108,7 +109,7 @@ def test_ready_only_when_every_part_lives(redis_url: str) -> None:
             assert answer.status_code == 200
             assert answer.json()["processes"] == ["alert-worker:h:2", "beat:h:0", "worker:h:1"]
             assert (await client.head("/-/ready")).status_code == 200
-            await store.unheart("beat:h:0")
+            await store.deregister("beat:h:0")
             assert (await client.get("/-/ready")).json()["missing"] == ["beat"]
 
     run(story)

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 
 import msgspec
 
-from monitor.core.snapshot import WEIGHT_SUM, Delta, Snapshot, fold
-from monitor.core.state import Transition
-from monitor.store.timing import LEASE_SLACK_MS
+from monitor.core.record import Transition
+from monitor.core.schedule import LEASE_SLACK_MS
+from monitor.pool.snapshot import WEIGHT_SUM, Delta, Snapshot, fold
 from tests.simulation.world import World
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alert_rules.routing_file import parse_routing
-from alert_rules.rule_file import load_rules
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.files.rule_file import load_rules
 from monitor.core.endpoint import Endpoint, Pool
 from tests.simulation.checkers import CHECKERS
 from tests.simulation.virtual import run

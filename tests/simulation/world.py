@@ -14,20 +14,20 @@ from typing import Any
 
 import msgspec
 
-from alert_rules.route import Integration, Routing
-from alert_rules.rule import RuleSet
+from alert_rules.routes.route import Integration, Routing
+from alert_rules.rules.rule import RuleSet
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import StoreError
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.store.memory import MemoryStore
+from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Committed, Lease, Publication, Store
 from tests.simulation.virtual import LoopClock, VirtualLoop
-from workers.alerting import Alerting
-from workers.counters import Counters
-from workers.dispatch import Dispatcher, Message
-from workers.pipeline import Pipeline
-from workers.publishing import Publisher
-from workers.specs import Specs
+from workers.journey.alerting import Alerting
+from workers.journey.counters import Counters
+from workers.journey.dispatch import Dispatcher, Message
+from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.pipeline import Pipeline
+from workers.journey.publish import Publisher
 
 TOLD_AFTER_S = 60
 BEATS = 2
@@ -167,13 +167,13 @@ class World:
         skew_ms = self.rng.randint(-self.weather.clock_skew_ms, self.weather.clock_skew_ms)
         clock = LoopClock(self.loop, skew_ms)
         counters = Counters()
-        specs = Specs(store, clock, _no_probe)
+        cache = EndpointCache(store, clock, _no_probe)
         alerting = Alerting(store=store, clock=clock, routing=self.routing, send=self._receive, counters=counters)
-        publisher = Publisher(store=store, clock=clock, specs=specs, rules=self.rules, route=alerting.request_routing, counters=counters)
+        publisher = Publisher(store=store, clock=clock, cache=cache, rules=self.rules, route=alerting.request_routing, counters=counters)
         pipeline = Pipeline(
             store=store,
             clock=clock,
-            specs=specs,
+            cache=cache,
             rules=self.rules,
             prober=self._probe,
             publish=publisher.request,
@@ -229,8 +229,8 @@ class World:
                 case "weigh_pools":
                     for lease in leases:
                         await publisher.settle(slot, lease)
-                case "watch_endpoints":
-                    await pipeline.watch(slot, leases)
+                case "reevaluate_endpoints":
+                    await pipeline.reevaluate(slot, leases)
                 case "route_alerts":
                     await alerting.route(slot)
                 case "flush_groups":

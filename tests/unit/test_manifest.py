@@ -4,9 +4,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.config.manifest import Manifest, Registered, load_sources, read_manifest
+from monitor.config.manifest_writer import entry_of, export, shown
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.manifest import Manifest, Registered, load_sources, read_manifest
-from monitor.manifest_writer import entry_of, export, shown
 
 
 def read(text: str, *, endpoints: tuple[Endpoint, ...] = (), pools: tuple[Pool, ...] = ()) -> Manifest:

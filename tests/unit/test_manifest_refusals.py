@@ -2,9 +2,9 @@
 
 import pytest
 
+from monitor.config.manifest import PROBLEMS_SHOWN_MAX, Registered, load_sources, read_manifest
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
-from monitor.manifest import PROBLEMS_SHOWN_MAX, Registered, load_sources, read_manifest
 from monitor.probes.policy import TargetPolicy
 
 KNOWN = Registered(
@@ -146,15 +146,15 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "key", "seen", "remedy"), FAULTS)
-def test_a_fault_names_line_key_value_and_remedy(text: str, line: int, key: str, seen: str, remedy: str):
+@pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), FAULTS)
+def test_a_fault_names_line_key_value_and_remedy(text: str, line: int, key: str, seen: str, hint: str):
     (problem,) = refused(text)
     assert problem.where == f"a.yml:{line}"
     assert problem.key == key
     assert seen in problem.seen or seen in str(problem)
-    assert remedy in problem.remedy
+    assert hint in problem.hint
     assert problem.why
-    assert problem.remedy
+    assert problem.hint
     assert "hunter2" not in str(problem)
 
 

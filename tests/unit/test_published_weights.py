@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.snapshot import WEIGHT_SUM, Snapshot, diff, fold
-from monitor.core.state import Breaker, BreakerState, EndpointState, Evidence, Override, OverrideRecord
-from workers.publishing import Reading, compose, worth_telling
-from workers.records import Record
+from monitor.core.record import Breaker, BreakerState, EndpointState, Evidence, Override, OverrideRecord
+from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
+from workers.journey.publish import Reading, compose, worth_telling
+from workers.journey.records import Record
 
 NOW_MS = 1_700_000_000_000
 LAWS = settings(max_examples=150, deadline=None)

@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.core.errors import ConfigError
-from monitor.core.secret import hide_password
-from monitor.settings import (
+from monitor.config.secret import hide_password
+from monitor.config.settings import (
     RUNNING_FILE,
     Running,
     Settings,
@@ -19,6 +18,7 @@ from monitor.settings import (
     load_settings,
     settings_table,
 )
+from monitor.core.errors import ConfigError
 from monitor.store.keys import CLAIM_MAX
 
 

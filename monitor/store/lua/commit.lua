@@ -2,7 +2,7 @@
 --
 -- KEYS  1 due   2 plan   3 rec   4 watch   5 dirty   6 events   7 alerts   8 spec   9... one ring or rollup per write, in order
 -- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays, the heads flat (tables are slow to make):
---         token_ms or false, version held (10 digits), watch_ms (0 to take it out, false to leave it), pool, dirty_at_ms or false,
+--         token_ms or false, version held (10 digits), reevaluate_ms (0 to take it out, false to leave it), pool, dirty_at_ms or false,
 --         interval_ms or 0, how many transitions, how many alerts, how many writes, the offset of each write
 --       5... the bodies in the order of the heads: record with its new version, data of each write, transitions, alerts
 -- Returns per item 0 OK, 1 STALE, 2 LOST.
@@ -28,7 +28,7 @@ local function due_after(token, plan, every)
 end
 
 for i, id in ipairs(ids) do
-  local token, version, watch_ms, pool, dirty_at, every, transitions, alerts, writes = unpack(heads, head + 1, head + 9)
+  local token, version, reevaluate_ms, pool, dirty_at, every, transitions, alerts, writes = unpack(heads, head + 1, head + 9)
   local next_body = body + 1 + writes + transitions + alerts
   if seen[id] then
     answers[i] = 1
@@ -45,10 +45,10 @@ for i, id in ipairs(ids) do
       due[#due + 1] = due_after(token, plans[i], every)
       due[#due + 1] = id
     end
-    if watch_ms == 0 then
+    if reevaluate_ms == 0 then
       unwatched[#unwatched + 1] = id
-    elseif watch_ms then
-      watched[#watched + 1] = watch_ms
+    elseif reevaluate_ms then
+      watched[#watched + 1] = reevaluate_ms
       watched[#watched + 1] = id
     end
     if dirty_at and (not dirty[pool] or dirty_at < dirty[pool]) then

@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 import yaml
 
-from alert_rules.alert import Alert, fingerprint
-from alert_rules.route import Integration
-from alert_rules.routing_file import parse_routing
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.routes.route import Integration
+from alert_rules.rules.alert import Alert, fingerprint
 from monitor.clock import FakeClock, SystemClock
 from monitor.core.errors import DeliveryError
-from monitor.store.memory import MemoryStore
+from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Queue
 from tests.acceptance.peers.alertmanager import Alertmanager, stamp
-from workers.alerting import Alerting
-from workers.counters import Counters
+from workers.journey.alerting import Alerting
+from workers.journey.counters import Counters
 
 WAIT_MS = 1_000
 INTERVAL_MS = 2_000

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from alert_rules.alert import fingerprint
-from alert_rules.group import group_of
-from alert_rules.routing_file import parse_routing
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.routes.group import group_of
+from alert_rules.rules.alert import fingerprint
 from monitor.clock import SystemClock
 from tests.acceptance.peers.alertmanager import Alertmanager, stamp
 from tests.acceptance.system import eventually

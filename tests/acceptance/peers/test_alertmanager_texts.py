@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from alert_rules.matcher import MatcherError, matchers_text
-from alert_rules.matcher_text import Mode, parse_matchers
-from alert_rules.routing_file import parse_routing
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.routes.matcher import MatcherError, matchers_text
+from alert_rules.routes.matcher_text import Mode, parse_matchers
 from monitor.core.errors import ConfigError
 from tests.acceptance.peers.peer import installed
 

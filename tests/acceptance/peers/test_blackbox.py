@@ -304,7 +304,7 @@ def test_metrics_of_a_running_system(tmp_path: Path, system: System) -> None:
         system.start("beat", "worker")
 
         def scraped() -> str:
-            text = system.ask(lambda store: render(store, SystemClock().now_ms(), 60_000)).decode()
+            text = system.execute(lambda store: render(store, SystemClock().now_ms(), 60_000)).decode()
             assert all("probe_success" in samples(text, endpoint["id"]) for endpoint in endpoints)
             return text
 

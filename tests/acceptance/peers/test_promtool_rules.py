@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from alert_rules.alert import AlertState, AlertStatus
-from alert_rules.rule import evaluate
-from alert_rules.rule_file import parse_rule_text
+from alert_rules.files.rule_file import parse_rule_text
+from alert_rules.rules.alert import AlertState, AlertStatus
+from alert_rules.rules.rule import evaluate
 from tests.acceptance.peers.peer import installed
 
 MINUTE_MS = 60_000

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.alert import fingerprint
-from alert_rules.matcher import Matcher, MatcherError, Op, labels_text, matchers_text
-from alert_rules.matcher_text import Mode, parse_classic, parse_matcher, parse_matchers, parse_utf8
+from alert_rules.routes.matcher import Matcher, MatcherError, Op, labels_text, matchers_text
+from alert_rules.routes.matcher_text import Mode, parse_classic, parse_matcher, parse_matchers, parse_utf8
+from alert_rules.rules.alert import fingerprint
 
 EQ, NE, RE, NR = Op
 

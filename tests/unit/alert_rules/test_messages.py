@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.alert import Alert, fingerprint
-from alert_rules.dedup import Reason
-from alert_rules.message import BODY_LENGTH_MAX, TITLE_LENGTH_MAX, Kind, Message, render_message, sample_notification
-from alert_rules.retry import ATTEMPTS_MAX, backoff_ms, next_attempt_ms
-from alert_rules.route import Integration
-from alert_rules.stages import Notification
+from alert_rules.notify.dedup import Reason
+from alert_rules.notify.message import BODY_LENGTH_MAX, TITLE_LENGTH_MAX, Kind, Message, render_message, sample_notification
+from alert_rules.notify.retry import ATTEMPTS_MAX, backoff_ms, next_attempt_ms
+from alert_rules.notify.stages import Notification
+from alert_rules.routes.route import Integration
+from alert_rules.rules.alert import Alert, fingerprint
 
 START = 1_700_000_000_000
 PLAIN = Integration(key="ops/apprise/0", receiver="ops", url="json://x")

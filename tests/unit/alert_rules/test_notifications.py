@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.alert import Alert, fingerprint
-from alert_rules.dedup import LogEntry, Reason, needs_update
-from alert_rules.group import GroupMeta, first_flush_ms, group_of, tick_of
-from alert_rules.route import Integration, Route
-from alert_rules.stages import MUTED, NOT_WANTED, UNDER_WAY, FlushDecision, Notification, decide_flush, may_leave
+from alert_rules.notify.dedup import LogEntry, Reason, needs_update
+from alert_rules.notify.stages import IN_FLIGHT, MUTED, NOT_WANTED, FlushDecision, Notification, decide_flush, may_leave
+from alert_rules.routes.group import GroupMeta, first_flush_ms, group_of, tick_of
+from alert_rules.routes.route import Integration, Route
+from alert_rules.rules.alert import Alert, fingerprint
 
 S = 1_000
 ROUTE = Route(id="{}", receiver="r", group_by=("alertname",), group_wait_ms=30 * S, group_interval_ms=300 * S, repeat_interval_ms=600 * S)
@@ -36,7 +36,7 @@ class Group:
         self.meta = meta
         self.alerts: dict[str, Alert] = {}
         self.log: dict[str, LogEntry] = {}
-        self.under_way: dict[str, Notification] = {}
+        self.in_flight: dict[str, Notification] = {}
 
     def put(self, *alerts: Alert) -> Group:
         self.alerts.update((one.fingerprint, one) for one in alerts)
@@ -44,21 +44,21 @@ class Group:
 
     def tick(self, at_s: int, *, fail: tuple[str, ...] = (), hang: tuple[str, ...] = ()) -> FlushDecision:
         decision = decide_flush(
-            self.meta, self.integrations, self.alerts, self.log, {key: one.id for key, one in self.under_way.items()}, at_s * S
+            self.meta, self.integrations, self.alerts, self.log, {key: one.id for key, one in self.in_flight.items()}, at_s * S
         )
         self.log.update(decision.log_only)
         for key in decision.drop:
             del self.alerts[key]
-        self.under_way.update((one.integration, one) for one in decision.notifications)
-        for key in [key for key in self.under_way if key not in hang]:
+        self.in_flight.update((one.integration, one) for one in decision.notifications)
+        for key in [key for key in self.in_flight if key not in hang]:
             self.settle(key, accepted=key not in fail)
         return decision
 
     def settle(self, key: str, *, accepted: bool = True) -> None:
-        notification = self.under_way.pop(key)
+        notification = self.in_flight.pop(key)
         if accepted:
             self.log[key] = notification.log_entry
-        if accepted and not self.under_way:
+        if accepted and not self.in_flight:
             for fp in may_leave(notification.resolved, self.integrations, self.log):
                 if fp in self.alerts and self.alerts[fp].ends_at_ms == notification.resolved[fp]:
                     del self.alerts[fp]
@@ -175,7 +175,7 @@ def test_while_a_delivery_is_under_way_nothing_new_is_decided() -> None:
     group.tick(31, hang=("r/apprise/0",))
     group.put(alert("b", 50))
     decision = group.tick(331, hang=("r/apprise/0",))
-    assert (decision.notifications, decision.drop, decision.reasons) == ((), (), {"r/apprise/0": UNDER_WAY})
+    assert (decision.notifications, decision.drop, decision.reasons) == ((), (), {"r/apprise/0": IN_FLIGHT})
     group.settle("r/apprise/0")
     assert group.heard(631) == [("new alerts added", ["a", "b"])]
 
@@ -248,7 +248,7 @@ def test_whoever_was_told_firing_is_told_the_end(steps: list[tuple[str, str]], s
     believed: dict[str, set[str]] = {one.key: set() for one in group.integrations}
 
     def settled(now: int, **how: tuple[str, ...]) -> None:
-        before = dict(group.under_way)
+        before = dict(group.in_flight)
         decision = group.tick(now, **how)
         for one in (*before.values(), *decision.notifications):
             if group.log.get(one.integration) == one.log_entry:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alert_rules.route import default_routing, group_key, group_labels
-from alert_rules.routing_file import parse_routing
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.routes.route import default_routing, group_key, group_labels
 from monitor.core.errors import ConfigError
 
 RECEIVERS = "receivers: [{name: notify-def}, {name: notify-A}, {name: notify-BC}, {name: notify-test}, {name: notify-prod}]\n"

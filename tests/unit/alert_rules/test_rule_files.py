@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from alert_rules.facts import Scope
-from alert_rules.rule_file import load_rules, parse_rule_text
+from alert_rules.files.rule_file import load_rules, parse_rule_text
+from alert_rules.rules.facts import Scope
 from monitor.core.errors import ConfigError
 
 HEAD = "groups:\n- name: g\n  rules:\n"

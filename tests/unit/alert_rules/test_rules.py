@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.alert import Alert, AlertState, AlertStatus
-from alert_rules.facts import VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
-from alert_rules.rule import NOTHING, RuleSet, evaluate, resolve
-from alert_rules.rule_file import load_rules, parse_rule_text
+from alert_rules.files.rule_file import load_rules, parse_rule_text
+from alert_rules.rules.alert import Alert, AlertState, AlertStatus
+from alert_rules.rules.facts import VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
+from alert_rules.rules.rule import NOTHING, RuleSet, evaluate, resolve
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.snapshot import PublishedEndpoint, Snapshot
-from monitor.core.state import Breaker, BreakerState, EndpointState, LastResult, Override
+from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult, Override
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 ENDPOINT = Endpoint(id="shop-1", url="http://shop", pool="shop", labels={"team": "shop"})
 

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.client.records import Change, Freshness
 from monitor.client.view import Fetch, View
-from monitor.core.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 SERVER_AHEAD_MS = 1_700_000_000_000
 """The server's clock minus the consumer's monotonic clock: they share nothing but their rate."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.client.view import NOTHING, Fetch, View
-from monitor.core.snapshot import Snapshot, diff
+from monitor.pool.snapshot import Snapshot, diff
 
 FETCH = Fetch(server_ms=1_000_000, alive_ms=None, at_ms=0)
 

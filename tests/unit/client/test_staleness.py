@@ -2,7 +2,7 @@
 
 from monitor.client.records import Freshness
 from monitor.client.view import Fetch, Saved
-from monitor.core.state import Override
+from monitor.core.record import Override
 
 FRESH, FROZEN, EXPIRED, COLD = Freshness
 WEIGHTS = {"a": 700, "b": 300, "c": 0}

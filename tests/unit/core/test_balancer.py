@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from monitor.core.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.core.endpoint import Pool
-from monitor.core.state import Breaker, Evidence, Override
+from monitor.core.record import Breaker, Evidence, Override
+from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 
 NOW_MS = 1_700_000_000_000
 POOL = Pool(name="shop")

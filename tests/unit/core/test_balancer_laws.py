@@ -10,10 +10,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.balancer import ADMITTED, OUT, Candidate, Weighing, weigh
 from monitor.core.endpoint import Pool
-from monitor.core.quality import _Others
-from monitor.core.state import Breaker, Evidence, Override
+from monitor.core.record import Breaker, Evidence, Override
+from monitor.pool.balancer import ADMITTED, OUT, Candidate, Weighing, weigh
+from monitor.pool.quality import _Others
 
 NOW_MS = 1_700_000_000_000
 TOLERANCE = 1e-9

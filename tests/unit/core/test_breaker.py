@@ -8,7 +8,7 @@ import pytest
 
 from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
 from monitor.core.endpoint import Pool
-from monitor.core.state import Breaker, BreakerState, Override, Verdict
+from monitor.core.record import Breaker, BreakerState, Override, Verdict
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
 POOL = Pool(name="shop")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from monitor.core.breaker import TRANSITIONS
+from monitor.core.decide import decide
 from monitor.core.endpoint import Pool
-from monitor.core.evaluate import settle
 from monitor.core.outcome import Outcome
-from monitor.core.state import Breaker, Override
+from monitor.core.record import Breaker, Override
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline, result
 
 EDGES = {(old.value, new.value) for (old, _), new in TRANSITIONS.items()}
@@ -29,7 +29,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def probe(self, outcome: Outcome, wait_ms: int) -> None:
         t = self.t.after(wait_ms)
         self.before, self.seen = t.state, outcome
-        twice = [settle(t.endpoint, t.pool, t.state, t.override, result(outcome, t.now_ms), t.now_ms, tilted=t.tilted) for _ in "ab"]
+        twice = [decide(t.endpoint, t.pool, t.state, t.override, result(outcome, t.now_ms), t.now_ms, tilted=t.tilted) for _ in "ab"]
         assert twice[0] == twice[1]
         t.saw(outcome)
 

@@ -7,13 +7,13 @@ import math
 import pytest
 
 from monitor.core import evidence
-from monitor.core.balancer import Candidate, weigh
+from monitor.core.decide import override_transition
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.evaluate import override_transition
-from monitor.core.explain import explain
-from monitor.core.state import EndpointState, Evidence, Override, Verdict
+from monitor.core.record import EndpointState, Evidence, Override, Verdict
 from monitor.core.tilt import Tilt
 from monitor.core.verdict import silent_after_ms, verdict
+from monitor.pool.balancer import Candidate, weigh
+from monitor.query.reasons import explain
 from tests.timeline import START_MS, Timeline
 
 ENDPOINT = Endpoint(id="a", url="http://a/", pool="a")

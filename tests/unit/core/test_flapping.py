@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core import flapping
-from monitor.core.state import Verdict
+from monitor.core.record import Verdict
 from tests.timeline import Timeline
 
 

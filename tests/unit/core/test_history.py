@@ -12,7 +12,7 @@ from monitor.core import history
 from monitor.core.endpoint import Endpoint
 from monitor.core.history import DAY, HOUR, MINUTE, PERIODS, Row, RowWrite
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.state import EndpointState
+from monitor.core.record import EndpointState
 from tests.timeline import Timeline, result
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000

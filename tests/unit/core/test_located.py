@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.config.located import NESTING_MAX, load_yaml
 from monitor.core.errors import ConfigError, Problem
-from monitor.core.located import NESTING_MAX, load_yaml
 
 
 def refused(text: str, **options: int) -> tuple[Problem, ...]:
@@ -78,7 +78,7 @@ def test_all_duplicate_keys_are_named():
 def test_a_file_over_its_size_is_refused():
     (problem,) = refused("a: " + "x" * 100, bytes_max=100)
     assert problem.seen == "103 bytes"
-    assert "split" in problem.remedy
+    assert "split" in problem.hint
 
 
 def test_aliases_that_multiply_are_refused():

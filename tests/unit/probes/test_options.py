@@ -1,4 +1,4 @@
-"""Options: one normal form, which parses to itself; contradictions and nonsense are refused with a remedy."""
+"""Options: one normal form, which parses to itself; contradictions and nonsense are refused with a hint."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""Reading located YAML into values: every refusal names file, line, key, what was seen and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from monitor.config.located import Node, load_yaml
+from monitor.core.durations import parse_duration
+from monitor.core.errors import ConfigError, Problem, did_you_mean
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Reader:
+    """Collects problems, so that a person sees all of them at once; the readers return a harmless value after one."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def refuse(self, where: str, key: str, why: str, hint: str = "", seen: str = "") -> None:
+        self.problems.append(Problem(where, key, seen, why, hint))
+
+    def done(self) -> None:
+        """Raise ConfigError if anything was refused."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
+    def mapping(self, node: Node, key: str) -> dict[str, Node]:
+        if isinstance(node.value, dict):
+            return node.value
+        if node.value is not None:
+            self.refuse(node.where, key, "this must be a mapping", "write `name: value` lines", node.seen)
+        return {}
+
+    def sequence(self, node: Node | None, key: str) -> list[Node]:
+        if node is None or node.value is None:
+            return []
+        if isinstance(node.value, list):
+            return node.value
+        self.refuse(node.where, key, "this must be a list", "write `- ` before each entry", node.seen)
+        return []
+
+    def text(self, node: Node | None, key: str, default: str = "") -> str:
+        if node is None or node.value is None:
+            return default
+        if isinstance(node.value, str):
+            return node.value
+        self.refuse(node.where, key, "this must be a text", "", node.seen)
+        return default
+
+    def texts(self, node: Node | None, key: str) -> dict[str, str]:
+        """A mapping of texts."""
+        entries = self.mapping(node, key) if node else {}
+        return {name: self.text(entry, f"{key}.{name}") for name, entry in entries.items()}
+
+    def duration(self, node: Node | None, key: str, default: int) -> int:
+        """Milliseconds."""
+        text = self.text(node, key)
+        if node is None or not text:
+            return default
+        try:
+            return parse_duration(text)
+        except ValueError as error:
+            self.refuse(node.where, key, str(error))
+            return default
+
+    def boolean(self, node: Node | None, key: str, default: bool) -> bool:
+        text = self.text(node, key)
+        if node is None or not text:
+            return default
+        if text not in ("true", "false"):
+            self.refuse(node.where, key, "this must be true or false", "", node.seen)
+        return text == "true"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A hint for a word that does not exist: the nearest one that does, else all there are."""
+    known = sorted(set(words))
+    return did_you_mean(word, known, f"there are {', '.join(known)}")
+
+
+def read_files(paths: Sequence[Path]) -> list[Node]:
+    """Read YAML files, and the `*.yml` and `*.yaml` of folders in the order of their names. Raises ConfigError."""
+    return [read_file(file) for path in paths for file in _files(path)]
+
+
+def read_file(path: Path) -> Node:
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise ConfigError([Problem(str(path), "", "", f"the file is larger than {FILE_BYTES_MAX} bytes", "split it")])
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", "", f"the file cannot be read: {error.strerror}", "")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "", "", "the file is not UTF-8 text", "")]) from None
+    return load_yaml(text, str(path))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml") and file.is_file())

@@ -1,0 +1,226 @@
+"""Rules as people write them: Prometheus' rule files, with CEL for `expr` and Jinja2 for annotations."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template
+
+from alert_rules.files.reader import Reader, nearest, read_files
+from alert_rules.routes.matcher import labels_text
+from alert_rules.rules.cel import compile_expression
+from alert_rules.rules.facts import VARIABLES, Scope
+from alert_rules.rules.rule import Rule, RuleSet, explain
+from alert_rules.rules.template import TemplateError, compile_template
+from monitor.config.located import Node, load_yaml, shorten
+
+PACKS = Path(__file__).parent.parent / "packs"
+EXPR_LENGTH_MAX = 4_096
+RULES_MAX = 1_000
+SAMPLES_MAX = 512
+"""Combinations of sample facts on which an expression is tried."""
+
+_GROUP_KEYS = ("name", "rules")
+_RULE_KEYS = ("alert", "expr", "for", "keep_firing_for", "labels", "annotations")
+_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OWN_LABELS = frozenset({"alertname", "endpoint", "pool"})
+
+
+def load_rules(paths: Sequence[str | Path] = (), *, include_pack: bool = True) -> RuleSet:
+    """Read rule files and folders of them.
+
+    A user's rule takes the place of all shipped rules of the same name. Raises ConfigError with every problem found.
+    """
+    reader = Reader()
+    own = parse_rules(read_files([Path(path) for path in paths]), reader)
+    names = {rule.name for rule in own}
+    pack = [rule for rule in parse_rules(read_files([PACKS]), reader) if rule.name not in names] if include_pack else []
+    reader.done()
+    return RuleSet((*pack, *own), _version([*pack, *own]))
+
+
+def parse_rule_text(text: str, source: str = "rules.yml") -> RuleSet:
+    """The rules of one text alone, without the shipped ones. Raises ConfigError."""
+    reader = Reader()
+    rules = parse_rules([load_yaml(text, source)], reader)
+    reader.done()
+    return RuleSet(tuple(rules), _version(rules))
+
+
+def parse_rules(files: Sequence[Node], reader: Reader) -> list[Rule]:
+    """Read the rules of located files; what cannot be used is told to the reader and left out."""
+    rules: dict[str, Rule] = {}
+    for node in files:
+        for entry, group in _entries(node, reader):
+            rule = _rule(entry, group, reader)
+            if rule is None:
+                continue
+            if rule.key in rules:
+                why = f"a rule {rule.name!r} with these labels was written before, at {rules[rule.key].where}"
+                reader.refuse(rule.where, "alert", why, "give it another name or other labels")
+            rules[rule.key] = rule
+    if len(rules) > RULES_MAX:
+        reader.refuse(files[0].where, "groups", f"there are more than {RULES_MAX} rules", "", str(len(rules)))
+    return list(rules.values())
+
+
+def _entries(node: Node, reader: Reader) -> Iterator[tuple[Node, str]]:
+    top = reader.mapping(node, "")
+    _known(reader, node, ("groups",), "")
+    for group in reader.sequence(top.get("groups"), "groups"):
+        entry = reader.mapping(group, "groups")
+        _known(reader, group, _GROUP_KEYS, "groups")
+        name = reader.text(entry.get("name"), "groups.name")
+        if not name:
+            reader.refuse(group.where, "groups.name", "a group needs a name", "write `name: shop`")
+        for rule in reader.sequence(entry.get("rules"), f"{name}.rules"):
+            yield rule, name
+
+
+def _known(reader: Reader, node: Node, keys: Sequence[str], key: str) -> None:
+    hints = {
+        "interval": "leave it out: rules are evaluated when their facts change",
+        "record": "leave it out: rollups are kept without rules",
+    }
+    for seen in node.value if isinstance(node.value, dict) else ():
+        if seen not in keys:
+            hint = hints.get(seen) or nearest(seen, keys)
+            reader.refuse(node.key_where(seen), ".".join(filter(None, (key, seen))), "this key is not known here", hint)
+
+
+def _rule(node: Node, group: str, reader: Reader) -> Rule | None:
+    before = len(reader.problems)
+    entry = reader.mapping(node, f"{group}.rules")
+    _known(reader, node, _RULE_KEYS, f"{group}.rules")
+    name = reader.text(entry.get("alert"), "alert")
+    if not name:
+        reader.refuse(node.where, "alert", "a rule needs a name", "write `alert: ShopDown`")
+    expr = entry.get("expr")
+    if expr is None or not reader.text(expr, "expr").strip():
+        reader.refuse(node.where, f"{name}.expr", "a rule needs an expression", "write for example `expr: failures >= 3`")
+        return None
+    compiled = _compile(expr, f"{name}.expr", reader)
+    labels = _labels(entry.get("labels"), name, reader)
+    durations = [reader.duration(entry.get(key), f"{name}.{key}", 0) for key in ("for", "keep_firing_for")]
+    if compiled is None:
+        return None
+    scope, program, variables = compiled
+    annotations = _annotations(entry.get("annotations"), name, scope, reader)
+    if len(reader.problems) > before:
+        return None
+    return Rule(
+        key=name + labels_text(labels) if labels else name,
+        name=name,
+        scope=scope,
+        expr=str(expr.value),
+        program=program,
+        variables=variables,
+        for_ms=durations[0],
+        keep_firing_for_ms=durations[1],
+        labels=labels,
+        annotations=annotations,
+        where=node.where,
+    )
+
+
+def _labels(node: Node | None, name: str, reader: Reader) -> dict[str, str]:
+    labels = reader.texts(node, f"{name}.labels")
+    for label, value in labels.items():
+        where = node.key_where(label) if node else ""
+        if label in _OWN_LABELS:
+            reader.refuse(where, f"{name}.labels.{label}", "this label is always set by Watchkeeper", "use another name")
+        elif not _LABEL_NAME.fullmatch(label):
+            reader.refuse(where, f"{name}.labels.{label}", "this is no label name", "use letters, digits and `_`")
+        if "{{" in value:
+            why = "labels are the alert's identity and cannot be templates"
+            reader.refuse(where, f"{name}.labels.{label}", why, "move the text into an annotation", shorten(value))
+    return labels
+
+
+def _annotations(node: Node | None, name: str, scope: Scope, reader: Reader) -> dict[str, Template]:
+    templates = {}
+    for annotation, source in reader.texts(node, f"{name}.annotations").items():
+        try:
+            templates[annotation] = compile_template(source, {*VARIABLES[scope], "labels", "value"})
+        except TemplateError as error:
+            reader.refuse(node.key_where(annotation) if node else "", f"{name}.annotations.{annotation}", str(error), "", shorten(source))
+    return templates
+
+
+def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[str, ...]] | None:
+    text = str(node.value)
+    if len(text) > EXPR_LENGTH_MAX:
+        reader.refuse(node.where, key, f"the expression is longer than {EXPR_LENGTH_MAX} characters", "split the rule")
+        return None
+    try:
+        program = compile_expression(text)
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        why = first.partition("ERROR: ")[2].removeprefix("<input>:") or first
+        reader.refuse(node.where, key, f"this is no CEL expression: {why}", "", shorten(text))
+        return None
+    bound = set(_MACRO.findall(text))
+    variables = tuple(variable for variable in program.variables() if variable not in bound)
+    scope = _scope(node, key, variables, reader)
+    if scope is None:
+        return None
+    why = _trial(program, scope, variables)
+    if why:
+        reader.refuse(node.where, key, why, "", shorten(text))
+        return None
+    return scope, program, variables
+
+
+def _scope(node: Node, key: str, variables: Sequence[str], reader: Reader) -> Scope | None:
+    """Whom the variables speak of; `pool` alone says nothing of it."""
+    telling = [variable for variable in variables if variable != "pool"]
+    scopes = {_scope_of_name(variable): variable for variable in telling}
+    if len(scopes) > 1:
+        seen = ", ".join(f"{variable} ({scope})" for scope, variable in sorted(scopes.items()))
+        reader.refuse(
+            node.where, key, "one rule speaks of an endpoint, of a pool or of the system, not of several", "write two rules", seen
+        )
+        return None
+    scope = next(iter(scopes), Scope.ENDPOINT)
+    for variable in variables:
+        if variable not in VARIABLES[scope]:
+            every = [name for table in VARIABLES.values() for name in table]
+            reader.refuse(node.where, key, f"there is no variable {variable!r}", nearest(variable, every), shorten(str(node.value)))
+            return None
+    return scope
+
+
+def _scope_of_name(variable: str) -> Scope:
+    if variable.startswith("pool_"):
+        return Scope.POOL
+    return Scope.SYSTEM if variable.startswith("system_") else Scope.ENDPOINT
+
+
+def _trial(program: Any, scope: Scope, variables: Sequence[str]) -> str:
+    """Why the expression is of no use: it is tried on sample facts. A missing label, an index or a division is the data's fault."""
+    samples = itertools.product(*(VARIABLES[scope][variable].samples for variable in variables))
+    for values in itertools.islice(samples, SAMPLES_MAX):
+        facts = dict(zip(variables, values, strict=True))
+        try:
+            answer = program.execute(facts)
+        except (LookupError, ArithmeticError):
+            continue
+        except Exception as error:  # Whatever else CEL raises is the expression's fault.
+            return f"the expression fails: {explain(error)}"
+        if not isinstance(answer, bool):
+            return f"the expression must be true or false, and is {shorten(str(answer))}"
+    return ""
+
+
+def _version(rules: Sequence[Rule]) -> str:
+    def text(rule: Rule) -> Mapping[str, Any]:
+        return {"key": rule.key, "expr": rule.expr, "for": rule.for_ms, "keep": rule.keep_firing_for_ms, "labels": dict(rule.labels)}
+
+    return hashlib.sha256(json.dumps([text(rule) for rule in rules]).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Notifications: whether a receiver needs a message now, and what it says."""

@@ -1,0 +1,190 @@
+"""What a message says: a title and a plain text, made for a telephone's lock screen, a chat and a mail alike (X1, B12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from jinja2 import Template
+
+from alert_rules.notify.dedup import Reason
+from alert_rules.notify.stages import Notification
+from alert_rules.routes.route import Integration
+from alert_rules.rules.alert import Alert
+from alert_rules.rules.template import compile_template, render
+from monitor.core.durations import format_duration
+
+LISTED_MAX = 20
+"""Alerts of each kind that a message lists; the rest is counted."""
+TITLE_LENGTH_MAX = 200
+BODY_LENGTH_MAX = 12_000
+
+TITLE = """\
+[{% if firing %}FIRING{% if firing | length > 1 %} {{ firing | length }}{% endif %}{% endif -%}
+{% if firing and resolved %}, {% endif -%}
+{% if resolved %}RESOLVED{% if resolved | length > 1 %} {{ resolved | length }}{% endif %}{% endif %}] {{ subject }}
+"""
+
+BODY = """\
+{% if alerts | length > 1 %}
+{{ firing | length }} firing, {{ resolved | length }} resolved{% if group %} ({{ group }}){% endif %}
+
+
+{% endif %}
+{% for word, entries in sections %}
+{{ word }}
+{% for alert in entries[:listed_max] %}
+- {{ alert.summary }}{% if alert.severity %} ({{ alert.severity }}){% endif %}{{ ": " if alert.description }}{{ alert.description }}
+  {{ alert.labels_text }}
+{% if alert.ends_at %}
+  from {{ alert.starts_at }} to {{ alert.ends_at }} ({{ alert.lasted }})
+{% else %}
+  since {{ alert.starts_at }}
+{% endif %}
+{% endfor %}
+{% if entries | length > listed_max %}
+... and {{ entries | length - listed_max }} more
+{% endif %}
+
+{% endfor %}
+Receiver {{ receiver }}: {{ reason }}.
+"""
+
+NAMES = frozenset(
+    {
+        "status",
+        "receiver",
+        "reason",
+        "subject",
+        "group",
+        "group_labels",
+        "common_labels",
+        "common_annotations",
+        "firing",
+        "resolved",
+        "alerts",
+        "sections",
+        "listed_max",
+    }
+)
+"""What templates of titles and bodies can name."""
+
+
+class Kind(StrEnum):
+    """How a service that knows colours or sounds should show a message."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+class Message(msgspec.Struct, frozen=True):
+    title: str
+    body: str
+    kind: Kind
+
+
+def render_message(notification: Notification, integration: Integration) -> Message:
+    """Return what one integration is to be sent."""
+    alerts = [_shown(alert) for alert in notification.alerts]
+    firing = [alert for alert in alerts if alert["status"] == "firing"]
+    resolved = [alert for alert in alerts if alert["status"] == "resolved"]
+    common_labels = _common([alert.labels for alert in notification.alerts])
+    context = {
+        "status": "firing" if firing else "resolved",
+        "receiver": notification.receiver,
+        "reason": notification.reason.value,
+        "subject": _subject(alerts, notification.group_labels, common_labels),
+        "group": _pairs(notification.group_labels),
+        "group_labels": notification.group_labels,
+        "common_labels": common_labels,
+        "common_annotations": _common([alert.annotations for alert in notification.alerts]),
+        "firing": firing,
+        "resolved": resolved,
+        "alerts": alerts,
+        "sections": [(word, entries) for word, entries in (("FIRING", firing), ("RESOLVED", resolved)) if entries],
+        "listed_max": LISTED_MAX,
+    }
+    return Message(
+        title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX).split()),
+        body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX),
+        kind=_kind(firing),
+    )
+
+
+def sample_notification(integration: Integration, now_ms: int) -> Notification:
+    """The message of `watchkeeper receivers test`: it says that it is a test."""
+    labels = {"alertname": "TestMessage", "severity": "info", "receiver": integration.receiver}
+    annotations = {"summary": "This is a test message from Watchkeeper", "description": "Nothing is wrong: somebody asked for it."}
+    alert = Alert(labels=labels, annotations=annotations, starts_at_ms=now_ms, fingerprint="test")
+    return Notification(
+        integration=integration.key,
+        receiver=integration.receiver,
+        reason=Reason.FIRST,
+        group_key="test",
+        group_labels={"alertname": "TestMessage"},
+        alerts=(alert,),
+        firing={alert.fingerprint: now_ms},
+        resolved={},
+        tick_ms=now_ms,
+    )
+
+
+def _shown(alert: Alert) -> dict[str, Any]:
+    labels, annotations = alert.labels, alert.annotations
+    return {
+        "status": "resolved" if alert.ends_at_ms else "firing",
+        "labels": labels,
+        "annotations": annotations,
+        "severity": labels.get("severity", ""),
+        "summary": annotations.get("summary") or labels.get("alertname", "") or alert.fingerprint,
+        "description": annotations.get("description", ""),
+        "labels_text": _pairs(labels),
+        "starts_at": _time(alert.starts_at_ms),
+        "ends_at": _time(alert.ends_at_ms) if alert.ends_at_ms else "",
+        "lasted": format_duration((alert.ends_at_ms - alert.starts_at_ms) // 1000 * 1000) if alert.ends_at_ms else "",
+        "value": alert.value,
+        "fingerprint": alert.fingerprint,
+    }
+
+
+def _subject(alerts: Sequence[dict[str, Any]], group_labels: dict[str, str], common_labels: dict[str, str]) -> str:
+    """One alert is called by its summary; several by what they share."""
+    if len(alerts) == 1:
+        return str(alerts[0]["summary"])
+    shared = {**common_labels, **group_labels}
+    name = shared.pop("alertname", "")
+    return " ".join(filter(None, (name, f"({_pairs(shared)})" if shared else ""))) or f"{len(alerts)} alerts"
+
+
+def _kind(firing: Sequence[dict[str, Any]]) -> Kind:
+    severities = {alert["severity"] for alert in firing}
+    if not firing:
+        return Kind.SUCCESS
+    if severities <= {"info", "none"}:
+        return Kind.INFO
+    return Kind.WARNING if severities <= {"warning", "info", "none"} else Kind.FAILURE
+
+
+def _common(mappings: Sequence[dict[str, str]]) -> dict[str, str]:
+    if not mappings:
+        return {}
+    return {name: value for name, value in mappings[0].items() if all(other.get(name) == value for other in mappings)}
+
+
+def _pairs(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name}={labels[name]}" for name in sorted(labels, key=lambda name: (name != "alertname", name)))
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@lru_cache(maxsize=256)
+def _template(source: str) -> Template:
+    return compile_template(source, NAMES)

@@ -1,0 +1,1 @@
+"""Routes: who hears of an alert, and together with which others."""

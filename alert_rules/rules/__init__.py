@@ -1,0 +1,1 @@
+"""Rules: when a fact becomes an alert."""

@@ -1,0 +1,235 @@
+"""The facts that rules can ask about: one table of variables, and the functions that fill them.
+
+A variable's prefix decides who a rule speaks of: `pool_` a pool, `system_` Watchkeeper itself, anything else an endpoint.
+docs/reference/rule-variables.md is rendered from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.record import Breaker, EndpointState, Override, Verdict
+from monitor.core.verdict import verdict
+from monitor.pool.snapshot import Snapshot
+
+DAY_MS = 86_400_000
+NO_CERTIFICATE_DAYS = 36_500
+
+Facts = Mapping[str, Any]
+
+
+class Scope(StrEnum):
+    ENDPOINT = "endpoint"
+    POOL = "pool"
+    SYSTEM = "system"
+
+
+class Variable(NamedTuple):
+    """`samples` are values on which a rule is tried when it is read; `values` lists all there are, where that is a short list."""
+
+    name: str
+    type: str
+    meaning: str
+    samples: tuple[Any, ...]
+    values: tuple[str, ...] = ()
+
+
+def _text(name: str, meaning: str, *samples: str) -> Variable:
+    return Variable(name, "string", meaning, samples or ("", "text"))
+
+
+def _choice(name: str, meaning: str, values: tuple[str, ...]) -> Variable:
+    return Variable(name, "string", meaning, values, values)
+
+
+def _int(name: str, meaning: str, *samples: int) -> Variable:
+    return Variable(name, "int", meaning, samples or (0, 1, 1_000_000))
+
+
+def _bool(name: str, meaning: str) -> Variable:
+    return Variable(name, "bool", meaning, (False, True))
+
+
+_TABLE: dict[Scope, tuple[Variable, ...]] = {
+    Scope.ENDPOINT: (
+        _text("endpoint", "Id of the endpoint.", "shop-1"),
+        _text("pool", "Name of its pool. Rules about pools know it too.", "shop"),
+        _text("url", "Address as it was registered.", "http://127.0.0.1:9001/health"),
+        _text("kind", "Kind of prober.", "http", "tcp"),
+        Variable("labels", "map", 'Its own labels; ask `"team" in labels` before `labels.team`.', ({}, {"team": "shop"})),
+        _choice("verdict", "What its results say of it.", tuple(Verdict)),
+        _choice("breaker", "State of its breaker.", tuple(Breaker)),
+        _choice("override", "An operator's word; empty without one.", ("", *Override)),
+        _int("failures", "Failed probes in a row, up to the last result; 0 after a success.", 0, 3, 1_000),
+        _int("successes", "Successful probes in a row, up to the last result; 0 after a failure.", 0, 3, 1_000),
+        _bool("flapping", "Its outcomes change too often to be believed."),
+        _int("status", "Status code of the last result; 0 where the protocol has none or no answer came.", 0, 200, 503),
+        _text("error", "What the last result saw and wanted, where it failed; empty after a success.", "", "connection refused"),
+        _choice("failure_class", "Where the last result failed; empty after a success.", ("", *FailureClass)),
+        _int(
+            "latency_ms",
+            "Latency of its successes, the median of three: a rise counts at once, a fall gradually; 0 before the first.",
+            0,
+            120,
+            5_000,
+        ),
+        _int("timeout_ms", "Its timeout.", 5_000),
+        _int("interval_ms", "Its interval.", 10_000),
+        _int("certificate_days", f"Days until its certificate expires; {NO_CERTIFICATE_DAYS} without one.", -1, 5, NO_CERTIFICATE_DAYS),
+        _bool("no_data", "No result has come for too long although it is not paused."),
+        _bool("paused", "It is not probed, because somebody said so."),
+        _int("weight", "Base weight in its pool, 1 to 1000.", 1, 100, 1_000),
+    ),
+    Scope.POOL: (
+        _int("pool_size", "Endpoints in the pool.", 0, 1, 100),
+        _int("pool_healthy", "Endpoints with the verdict HEALTHY.", 0, 1, 100),
+        _int("pool_degraded", "Endpoints with the verdict DEGRADED.", 0, 1, 100),
+        _int("pool_unhealthy", "Endpoints with the verdict UNHEALTHY.", 0, 1, 100),
+        _int("pool_unknown", "Endpoints with the verdict UNKNOWN.", 0, 1, 100),
+        _int("pool_admitted", "Endpoints that receive traffic and whose breaker is CLOSED or forced so.", 0, 1, 100),
+        _int(
+            "pool_healthy_percent",
+            "HEALTHY endpoints in percent of those with a known verdict; 100 where none has one.",
+            0,
+            50,
+            100,
+        ),
+        Variable("pool_panic", "double", "Share of traffic, 0.0 to 1.0, sent to endpoints that should have none.", (0.0, 0.5, 1.0)),
+        Variable("pool_shed", "double", "Share of traffic, 0.0 to 1.0, that is better refused.", (0.0, 0.5, 1.0)),
+    ),
+    Scope.SYSTEM: (
+        _int("system_overdue_ms", "How late the most overdue probe is."),
+        _int("system_overdue_endpoints", "Endpoints past their due time.", 0, 1, 10_000),
+        _int("system_lateness_ms", "Start lateness of recent probes (99th percentile)."),
+        _int("system_workers", "Probe workers that show signs of life.", 0, 1, 16),
+        _int("system_alert_workers", "Alert workers that show signs of life.", 0, 1, 16),
+        _int("system_beats", "Schedulers that show signs of life.", 0, 1, 2),
+        _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
+        _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
+        _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
+        _bool("system_tilted", "The clock of one of its processes has jumped: for half a minute that one records and judges nothing."),
+    ),
+}
+
+VARIABLES: dict[Scope, dict[str, Variable]] = {scope: {one.name: one for one in table} for scope, table in _TABLE.items()}
+VARIABLES[Scope.POOL]["pool"] = VARIABLES[Scope.ENDPOINT]["pool"]
+
+
+def scope_of(facts: Facts) -> Scope:
+    """Whom the facts speak of."""
+    if "endpoint" in facts:
+        return Scope.ENDPOINT
+    return Scope.POOL if "pool" in facts else Scope.SYSTEM
+
+
+def endpoint_facts(endpoint: Endpoint, state: EndpointState, override: Override | None, now_ms: int, *, no_data: bool) -> dict[str, Any]:
+    """What rules can ask about an endpoint, of one state at one time."""
+    last = state.last
+    failed = last.outcome is Outcome.FAILURE
+    expires_ms = last.certificate_not_after_ms
+    return {
+        "endpoint": endpoint.id,
+        "pool": endpoint.pool,
+        "url": endpoint.url,
+        "kind": endpoint.kind,
+        "labels": endpoint.labels,
+        "verdict": verdict(state, no_data=no_data)._value_,
+        "breaker": state.breaker.state._value_,
+        "override": override._value_ if override else "",
+        "failures": state.run_length if state.run_outcome is Outcome.FAILURE else 0,
+        "successes": state.run_length if state.run_outcome is Outcome.SUCCESS else 0,
+        "flapping": state.flapping,
+        "status": last.status,
+        "error": last.text if failed else "",
+        "failure_class": last.failure._value_ if failed and last.failure else "",
+        "latency_ms": two_digits(state.evidence.latency_ms),
+        "timeout_ms": endpoint.timeout_ms,
+        "interval_ms": endpoint.interval_ms,
+        "certificate_days": (expires_ms - now_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
+        "no_data": no_data,
+        "paused": endpoint.paused,
+        "weight": endpoint.weight,
+    }
+
+
+def pool_facts(snapshot: Snapshot) -> dict[str, Any]:
+    """What rules can ask about a pool, as it is published."""
+    verdicts = [one.verdict for one in snapshot.endpoints]
+    healthy, unknown = verdicts.count(Verdict.HEALTHY), verdicts.count(Verdict.UNKNOWN)
+    known = len(verdicts) - unknown
+    return {
+        "pool": snapshot.pool,
+        "pool_size": len(verdicts),
+        "pool_healthy": healthy,
+        "pool_degraded": verdicts.count(Verdict.DEGRADED),
+        "pool_unhealthy": verdicts.count(Verdict.UNHEALTHY),
+        "pool_unknown": unknown,
+        "pool_admitted": sum(
+            one.weight > 0 and (one.breaker == Breaker.CLOSED or one.override == Override.FORCED_CLOSED) for one in snapshot.endpoints
+        ),
+        "pool_healthy_percent": 100 * healthy // known if known else 100,
+        "pool_panic": round(snapshot.panic, 3),
+        "pool_shed": round(snapshot.shed, 3),
+    }
+
+
+def system_facts(
+    *,
+    overdue_ms: int = 0,
+    overdue_endpoints: int = 0,
+    lateness_ms: int = 0,
+    workers: int = 0,
+    alert_workers: int = 0,
+    beats: int = 0,
+    groups_overdue_ms: int = 0,
+    deliveries_overdue_ms: int = 0,
+    dead_deliveries: int = 0,
+    tilted: bool = False,
+) -> dict[str, Any]:
+    """What rules can ask about Watchkeeper itself."""
+    return {f"system_{name}": value for name, value in locals().items()}
+
+
+def two_digits(ms: float) -> int:
+    """Round to two significant digits, so that a fact does not change with every probe."""
+    whole = int(ms + 0.5)
+    if whole < 100:
+        return whole
+    unit = int(10 ** (len(str(whole)) - 2))
+    return (whole + unit // 2) // unit * unit
+
+
+def render_reference() -> str:
+    """The page docs/reference/rule-variables.md."""
+    heads = {
+        Scope.ENDPOINT: "An endpoint",
+        Scope.POOL: "A pool",
+        Scope.SYSTEM: "Watchkeeper itself",
+    }
+    page = [_INTRODUCTION]
+    for scope, head in heads.items():
+        page += [f"## {head}", "", "| variable | type | meaning |", "|---|---|---|"]
+        for one in _TABLE[scope]:
+            listed = " One of " + ", ".join(f"`{value}`" if value else "empty" for value in one.values) + "." if one.values else ""
+            page.append(f"| `{one.name}` | {one.type} | {one.meaning}{listed} |")
+        page.append("")
+    return "\n".join(page)
+
+
+_INTRODUCTION = """\
+# Variables of alert rules
+
+A rule's `expr` is a [CEL](https://cel.dev) expression that is true while the alert should fire. The variables that it names decide
+whom it speaks of: those that begin with `pool_` a pool, with `system_` Watchkeeper itself, all others an endpoint. One
+rule speaks of one of the three. An expression is evaluated when a variable that it names has changed.
+
+Numbers and texts are never converted by themselves: write `double(latency_ms) * 1.5`, not `latency_ms * 1.5`.
+Annotations are Jinja2 templates over the same variables; there `labels` holds all labels of the alert, and `value` the facts
+that made it fire.
+
+A rule with the name of a shipped rule takes its place; with `expr: "false"` it switches that rule off.
+"""

@@ -1,0 +1,1 @@
+"""What people write: settings, manifests, references to secrets."""

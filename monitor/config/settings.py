@@ -1,0 +1,316 @@
+"""Settings of one installation: options, then variables, then `.env`, then the configuration file, then defaults.
+
+`load_settings` is the one way in; `Settings(...)` alone reads nothing but its arguments, which is what tests want.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
+
+from monitor.config.secret import SECRET, hide_password
+from monitor.core.errors import ConfigError, Problem, did_you_mean
+
+PREFIX = "WATCHKEEPER_"
+CONFIG_BYTES_MAX = 1_000_000
+RUNNING_FILE = "running.json"
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""How every process of ours logs."""
+
+
+def default_data_dir() -> Path:
+    """The user's own folder for state: XDG's on Linux, Application Support on macOS."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "watchkeeper"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "watchkeeper"
+
+
+def available_cores() -> int:
+    """The cores that this process may use, at most 4: more than that is a decision for a person."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 4)
+
+
+def _listed(value: object) -> object:
+    """Variables hold lists as comma-separated text or as JSON; files may hold one text instead of a list."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            return tuple(msgspec.json.decode(value, type=list[str]))
+        except msgspec.DecodeError:
+            raise ValueError("write a JSON list of texts, or texts apart by commas") from None
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not host or not colon or not port.isdigit() or not 0 <= int(port) <= 65_535:
+        raise ValueError("write HOST:PORT, for example 127.0.0.1:8780 or [::1]:8780")
+    return value
+
+
+def _redis_url(value: str | None) -> str | None:
+    """Refuse here what each part would fail on. urllib's own words are left out: they may quote a password."""
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        database = parts.path.removeprefix("/")
+        server = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0 and (not database or database.isdecimal())
+        usable = server or (parts.scheme == "unix" and parts.path)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix:///PATH), and in a password %2F for / and %40 for @")
+    return value
+
+
+def _network(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+
+
+def _resolvers(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        has_port = value.count(":") == 1 or value.startswith("[")
+        ipaddress.ip_address((value.rpartition(":")[0] if has_port else value).strip("[]"))
+    return values
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_network)]
+Resolvers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_resolvers)]
+
+
+class Settings(BaseSettings):
+    """Every value is checked and has a description, which `watchkeeper settings` and the docs show."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=False)
+
+    redis_url: Annotated[str | None, AfterValidator(_redis_url)] = Field(
+        None, description="Redis or Valkey to use; without it `up` runs an embedded server. REDIS_URL is read too."
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder of the embedded server's data, the logs and the lock.")
+    listen: Annotated[str, AfterValidator(_address)] = Field(
+        "127.0.0.1:8780", description="HOST:PORT of the web listener (health, metrics); port 0 takes a free one."
+    )
+    rules: Paths = Field((), description="Files or folders of alert rules; without any the shipped packs apply.")
+    alerting: Path | None = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
+    workers: int = Field(default_factory=available_cores, ge=1, le=64, description="Probe worker processes that `up` runs; one per core.")
+    slots: int = Field(1, ge=1, le=64, description="Parts of the data set; fixed when the data set is made.")
+    location: str = Field("", max_length=64, description="Name of the place that this process probes from.")
+    log_level: LogLevel = Field("INFO", description="Least severe level that is logged.")
+    target_allow: Networks = Field((), description="Networks that may be probed although a rule or `target_deny` forbids them.")
+    target_deny: Networks = Field((), description="Networks that must not be probed, on every redirect hop.")
+    nameservers: Resolvers = Field((), description="Resolvers to ask, ADDRESS or ADDRESS:PORT; without any the machine's own.")
+    claim_tick_ms: int = Field(150, ge=10, le=1_000, description="How often beat looks for what is due.")
+    claim_limit: int = Field(1_000, ge=1, le=2_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
+    batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")
+    alive_file: Path | None = Field(None, description="File touched with each sign of life, for the health checks of containers.")
+    heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its sign of life.")
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: object, init_settings: Any, *_: Any, **__: Any) -> tuple[Any, ...]:
+        del settings_cls
+        return (init_settings,)
+
+    def source(self, name: str) -> str:
+        """Where the value came from: "option", a variable, ".env", a file's place, or "default"."""
+        return self._sources.get(name, "default")
+
+
+class Row(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+def load_settings(
+    options: Mapping[str, object] | None = None, *, config: Path | None = None, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Read every source and return the settings.
+
+    `options` are those that the person gave on the command line; None values count as not given. Paths in the
+    configuration file are relative to that file. Raises ConfigError naming the source of each value that does not fit.
+    """
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for layer, source in (_file_layer(_config_path(config, env_file)), _dotenv_layer(env_file), _variables_layer(), _option_layer(options)):
+        values.update(layer)
+        sources.update({name: source(name) for name in layer})
+    try:
+        settings = Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError([_problem(dict(fault), sources) for fault in error.errors()]) from None
+    settings._sources = sources
+    return settings
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Variables from which another process reads exactly these settings, wherever they came from."""
+    variables = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            variables[PREFIX + name.upper()] = msgspec.json.encode([*map(str, value)]).decode() if isinstance(value, tuple) else str(value)
+    return variables
+
+
+def settings_table(settings: Settings) -> list[Row]:
+    """Each value, where it came from and what it is for; secrets hidden."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+        rows.append(Row(name, hide_password(text) if name == "redis_url" else text, settings.source(name), field.description or ""))
+    return rows
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What `up` writes into its data folder, for the commands that want to find it."""
+
+    pid: int
+    redis_url: str
+    listen: str
+
+
+def read_running(data_dir: Path) -> Running | None:
+    """The `up` at work on this data folder, or None. The file of one that was killed does not count."""
+    try:
+        running = msgspec.json.decode((data_dir / RUNNING_FILE).read_bytes(), type=Running)
+        os.kill(running.pid, 0)
+    except PermissionError:
+        return running
+    except (OSError, msgspec.DecodeError):
+        return None
+    return running
+
+
+def find_redis_url(settings: Settings) -> str:
+    """The URL given in the settings, else that of the `up` running on the data folder; ConfigError when there is neither."""
+    if settings.redis_url:
+        return settings.redis_url
+    running = read_running(settings.data_dir)
+    if running is None:
+        why = f"no Redis URL is set and nothing runs on {settings.data_dir}"
+        raise ConfigError([Problem("", "redis_url", "", why, "start `watchkeeper up`, or give --redis-url or --data-dir")])
+    return running.redis_url
+
+
+Layer = tuple[dict[str, object], Callable[[str], str]]
+
+
+def _option_layer(options: Mapping[str, object] | None) -> Layer:
+    given = {name: value for name, value in (options or {}).items() if value is not None and value != ()}
+    return given, lambda name: "option --" + name.replace("_", "-")
+
+
+def _variables_layer() -> Layer:
+    found: dict[str, object] = dict(EnvSettingsSource(Settings)())
+    if "redis_url" not in found and os.environ.get("REDIS_URL"):
+        return {**found, "redis_url": os.environ["REDIS_URL"]}, lambda name: "REDIS_URL" if name == "redis_url" else PREFIX + name.upper()
+    return found, lambda name: PREFIX + name.upper()
+
+
+def _dotenv_layer(env_file: Path | None) -> Layer:
+    if env_file is None:
+        return {}, lambda _: ".env"
+    source = DotEnvSettingsSource(Settings, env_file=env_file)
+    found = {name: value for name, value in source().items() if name in Settings.model_fields}
+    plain = source.env_vars.get("redis_url")
+    if plain and "redis_url" not in found:
+        found["redis_url"] = plain
+    return found, lambda _: str(env_file)
+
+
+def _config_path(config: Path | None, env_file: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    named = os.environ.get(PREFIX + "CONFIG")
+    if not named and env_file is not None:
+        named = DotEnvSettingsSource(Settings, env_file=env_file).env_vars.get(f"{PREFIX}CONFIG".lower())
+    return Path(named) if named else None
+
+
+def _file_layer(path: Path | None) -> Layer:
+    if path is None:
+        return {}, lambda _: "default"
+    lines: dict[str, int] = {}
+    values: dict[str, object] = {}
+    problems: list[Problem] = []
+    for key, line, value in _read_mapping(path):
+        place = f"{path}:{line}"
+        if key in values:
+            problems.append(Problem(place, key, "", f"the setting was given before, on line {lines[key]}", "keep one of them"))
+        elif key not in Settings.model_fields:
+            hint = did_you_mean(key, Settings.model_fields, "`watchkeeper settings` lists the settings")
+            problems.append(Problem(place, key, "", "there is no such setting", hint))
+        lines[key], values[key] = line, _relative_to(path.parent, key, value)
+    if problems:
+        raise ConfigError(problems)
+    return values, lambda name: f"{path}:{lines[name]}"
+
+
+def _read_mapping(path: Path) -> list[tuple[str, int, Any]]:
+    """Keys of the file's one mapping with their lines and values."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", "", f"the configuration file cannot be read: {error.strerror}", "")]) from None
+    if len(text) > CONFIG_BYTES_MAX:
+        raise ConfigError([Problem(str(path), "", f"{len(text)} bytes", f"the file is larger than {CONFIG_BYTES_MAX} bytes", "")])
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return []
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError([Problem(f"{path}:1", "", "", "the file must hold `setting: value` lines", "")])
+        return [(str(key.value), key.start_mark.line + 1, loader.construct_object(value, deep=True)) for key, value in node.value]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError([Problem(f"{path}:{line}", "", "", f"this is not YAML: {error.problem}", "")]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem(str(path), "", "", f"this is not YAML: {error}", "")]) from None
+    finally:
+        loader.dispose()
+
+
+def _relative_to(folder: Path, key: str, value: object) -> object:
+    if key in {"data_dir", "alerting"} and isinstance(value, str):
+        return folder / Path(value).expanduser()
+    if key == "rules":
+        listed = _listed(value)
+        return tuple(folder / Path(str(part)).expanduser() for part in listed) if isinstance(listed, list | tuple) else listed
+    return value
+
+
+def _problem(fault: Mapping[str, Any], sources: Mapping[str, str]) -> Problem:
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    seen = hide_password(str(fault.get("input", ""))) if name in Settings.model_fields else ""
+    if name == "redis_url" and "@" in seen and SECRET not in seen:
+        seen = SECRET + seen[seen.rindex("@") :]  # This is no URL: what stands before the host may be anything.
+    choices = get_args(LogLevel) if name == "log_level" else ()
+    why = str(fault["msg"]).removeprefix("Value error, ")
+    return Problem(sources.get(name, ""), name, seen, why, f"choose one of {', '.join(choices)}" if choices else "")

@@ -1,0 +1,11 @@
+"""Trip policies: one file each, one row each in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from monitor.core.policies.consecutive import Consecutive
+from monitor.core.policies.policy import Policy
+
+POLICIES: Final[Mapping[str, Policy]] = {"consecutive": Consecutive()}

@@ -1,0 +1,42 @@
+"""What a trip policy is: it reads what was seen and names the machine's next event, or none.
+
+A policy holds no state. What it needs to know beyond the run of equal outcomes is a field of `Seen`, folded from the results
+before the policy is called; so a new policy adds statistics and a row to `POLICIES`, and the machine stays.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from monitor.core.breaker import Event
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.outcome import Outcome, Result
+from monitor.core.record import BreakerState, Evidence
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a policy judges: everything already contains the newest result."""
+
+    endpoint: Endpoint
+    pool: Pool
+    breaker: BreakerState
+    run_outcome: Outcome | None
+    run_length: int
+    evidence: Evidence
+    result: Result
+    now_ms: int
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """An event and why, in words for a person and in numbers for a program."""
+
+    event: Event
+    reason: str
+    evidence: dict[str, int | float | str]
+
+
+class Policy(Protocol):
+    def judge(self, seen: Seen) -> Ruling | None:
+        """Name the next event. Asked again after each change, until it has nothing more to say about this result."""

@@ -1,0 +1,1 @@
+"""Pure decisions about a pool: weights, and what is published."""

@@ -1,0 +1,111 @@
+"""How good an endpoint is, compared with the others of its pool: q = h * l * sigma.
+
+h = clamp(S / S_ref, 0, 1)^2, success. S = (s + k * m) / (n + k) is shrunk towards the others by k = 10 imagined results; both m
+and S_ref are the median success rate of the others. (Shrinking towards the median leaves the median where it is.)
+l = clamp(L_ref / L, 0.1, 1), latency of successes, shrunk towards L_ref, the median of the others, by n / (n + 20). Latencies
+below LATENCY_FLOOR_MS are raised to it before they are compared.
+sigma = Envoy's slow start with aggression 1: from 10 % to 1 over the pool's warm-up, linear in time.
+
+Every reference leaves the endpoint itself out. So what it does cannot move what it is measured against, worse evidence lowers
+its own q and never another's, and where all fail alike nobody is worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from monitor.core.endpoint import Pool
+from monitor.core.evidence import LATENCY_FLOOR_MS, SHRINK
+from monitor.core.record import Evidence
+
+LATENCY_SHRINK: Final = 20.0
+LATENCY_FACTOR_MIN: Final = 0.1
+WARM_UP_MIN: Final = 0.1
+
+
+class Quality(msgspec.Struct, frozen=True):
+    h: float
+    l: float  # noqa: E741 - h, l and sigma are the names of the formula.
+    sigma: float
+    q: float
+
+
+class Measured(Protocol):
+    @property
+    def evidence(self) -> Evidence: ...
+
+    @property
+    def warm_up_since_ms(self) -> int: ...
+
+
+def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_ms: int) -> list[Quality]:
+    """The quality of each member; those that are `out` serve nobody as a reference."""
+    present = [member.evidence for member, is_out in zip(members, out, strict=True) if not is_out]
+    rates = _Others([evidence.ok / evidence.total for evidence in present if evidence.total])
+    latencies = _Others([max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n])
+    found = []
+    for member, is_out in zip(members, out, strict=True):
+        evidence = member.evidence
+        h = _success(evidence, rates, is_out) if evidence.total else 1.0
+        l = _latency(evidence, latencies, is_out) if evidence.latency_n else 1.0  # noqa: E741
+        since_ms = member.warm_up_since_ms
+        sigma = warm_up(pool.warm_up_ms, since_ms, now_ms) if since_ms else 1.0
+        found.append(Quality(h, l, sigma, h * l * sigma))
+    return found
+
+
+def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
+    """Envoy's slow start factor. A start that lies ahead by more than the window is a clock that jumped, not a start."""
+    if not since_ms:
+        return 1.0
+    elapsed_ms = now_ms - since_ms
+    if elapsed_ms >= window_ms or elapsed_ms < -window_ms:
+        return 1.0
+    return max(WARM_UP_MIN, elapsed_ms / window_ms)
+
+
+def _success(evidence: Evidence, rates: _Others, is_out: bool) -> float:
+    rate = evidence.ok / evidence.total
+    reference = rates.median if is_out else rates.median_without(rate)
+    if rate >= reference:
+        return 1.0
+    shrunk = (evidence.ok + SHRINK * reference) / (evidence.total + SHRINK)
+    return (shrunk / reference) ** 2
+
+
+def _latency(evidence: Evidence, latencies: _Others, is_out: bool) -> float:
+    own = max(evidence.latency_ms, LATENCY_FLOOR_MS)
+    reference = latencies.median if is_out else latencies.median_without(own)
+    if own <= reference or not reference:
+        return 1.0
+    shrunk = reference + (own - reference) * evidence.latency_n / (evidence.latency_n + LATENCY_SHRINK)
+    return max(reference / shrunk, LATENCY_FACTOR_MIN)
+
+
+class _Others:
+    """Medians that leave one value out, each in constant time: leaving one out can give only three different medians.
+
+    A median of nothing is 0.
+    """
+
+    def __init__(self, values: list[float]) -> None:
+        values.sort()
+        n = len(values)
+        self.median = (values[(n - 1) // 2] + values[n // 2]) / 2 if n else 0.0
+        low, high = (n - 2) // 2, (n - 1) // 2
+        if n < 2:
+            self._low = self._high = self._without_low = self._without_mid = self._without_high = 0.0
+            return
+        self._low, self._high = values[low], values[high]
+        self._without_low = (values[low + 1] + values[high + 1]) / 2
+        self._without_mid = (values[low] + values[high + 1]) / 2
+        self._without_high = (values[low] + values[high]) / 2
+
+    def median_without(self, own: float) -> float:
+        """The median without one occurrence of `own`, which must be among the values."""
+        if own <= self._low:
+            return self._without_low
+        return self._without_mid if own <= self._high else self._without_high

@@ -1,0 +1,1 @@
+"""Typed views of the state, for the command line, pages and metrics alike."""

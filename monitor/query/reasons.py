@@ -1,0 +1,130 @@
+"""Why an endpoint is in its present state, and what its weight is made of: text for people, from facts alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core import flapping
+from monitor.core.durations import format_duration
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.outcome import Outcome
+from monitor.core.record import Breaker, EndpointState, Override, Verdict
+from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
+from monitor.pool.snapshot import WEIGHT_SUM
+
+_TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitted may not", EJECTED: "ejected", OUT: "out"}
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One statement; `topic` is verdict, breaker, override, run, last, flapping, evidence, warm-up or weight."""
+
+    topic: str
+    text: str
+
+
+def explain(  # noqa: PLR0917 - as in `settle`.
+    endpoint: Endpoint,
+    pool: Pool,
+    state: EndpointState,
+    override: Override | None,
+    known: Verdict,
+    factors: Factors | None,
+    now_ms: int,
+) -> list[Line]:
+    """Return the statements, from the conclusion `known` down to what it rests on. `factors` None: the pool was not weighed yet."""
+    lines = [Line("verdict", _verdict_text(state, known, now_ms))]
+    if override is not None:
+        lines.append(Line("override", f"{override.value}: an operator's word beats the breaker until `auto` takes it back"))
+    lines.append(Line("breaker", _breaker_text(state, now_ms)))
+    if state.breaker.evidence:
+        lines.append(Line("breaker", "evidence: " + ", ".join(f"{key} {value}" for key, value in state.breaker.evidence.items())))
+    lines.append(Line("run", _run_text(endpoint, state, now_ms)))
+    lines.append(Line("last", _last_text(state, now_ms)))
+    lines.append(Line("flapping", _flapping_text(state)))
+    evidence = state.evidence
+    lines.append(
+        Line(
+            "evidence",
+            f"{evidence.ok:.2f} successes of {evidence.total:.2f} recent results, older ones fading; "
+            f"latency of successes {evidence.latency_ms:.1f} ms from {evidence.latency_n:.2f}",
+        )
+    )
+    if state.warm_up_since_ms and now_ms - state.warm_up_since_ms < pool.warm_up_ms:
+        rest = format_duration(pool.warm_up_ms - max(0, now_ms - state.warm_up_since_ms))
+        lines.append(Line("warm-up", f"closed {_ago(state.warm_up_since_ms, now_ms)}; full weight in {rest}"))
+    lines.extend(weight_lines(factors))
+    return lines
+
+
+def weight_lines(factors: Factors | None) -> list[Line]:
+    """The weight as factors, each with what it means."""
+    if factors is None:
+        return [Line("weight", "the pool has not been weighed yet")]
+    f = factors
+    quality = f.h * f.l * f.sigma
+    return [
+        Line("weight", f"{f.damped * WEIGHT_SUM:.0f} of {WEIGHT_SUM}: {f.why}"),
+        Line("weight", f"tier {f.tier} ({_TIERS[f.tier]})"),
+        Line("weight", f"base share b/B = {f.base:.3f}, at most {f.cap:.3f} whatever happens to the others"),
+        Line("weight", f"quality {quality:.3f} = success {f.h:.3f} * latency {f.l:.3f} * warm-up {f.sigma:.3f}, relative to the others"),
+        Line("weight", f"target share {f.target:.3f}, given now {f.damped:.3f}" + _damping_text(f)),
+    ]
+
+
+def _damping_text(factors: Factors) -> str:
+    if factors.damped < factors.target - 1 / WEIGHT_SUM:
+        return ": rising by at most 10 % of the base share per second"
+    if factors.damped > factors.target + 1 / WEIGHT_SUM:
+        return ": carrying what another does not take yet"
+    return ""
+
+
+def _verdict_text(state: EndpointState, known: Verdict, now_ms: int) -> str:
+    if known is not Verdict.UNKNOWN:
+        return known.value
+    if not state.results:
+        return f"{known.value}: no conclusive result yet"
+    return f"{known.value}: the last conclusive result came {_ago(max(state.last_success_ms, state.last_failure_ms), now_ms)}"
+
+
+def _breaker_text(state: EndpointState, now_ms: int) -> str:
+    breaker = state.breaker
+    if not breaker.gen:
+        return f"{breaker.state.value} since the beginning"
+    text = f"{breaker.state.value} since {_ago(breaker.since_ms, now_ms)}: {breaker.reason}"
+    if breaker.state is Breaker.OPEN:
+        wait_ms = breaker.open_until_ms - now_ms
+        wait = f"in {format_duration(wait_ms)}" if wait_ms > 0 else "with the next successful probe"
+        text += f"; trials begin {wait} (opening {breaker.opens} not yet forgiven)"
+    return text
+
+
+def _run_text(endpoint: Endpoint, state: EndpointState, now_ms: int) -> str:
+    if state.run_outcome is None:
+        return "no conclusive result yet"
+    since = _ago(state.run_since_ms, now_ms)
+    threshold = (
+        f"{endpoint.failure_threshold} open the breaker"
+        if state.run_outcome is Outcome.FAILURE
+        else f"{endpoint.success_threshold} in trials close the breaker"
+    )
+    return f"{state.run_length} times {state.run_outcome.value} in a row since {since}; {threshold}"
+
+
+def _last_text(state: EndpointState, now_ms: int) -> str:
+    last = state.last
+    if not last.at_ms:
+        return "never probed"
+    text = f": {last.text}" if last.text else ""
+    return f"{last.outcome.value} {_ago(last.at_ms, now_ms)} in {last.duration_ms:.1f} ms{text}"
+
+
+def _flapping_text(state: EndpointState) -> str:
+    value = flapping.value_percent(state.changes, state.results)
+    bounds = f"starts above {flapping.START_PERCENT:g} %, stops at {flapping.STOP_PERCENT:g} %"
+    return f"{'flapping' if state.flapping else 'steady'}: {value:.1f} % ({bounds})"
+
+
+def _ago(at_ms: int, now_ms: int) -> str:
+    seconds = max(0, now_ms - at_ms) // 1000 * 1000
+    return f"{format_duration(seconds)} ago"

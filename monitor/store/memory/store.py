@@ -1,0 +1,310 @@
+"""The store in memory: the shipped fake, with the semantics of the real one and the given clock as the server's.
+
+For tests, simulations and demonstrations; one event loop, one process. Nothing awaits, so every method is atomic.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from monitor.clock import Clock
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
+from monitor.core.schedule import Plan, is_claimed
+from monitor.pool.snapshot import MAX_STALE_MS
+from monitor.store import keys
+from monitor.store.memory.alerts import MemoryAlerts
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
+
+
+@dataclass(slots=True)
+class _Slot:
+    specs: dict[str, Endpoint] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    rev: int = 0
+    due: dict[str, int] = field(default_factory=dict)
+    records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    overrides: dict[str, bytes] = field(default_factory=dict)
+    blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
+
+
+class MemoryStore(MemoryAlerts):
+    """See port.Store."""
+
+    def __init__(self, clock: Clock, slots: int = 1) -> None:
+        super().__init__(clock, slots)
+        self._slots = [_Slot() for _ in range(slots)]
+        self._pools: dict[str, Pool] = {}
+        self._epoch = 0
+        self._published: dict[str, Publication] = {}
+        self._expiry: dict[str, int] = {}
+        self._hearts: dict[str, tuple[int, bytes]] = {}
+        self._counters: Counter[str] = Counter()
+        self.alive_ms = 0
+        """When `alive` was last called; 0 before."""
+        self.published: set[str] = set()
+        """Names of the pools that consumers see."""
+
+    # Life -------------------------------------------------------------------------------------------------------
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    async def epoch(self) -> int:
+        self._epoch = self._epoch or self._clock.now_ms()
+        return self._epoch
+
+    # Registry ---------------------------------------------------------------------------------------------------
+    async def register(
+        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
+    ) -> None:
+        self._pools |= {pool.name: pool for pool in pools}
+        for name in pool_removes:
+            self._pools.pop(name, None)
+        for number, slot in enumerate(self._slots if pools or pool_removes else ()):
+            slot.rev = max(slot.rev + 1, self._clock.now_ms())
+            for name in (*(pool.name for pool in pools), *pool_removes):
+                self._mark_dirty(number, name, self._clock.now_ms())
+        wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
+        for endpoint_id, endpoint in wanted.items():
+            if endpoint:
+                self._put(endpoint)
+            else:
+                self._remove(endpoint_id)
+
+    def _put(self, endpoint: Endpoint) -> None:
+        number, slot = self._home(endpoint.id)
+        old, slot.specs[endpoint.id] = slot.specs.get(endpoint.id), endpoint
+        if endpoint.paused:
+            slot.due.pop(endpoint.id, None)
+            slot.plans.pop(endpoint.id, None)
+            if old:
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = self._clock.now_ms()
+        else:
+            self._schedule(endpoint.id, Plan.of(endpoint))
+        slot.rev = max(slot.rev + 1, self._clock.now_ms())
+        for pool in {endpoint.pool, old.pool if old else endpoint.pool}:
+            self._mark_dirty(number, pool, self._clock.now_ms())
+
+    def _schedule(self, endpoint_id: str, plan: Plan) -> None:
+        number, slot = self._home(endpoint_id)
+        now_ms = self._clock.now_ms()
+        old, slot.plans[endpoint_id] = slot.plans.get(endpoint_id), plan
+        score = slot.due.get(endpoint_id)
+        if score is None:
+            slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms + plan.patience_ms
+            return
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms
+        if not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+            slot.due[endpoint_id] = plan.on_grid(now_ms)
+
+    def _remove(self, endpoint_id: str) -> None:
+        number, slot = self._home(endpoint_id)
+        if endpoint := slot.specs.get(endpoint_id):
+            self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
+        for mapping in (slot.specs, slot.plans, slot.due, slot.overrides, self._queue(Queue.REEVALUATE, number)):
+            mapping.pop(endpoint_id, None)
+        if endpoint_id in slot.records:
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = self._clock.now_ms()
+        slot.rev = max(slot.rev + 1, self._clock.now_ms())
+
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        number, slot = self._home(endpoint_id)
+        if endpoint_id in slot.specs or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
+            return False
+        for mapping in (slot.records, slot.blobs, self._queue(Queue.REEVALUATE, number)):
+            mapping.pop(endpoint_id, None)
+        for alert in alerts:
+            self._alert_events[number].append(alert)
+        return True
+
+    async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        if ids is None:
+            return {endpoint_id: endpoint for slot in self._slots for endpoint_id, endpoint in slot.specs.items()}
+        found = ((endpoint_id, self._home(endpoint_id)[1].specs.get(endpoint_id)) for endpoint_id in ids)
+        return {endpoint_id: endpoint for endpoint_id, endpoint in found if endpoint}
+
+    async def pools(self) -> dict[str, Pool]:
+        return dict(self._pools)
+
+    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
+        number, slot = self._home(endpoint.id)
+        if endpoint.id not in slot.specs:
+            raise Stale(f"endpoint {endpoint.id} is not registered any more")
+        if slot.overrides.get(endpoint.id, b"") == override:
+            return
+        slot.overrides[endpoint.id] = override
+        self._transitions.append(transition)
+        self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
+
+    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
+        due = self._home(endpoint_id)[1].due
+        if endpoint_id in due and not is_claimed(due[endpoint_id], self._clock.now_ms()):
+            due[endpoint_id] = at_ms - at_ms % 2
+
+    # Probes -----------------------------------------------------------------------------------------------------
+    async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        ready = (
+            (score, endpoint_id)
+            for endpoint_id, score in home.due.items()
+            if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
+        )
+        items = []
+        for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
+            home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
+            items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
+        return Claim(slot, home.rev, now_ms, tuple(items))
+
+    async def realign(self, slot: int) -> int:
+        home, now_ms, moved = self._slots[slot], self._clock.now_ms(), 0
+        for endpoint_id, score in home.due.items():
+            plan = home.plans[endpoint_id]
+            if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
+                home.due[endpoint_id] = plan.on_grid(now_ms)
+                moved += 1
+        return moved
+
+    async def load(self, ids: Sequence[str]) -> list[Loaded]:
+        homes = [(endpoint_id, self._home(endpoint_id)[1]) for endpoint_id in ids]
+        return [Loaded(*home.records.get(endpoint_id, (0, b"")), home.overrides.get(endpoint_id, b"")) for endpoint_id, home in homes]
+
+    async def commit(self, items: Sequence[Commit]) -> list[Committed]:
+        answers: list[Committed] = []
+        done: set[str] = set()
+        for item in items:
+            answers.append(Committed.STALE if item.id in done else self._commit(item))
+            if answers[-1] is Committed.OK:
+                done.add(item.id)
+        return answers
+
+    def _commit(self, item: Commit) -> Committed:
+        number, slot = self._home(item.id)
+        plan, now_ms = slot.plans.get(item.id), self._clock.now_ms()
+        if item.id not in slot.specs or (item.token_ms is not None and (plan is None or slot.due[item.id] != item.token_ms)):
+            return Committed.LOST
+        ver, _ = slot.records.get(item.id, (0, b""))
+        if ver != item.ver:
+            return Committed.STALE
+        slot.records[item.id] = ver + 1, item.record
+        if item.token_ms is not None and plan is not None:
+            # A result that came before its due time still uses up that slot.
+            slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)
+        if item.reevaluate_ms == 0:
+            self._queue(Queue.REEVALUATE, number).pop(item.id, None)
+        elif item.reevaluate_ms is not None:
+            self._queue(Queue.REEVALUATE, number)[item.id] = item.reevaluate_ms
+        if item.dirty_at_ms is not None:
+            self._mark_dirty(number, item.pool, item.dirty_at_ms)
+        for write in item.writes:
+            blob = slot.blobs[item.id].setdefault(write.name, bytearray())
+            blob.extend(bytes(max(0, write.offset - len(blob))))
+            blob[write.offset : write.offset + len(write.data)] = write.data
+        for transition in item.transitions:
+            self._transitions.append(transition)
+        for alert in item.alerts:
+            self._alert_events[number].append(alert)
+        return Committed.OK
+
+    # Work queues ------------------------------------------------------------------------------------------------
+    async def ready(self) -> list[tuple[Queue, int]]:
+        now_ms = self._clock.now_ms()
+        return [place for place, queue in self._queues.items() if queue and min(queue.values()) <= now_ms]
+
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
+        members, now_ms = self._queue(queue, slot), self._clock.now_ms()
+        ready = ((due_ms, member) for member, due_ms in members.items() if due_ms <= now_ms)
+        leases = [Lease(member, now_ms + lease_ms, due_ms) for due_ms, member in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready)]
+        members.update((lease.member, lease.token_ms) for lease in leases)
+        return leases
+
+    async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
+        members = self._queue(queue, slot)
+        if members.get(member) != token_ms:
+            return False
+        del members[member]
+        if next_ms is not None:
+            members[member] = next_ms
+        return True
+
+    async def overdue(self, queue: Queue, slot: int) -> int:
+        now_ms = self._clock.now_ms()
+        return max(0, now_ms - min(self._queue(queue, slot).values(), default=now_ms))
+
+    async def due_overdue(self) -> tuple[int, int]:
+        now_ms = self._clock.now_ms()
+        late = [now_ms - score for slot in self._slots for score in slot.due.values() if score <= now_ms]
+        return len(late), max(late, default=0)
+
+    # Pools ------------------------------------------------------------------------------------------------------
+    async def load_pool(self, pool: str) -> PoolLoad:
+        members = [
+            Member(endpoint.id, slot.records.get(endpoint.id, (0, b""))[1], slot.overrides.get(endpoint.id, b""))
+            for slot in self._slots
+            for endpoint in slot.specs.values()
+            if endpoint.pool == pool
+        ]
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0])
+
+    async def publish(self, publication: Publication) -> bool:
+        held = self._publication(publication.pool)
+        if held and (publication.epoch, publication.ver) <= (held.epoch, held.ver):
+            return False
+        self._published[publication.pool] = publication
+        self._expiry.pop(publication.pool, None)
+        self.published.add(publication.pool)
+        return True
+
+    async def unpublish(self, pool: str) -> None:
+        self.published.discard(pool)
+        if pool in self._published:
+            self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
+
+    async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
+        found = (self._publication(pool) for pool in pools)
+        return [publication.snapshot if publication else b"" for publication in found]
+
+    async def alive(self) -> None:
+        self.alive_ms = self._clock.now_ms()
+
+    def _publication(self, pool: str) -> Publication | None:
+        if pool in self._expiry and self._expiry[pool] <= self._clock.now_ms():
+            del self._published[pool], self._expiry[pool]
+        return self._published.get(pool)
+
+    # Reading ----------------------------------------------------------------------------------------------------
+    async def samples(self, endpoint_id: str, name: str) -> bytes:
+        return bytes(self._home(endpoint_id)[1].blobs.get(endpoint_id, {}).get(name, b""))
+
+    async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
+        if after:
+            return self._transitions.after(int(after))[:limit]
+        return self._transitions.after(0)[-limit:]
+
+    async def heartbeat(self, name: str, process: bytes) -> None:
+        self._hearts[name] = self._clock.now_ms(), process
+
+    async def deregister(self, name: str) -> None:
+        self._hearts.pop(name, None)
+
+    async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
+        now_ms = self._clock.now_ms()
+        self._hearts = {name: heart for name, heart in self._hearts.items() if now_ms - heart[0] < max_age_ms}
+        return {name: process for name, (_, process) in self._hearts.items()}
+
+    async def count(self, increments: Mapping[str, int]) -> None:
+        self._counters.update(increments)
+
+    async def counters(self) -> dict[str, int]:
+        return dict(self._counters)
+
+    def _home(self, endpoint_id: str) -> tuple[int, _Slot]:
+        number = keys.slot_of(endpoint_id, self.slots)
+        return number, self._slots[number]

@@ -1,0 +1,162 @@
+"""The connection to the server: a small pool, scripts by their hash, one deadline per exchange, errors as StoreError.
+
+redis-py's connections are used without its client: an exchange is one write and its replies, so that a batch of hundreds of
+commits costs one turn of the loop, and what is repeated after a broken connection is decided here and not inside a library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from monitor.core.errors import StoreError
+
+Argument: TypeAlias = bytes | str | int | float
+Command: TypeAlias = Sequence[Argument]
+
+_CONNECTIONS_MAX = 16
+_ASKED_TOGETHER_MAX = 64
+_CONNECT_TIMEOUT_S = 3.0
+_HEALTH_CHECK_S = 10.0
+
+_SCRIPTS = {path.stem: path.read_bytes() for path in sorted((Path(__file__).parent.parent / "lua").glob("*.lua"))}
+_HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name, body in _SCRIPTS.items()}
+
+
+def script(name: str, keys: Sequence[str], *args: Argument) -> Command:
+    """The command that runs lua/<name>.lua."""
+    return ("EVALSHA", _HASHES[name], len(keys), *keys, *args)
+
+
+def _checked(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise StoreError(f"the store refuses: {reply}") from reply
+    return replies
+
+
+class Wire:
+    """Belongs to the event loop that first used it, until `close`.
+
+    `connections_made` grows with every connection, so that what was learnt about one run of the server can be learnt again.
+    """
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self.connections_made = 0
+        self._timeout_s = timeout_s
+        self._free = asyncio.Semaphore(_CONNECTIONS_MAX)
+        self._idle: list[AbstractConnection] = []
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._serving: set[asyncio.Task[None]] = set()
+        self._factory = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,  # `execute` bounds the whole exchange
+            health_check_interval=_HEALTH_CHECK_S,
+            driver_info=None,
+            **({} if url.startswith("unix:") else {"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_keepalive": True}),
+        )
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().disconnect()
+
+    async def execute(self, *commands: Command, repeat: bool = True) -> list[Any]:
+        """Send commands in one write; return their replies.
+
+        What several coroutines ask in one turn of the loop goes out as one exchange. A broken connection is replaced and the
+        commands are sent once more, unless `repeat` is false: then nothing is known of them. Raises StoreError.
+        """
+        if not commands:
+            return []
+        if not repeat:
+            return _checked(await self._talk(commands, repeat=False))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send_waiting)
+        self._waiting.append((commands, answer))
+        return _checked(await answer)
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for first in range(0, len(waiting), _ASKED_TOGETHER_MAX):
+            task = asyncio.ensure_future(self._serve(waiting[first : first + _ASKED_TOGETHER_MAX]))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, asked: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]]) -> None:
+        try:
+            replies = await self._talk([command for commands, _ in asked for command in commands], repeat=True)
+        except StoreError as error:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(StoreError(str(error)))
+            return
+        first = 0
+        for commands, answer in asked:
+            if not answer.done():  # Whoever asked may have been cancelled.
+                answer.set_result(replies[first : first + len(commands)])
+            first += len(commands)
+
+    async def _talk(self, commands: Sequence[Command], *, repeat: bool) -> list[Any]:
+        """One exchange, with what a lost connection or a forgotten script asks for. An error reply stands among the replies."""
+        try:
+            try:
+                replies = await self._exchange(commands)
+            except RedisConnectionError:
+                await self.close()  # the others of that server are as dead
+                if not repeat:
+                    raise
+                replies = await self._exchange(commands)
+            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                await self._exchange([("SCRIPT", "LOAD", body) for body in _SCRIPTS.values()])
+                for i, reply in zip(unknown, await self._exchange([commands[i] for i in unknown]), strict=True):
+                    replies[i] = reply
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"the store does not answer: {error or type(error).__name__}") from error
+        return replies
+
+    async def execute_one(self, *command: Argument, repeat: bool = True) -> Any:
+        return (await self.execute(command, repeat=repeat))[0]
+
+    async def run(self, name: str, keys: Sequence[str], *args: Argument, repeat: bool = True) -> Any:
+        """Run one script and return its reply."""
+        return (await self.execute(script(name, keys, *args), repeat=repeat))[0]
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        async with self._free:
+            connection = self._idle.pop() if self._idle else self._connection()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    packed = [part for command in commands for part in connection.pack_command(*command)]
+                    await connection.send_packed_command(packed)
+                    replies = [await self._reply(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)  # replies not read would be taken for those of the next exchange
+                raise
+            self._idle.append(connection)
+            return replies
+
+    @staticmethod
+    async def _reply(connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def _connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        connection.register_connect_callback(self._connected)  # type: ignore[no-untyped-call]
+        return connection
+
+    def _connected(self, _connection: AbstractConnection) -> None:
+        self.connections_made += 1

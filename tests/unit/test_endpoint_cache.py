@@ -1,0 +1,32 @@
+"""What a worker knows of endpoints follows the registry's revision, whichever way it moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from monitor.clock import FakeClock
+from monitor.core.endpoint import Endpoint
+from monitor.probes.catalog import prepare
+from monitor.store.memory.store import MemoryStore
+from workers.journey.endpoint_cache import EndpointCache
+
+
+@pytest.mark.parametrize("rev", [6, 4])
+def test_an_endpoint_is_read_again_when_the_revision_has_moved(rev: int) -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    cache = EndpointCache(store, clock, prepare)
+
+    async def url_after(path: str, rev: int) -> str:
+        await store.register([Endpoint(id="a", url=f"http://h/{path}", pool="p")], [], [])
+        return (await cache.ready(0, rev, ["a"]))["a"].endpoint.url
+
+    async def story() -> None:
+        await store.open()
+        assert await url_after("one", 5) == "http://h/one"
+        assert await url_after("two", 5) == "http://h/one"  # The revision of a claim moves with every change: this one is late.
+        assert await url_after("three", rev) == "http://h/three"
+
+    asyncio.run(story())

@@ -1,0 +1,99 @@
+"""The metronome's work: claim what is due and say which tasks to publish. Knows no Celery; many may run at once."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+
+from monitor.clock import Clock
+from monitor.store.port import Lease, Queue, Store
+
+HORIZON_MS = 900
+"""Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
+PROBE_TICK_MS = 500
+STREAM_TICK_MS = 1_000
+"""How often streams of alerts are looked at that a dead worker may have left."""
+REALIGN_MS = 10_000
+"""How often due times are held against the intervals: a clock that jumped back would put them far into the future."""
+LEASE_MS = {Queue.DIRTY: 5_000, Queue.REEVALUATE: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
+QUEUE_CLAIM_MAX = 500
+CHUNK = {Queue.DIRTY: 100, Queue.REEVALUATE: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
+log = logging.getLogger(__name__)
+
+TASK = {Queue.DIRTY: "weigh_pools", Queue.REEVALUATE: "reevaluate_endpoints", Queue.GROUPS: "flush_groups", Queue.DELIVERIES: "deliver"}
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One task to publish. Lost, its work comes back when the lease expires; doubled, it is dropped at commit."""
+
+    task: str
+    queue: str
+    args: tuple[Any, ...]
+    expires_ms: int
+
+
+class Dispatcher:
+    """Claims in every slot and in the queues of pools, watches, groups and deliveries."""
+
+    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._batch_size = batch_size
+        self._claim_limit = claim_limit
+        self._probes_at_ms = 0
+        self._streams_at_ms = 0
+        self._realign_at_ms = 0
+
+    async def tick(self) -> list[Message]:
+        """Claim everything that is due now."""
+        messages: list[Message] = []
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._probes_at_ms:
+            self._probes_at_ms = now_ms + PROBE_TICK_MS
+            for slot in range(self._store.slots):
+                messages += await self._probes(slot)
+        for queue, slot in await self._store.ready():
+            leases = await self._store.claim(queue, slot, QUEUE_CLAIM_MAX, LEASE_MS[queue])
+            messages += _chunks(queue, slot, leases)
+        if now_ms >= self._streams_at_ms:
+            self._streams_at_ms = now_ms + STREAM_TICK_MS
+            messages += [Message("route_alerts", "alert", (slot,), STREAM_TICK_MS) for slot in await self._store.streams()]
+        return messages
+
+    async def realign(self) -> None:
+        """Now and then, bring back endpoints that a clock's jump put far into the future."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._realign_at_ms:
+            return
+        self._realign_at_ms = now_ms + REALIGN_MS
+        for slot in range(self._store.slots):
+            if moved := await self._store.realign(slot):
+                log.warning("%d endpoints were due later than their interval allows and are back on their grid", moved)
+
+    async def _probes(self, slot: int) -> list[Message]:
+        claim = await self._store.claim_probes(slot, self._claim_limit, HORIZON_MS)
+        if len(claim.items) == self._claim_limit:
+            self._probes_at_ms = 0
+        messages = []
+        for start in range(0, len(claim.items), self._batch_size):
+            items = claim.items[start : start + self._batch_size]
+            lease_ms = min(item.token_ms for item in items) - claim.now_ms
+            messages.append(
+                Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]), lease_ms)
+            )
+        return messages
+
+
+def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[Message]:
+    size = CHUNK[queue]
+    return [
+        Message(
+            TASK[queue],
+            "alert",
+            (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + size]]),
+            LEASE_MS[queue],
+        )
+        for start in range(0, len(leases), size)
+    ]

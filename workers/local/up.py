@@ -1,0 +1,185 @@
+"""The whole system on one machine: `watchkeeper up`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from monitor.config.secret import hide_password
+from monitor.config.settings import RUNNING_FILE, Running, Settings, as_environment
+from monitor.core.errors import ConfigError, Problem, StoreError
+from workers.local.embedded import EmbeddedServer, write_private
+from workers.local.supervisor import Part, Supervisor
+from workers.part import LISTEN_FD_VARIABLE, open_listener
+
+LOCK_FILE = "lock"
+READY_POLL_S = 0.1
+SLOW_AFTER_S = 15.0
+
+Say = Callable[[str], None]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What we want to know of the answer of /-/ready."""
+
+    missing: list[str]
+
+
+@contextlib.contextmanager
+def claim_data_dir(data_dir: Path) -> Iterator[None]:
+    """Hold the folder for this process. The lock dies with us, so the file of one that was killed is no obstacle.
+
+    Raises ConfigError naming the process that holds it.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError([Problem("", "data_dir", str(data_dir), f"the folder cannot be used: {error.strerror}", "")]) from None
+    with os.fdopen(fd, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = f"another `watchkeeper up` works on this folder: process {file.read().strip() or 'unknown'}"
+            raise ConfigError([Problem("", "data_dir", str(data_dir), why, "stop it, or give another --data-dir")]) from None
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def run_up(settings: Settings, say: Say, *, verbose: bool = False) -> None:
+    """Run everything until SIGINT or SIGTERM. Raises ConfigError when it cannot start."""
+    _check_files(settings)
+    with claim_data_dir(settings.data_dir), _listener(settings) as listener:
+        asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
+
+
+def _check_files(settings: Settings) -> None:
+    """Refuse here, once, what every part would fail on. Imported when needed: what reads rules takes long to load."""
+    if settings.rules:
+        from alert_rules.files.rule_file import load_rules  # noqa: PLC0415
+
+        load_rules(settings.rules)
+    if settings.alerting is not None:
+        from alert_rules.files.routing_file import load_routing  # noqa: PLC0415
+
+        load_routing(settings.alerting)
+
+
+class _Up:
+    def __init__(self, settings: Settings, listener: socket.socket, say: Say, *, verbose: bool) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._say = say
+        self._running_file = settings.data_dir / RUNNING_FILE
+        self._supervisor = Supervisor(settings.data_dir / "logs", say, verbose=verbose)
+        host, port = listener.getsockname()[:2]
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        server = None if self._settings.redis_url else EmbeddedServer(self._settings.data_dir)
+        starting = asyncio.create_task(self._start(server))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+            self._say("stopping")
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            self._running_file.unlink(missing_ok=True)
+            await self._supervisor.stop()
+            if server is not None:
+                server.release()
+
+    async def _start(self, server: EmbeddedServer | None) -> None:
+        url = self._settings.redis_url or ""
+        if server is not None:
+            await self._supervisor.start(await server.prepare())
+            url = server.url
+        elif silence := await _silence(url, self._settings.slots):
+            self._say(f"{hide_password(url)}: {silence.rstrip('.')}; waiting for it")
+        running = Running(pid=os.getpid(), redis_url=url, listen=self._address)
+        write_private(self._running_file, msgspec.json.encode(running))
+        for part in self._parts(url):
+            await self._supervisor.start(part)
+        await self._until_ready()
+        self._say(f"watchkeeper is ready: http://{self._address}  redis: {hide_password(url)}")
+
+    def _parts(self, url: str) -> list[Part]:
+        env = as_environment(self._settings.model_copy(update={"redis_url": url}))
+        fd = self._listener.fileno()
+        workers = [f"worker-{number + 1}" for number in range(self._settings.workers)]
+        parts = [Part(name=name, argv=_argv(name.partition("-")[0]), env=env) for name in ("beat", *workers)]
+        parts.append(Part(name="alert-worker", argv=_argv("alert-worker"), env=env, speaks=True))
+        parts.append(Part(name="web", argv=_argv("web"), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)))
+        return parts
+
+    async def _until_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        slow_at = loop.time() + SLOW_AFTER_S
+        while (missing := await self._missing()) != []:
+            if loop.time() > slow_at:
+                waiting = ", ".join(missing or ["the web listener"])
+                self._say(f"still waiting for {waiting} (logs: {self._settings.data_dir / 'logs'})")
+                slow_at += SLOW_AFTER_S
+            await asyncio.sleep(READY_POLL_S)
+
+    async def _missing(self) -> list[str] | None:
+        """What our own /-/ready misses, or None while nothing answers."""
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection(*self._listener.getsockname()[:2])
+                try:
+                    writer.write(b"GET /-/ready HTTP/1.0\r\n\r\n")
+                    body = (await reader.read()).partition(b"\r\n\r\n")[2]
+                    return msgspec.json.decode(body, type=Readiness).missing
+                finally:
+                    writer.close()
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+async def _silence(url: str, slots: int) -> str:
+    """Why the Redis of the settings does not answer, or nothing where it does: each part waits for it, and would say so in its log only."""
+    from monitor.store.redis.store import RedisStore  # noqa: PLC0415 - an embedded server needs no question
+
+    store = RedisStore(url, slots=slots)
+    try:
+        await store.open()
+        await store.now_ms()
+    except StoreError as error:
+        return str(error)
+    finally:
+        await store.close()
+    return ""
+
+
+def _argv(part: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "workers.part", part)
+
+
+@contextlib.contextmanager
+def _listener(settings: Settings) -> Iterator[socket.socket]:
+    """The web listener's socket, opened here so that a taken port is an error at once and outlives a restart of the web part."""
+    try:
+        listener = open_listener(settings.listen)
+    except OSError as error:
+        raise ConfigError([Problem("", "listen", settings.listen, f"cannot listen: {error.strerror}", "give another --listen")]) from None
+    with listener:
+        yield listener
