@@ -70,7 +70,8 @@ class Bench:
             return self._store.commit(
                 [
                     Commit(
-                        id=item.id, token_ms=item.token_ms, ver=ver, record=self._record, reevaluate_ms=item.due_ms + 60_000, pool="p",
+                        id=item.id, token_ms=item.token_ms, ver=ver, next_ver=ver + 1, record=self._record, reevaluate_ms=item.due_ms + 60_000,
+                        pool="p",
                         writes=(RowWrite("ring", place * SAMPLE_BYTES, b"\xff" * SAMPLE_BYTES),),
                     )
                     for item in part
@@ -85,7 +86,11 @@ class Bench:
             for item in part:
                 start = zlib.crc32(item.id.encode())
                 writes = tuple(RowWrite(name, (start + place) % length * size, b"\xff" * size) for place in places)
-                items.append(Commit(id=item.id, token_ms=None, ver=ver, record=self._record, reevaluate_ms=1, pool="p", writes=writes))
+                items.append(
+                    Commit(
+                        id=item.id, token_ms=None, ver=ver, next_ver=ver + 1, record=self._record, reevaluate_ms=1, pool="p", writes=writes
+                    )
+                )
             return self._store.commit(items)
 
         return commit

@@ -130,3 +130,8 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     minute: Rollup = Rollup()
     hour: Rollup = Rollup()
     day: Rollup = Rollup()
+
+
+def next_version(ver: int, now_ms: int) -> int:
+    """The version after `ver`: at least the time, so that a subject that begins anew goes on above its earlier life."""
+    return max(ver + 1, now_ms)

@@ -17,7 +17,10 @@ wk:i:{sN}:spec           hash    id -> Endpoint JSON                         reg
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
-wk:i:{sN}:rec            hash    id -> "<ver 10 digits>" + Record JSON       commit -> workers, cli, web
+wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
+wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
+wk:i:{sN}:judged         zset    pool -> ms until which its newest result vouches for it   commit, registry -> alive
+wk:i:{sN}:log:<id>       list    its own transitions, OWN_LOG_LENGTH_MAX     commit, registry -> cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
 wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at without a result (no data, `for`)
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
@@ -28,7 +31,7 @@ wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL =
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
-wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 10 digits>" + alert states JSON   commit_subject
+wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON   commit_subject
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
 wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "<updated ms 13 digits>" + Alert JSON,
                                  "n:<integration>" -> LogEntry JSON, "d:<integration>" -> id of the delivery under way
@@ -52,8 +55,10 @@ SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = 15_000
 CLAIM_MAX = 2_000
 """Most members that one claim takes."""
-VERSION_DIGITS = 10
-NO_VERSION = b"0" * VERSION_DIGITS
+OWN_LOG_LENGTH_MAX = 50
+VERSION_DIGITS = 13
+UNREADABLE = -1
+"""The version of a record whose version cannot be read."""
 UPDATED_DIGITS = 13
 
 POOLS = "wk:v1:pools"
@@ -80,7 +85,7 @@ def in_slot(slot: int, name: str) -> str:
 
 
 def of_endpoint(slot: int, name: str, endpoint_id: str) -> str:
-    """An endpoint's own key: ring, min, hour, day."""
+    """An endpoint's own key: ring, min, hour, day, log."""
     return f"wk:i:{{s{slot}}}:{name}:{endpoint_id}"
 
 
@@ -106,3 +111,16 @@ def group(key: str) -> str:
 
 def delivery(delivery_id: str) -> str:
     return f"wk:i:{{alerts}}:d:{delivery_id}"
+
+
+def version_text(ver: int) -> str:
+    """A version as it stands before a body; that of what cannot be read is told apart by its sign."""
+    return f"{ver:0{VERSION_DIGITS}d}"
+
+
+def split_version(held: bytes | None) -> tuple[int, bytes]:
+    """The version and the body of a versioned value; UNREADABLE and all of it where it has none, 0 and b"" for nothing."""
+    if not held:
+        return 0, b""
+    head = held[:VERSION_DIGITS]
+    return (int(head), held[VERSION_DIGITS:]) if len(head) == VERSION_DIGITS and head.isdigit() else (UNREADABLE, held)

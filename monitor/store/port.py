@@ -58,11 +58,16 @@ class Committed(StrEnum):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What a decision about one endpoint starts from; `record` is b"" before the first commit."""
+    """What a decision about one endpoint starts from: the monitor's record, an operator's word, what the rules remember.
+
+    Each is b"" before it was first written. `ver` fences all three: whatever changes one of them moves it. It is UNREADABLE
+    (store.keys) where the stored record has no version that can be read.
+    """
 
     ver: int
     record: bytes
     override: bytes
+    memory: bytes = b""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +82,14 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     token_ms: int | None
     ver: int
+    next_ver: int
     record: bytes
     reevaluate_ms: int | None
     pool: str
+    memory: bytes | None = None
+    """What the rules remember; None leaves it as it is."""
+    fresh_until_ms: int = 0
+    """Until when this result vouches for its pool; 0 where nothing was learnt."""
     interval_ms: int = 0
     writes: tuple[Write, ...] = ()
     transitions: tuple[bytes, ...] = ()
@@ -257,12 +267,12 @@ class Store(Protocol):
 
     # Alerts -----------------------------------------------------------------------------------------------------
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
-        """Version and alert states of a pool or of the system."""
+        """Version and body of what is kept of a pool or of the system."""
 
     async def commit_subject(
-        self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()
+        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
     ) -> bool:
-        """False when the version moved. Alert events go to slot 0."""
+        """Write what is kept of a pool or of the system (b"" takes it out). False when the version moved. Alert events go to slot 0."""
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:
         """The oldest alert events of the slot that are not yet in groups, with their entry ids, and the lease's token (ms).

@@ -39,7 +39,16 @@ class House:
     def result(claimed: Claimed, ver: int = 0, **changes: Any) -> Commit:
         """The commit of a result; `token_ms=None` makes it a decision without one."""
         return Commit(
-            **{"id": claimed.id, "token_ms": claimed.token_ms, "ver": ver, "record": b"r", "reevaluate_ms": 0, "pool": "shop", **changes}
+            **{
+                "id": claimed.id,
+                "token_ms": claimed.token_ms,
+                "ver": ver,
+                "next_ver": ver + 1,
+                "record": b"r",
+                "reevaluate_ms": 0,
+                "pool": "shop",
+                **changes,
+            }
         )
 
     async def passes(self, ms: int) -> None:

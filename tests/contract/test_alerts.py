@@ -34,15 +34,15 @@ async def lease_one(house) -> Lease:
 
 async def test_a_subjects_states_are_fenced_by_their_version(house):
     assert await house.store.load_subject("pool:shop") == (0, b"")
-    assert await house.store.commit_subject("pool:shop", 0, b"s1", [b"a1", b"a2"], [b"t"])
-    assert not await house.store.commit_subject("pool:shop", 0, b"s2", [b"no"], [b"no"])
+    assert await house.store.commit_subject("pool:shop", 0, 1, b"s1", alerts=[b"a1", b"a2"], transitions=[b"t"])
+    assert not await house.store.commit_subject("pool:shop", 0, 1, b"s2", alerts=[b"no"], transitions=[b"no"])
     assert await house.store.load_subject("pool:shop") == (1, b"s1")
     assert [data for _, data in (await house.store.claim_alert_events(0, 10, 1_000))[1]] == [b"a1", b"a2"]
     assert [data for _, data in await house.store.events(10)] == [b"t"]
 
 
 async def test_alert_events_have_one_holder_and_come_in_order(house):
-    await house.store.commit_subject("system", 0, b"", [b"%d" % i for i in range(5)])
+    await house.store.commit_subject("system", 0, 1, b"", alerts=[b"%d" % i for i in range(5)])
     token_ms, events = await house.store.claim_alert_events(0, 3, 60_000)
     assert [data for _, data in events] == [b"0", b"1", b"2"]
     assert await house.store.claim_alert_events(0, 3, 60_000) == (0, [])
@@ -55,7 +55,7 @@ async def test_alert_events_have_one_holder_and_come_in_order(house):
 
 
 async def test_a_holder_who_is_late_loses_the_stream(house):
-    await house.store.commit_subject("system", 0, b"", [b"a"])
+    await house.store.commit_subject("system", 0, 1, b"", alerts=[b"a"])
     late_ms, events = await house.store.claim_alert_events(0, 3, 5)
     await house.passes(10)
     token_ms, again = await house.store.claim_alert_events(0, 3, 60_000)
@@ -68,7 +68,7 @@ async def test_a_holder_who_is_late_loses_the_stream(house):
 
 async def test_an_empty_stream_is_held_by_nobody(house):
     assert await house.store.claim_alert_events(0, 3, 60_000) == (0, [])
-    await house.store.commit_subject("system", 0, b"", [b"a"])
+    await house.store.commit_subject("system", 0, 1, b"", alerts=[b"a"])
     assert (await house.store.claim_alert_events(0, 3, 60_000))[1]
 
 

@@ -108,7 +108,10 @@ class Twins(RuleBasedStateMachine):
                     id=name,
                     token_ms={"held": self.tokens.get(name, (1, 1))[number], "none": None, "wrong": 17}[token],
                     ver=ver,
+                    next_ver=ver + 1,
                     record=body,
+                    memory=body or None,
+                    fresh_until_ms=ver,
                     reevaluate_ms=reevaluate_ms,
                     pool=pool,
                     writes=(Write("ring", len(body), body),) if body else (),
@@ -149,7 +152,7 @@ class Twins(RuleBasedStateMachine):
 
     @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
     def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
-        self.same(lambda store, _: store.commit_subject("system", ver, states, events, events[:1]))
+        self.same(lambda store, _: store.commit_subject("system", ver, ver + 1, states, alerts=events, transitions=events[:1]))
 
     @rule(acked=st.integers(0, 3))
     def route(self, acked: int) -> None:

@@ -133,6 +133,8 @@ async def _commit(redis_url: str, record: Record) -> None:
     store = RedisStore(redis_url)
     await store.open()
     try:
-        await store.commit([Commit(id="web-1", token_ms=None, ver=0, record=encode_record(record), reevaluate_ms=0, pool="web")])
+        await store.commit(
+            [Commit(id="web-1", token_ms=None, ver=0, next_ver=1, record=encode_record(record), reevaluate_ms=0, pool="web")]
+        )
     finally:
         await store.close()

@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_read_holds_up_nobody_else(redis_url: str) -> No
         plant = Plant(redis_url)
         await plant.store.open()
         await plant.store.register([endpoint(), endpoint(id="other")], [], [])
-        broken = Commit(id="e", token_ms=None, ver=0, record=b"{not json", reevaluate_ms=0, pool="shop")
+        broken = Commit(id="e", token_ms=None, ver=0, next_ver=1, record=b"{not json", reevaluate_ms=0, pool="shop")
         assert await plant.store.commit([broken]) == [Committed.OK]
         await plant.round()
         loaded = await plant.store.load(["e", "other"])

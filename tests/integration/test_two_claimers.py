@@ -30,7 +30,7 @@ async def main(url, seconds):
         claim = await store.claim_probes(0, 100, 0)
         loaded = await store.load([item.id for item in claim.items])
         commits = [
-            Commit(id=item.id, token_ms=item.token_ms, ver=held.ver, record=b"r", reevaluate_ms=None, pool="shop")
+            Commit(id=item.id, token_ms=item.token_ms, ver=held.ver, next_ver=held.ver + 1, record=b"r", reevaluate_ms=None, pool="shop")
             for item, held in zip(claim.items, loaded)
         ]
         for item, answer in zip(claim.items, await store.commit(commits)):

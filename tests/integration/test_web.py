@@ -65,7 +65,7 @@ async def settle(store: RedisStore, endpoints: Sequence[Endpoint], state: Endpoi
     record = encode_record(Record(state=state))
     for start in range(0, len(endpoints), 1_000):
         commits = [
-            Commit(id=item.id, token_ms=None, ver=0, record=record, reevaluate_ms=0, pool=item.pool)
+            Commit(id=item.id, token_ms=None, ver=0, next_ver=1, record=record, reevaluate_ms=0, pool=item.pool)
             for item in endpoints[start : start + 1_000]
         ]
         assert set(await store.commit(commits)) == {Committed.OK}

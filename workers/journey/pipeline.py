@@ -22,7 +22,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import Stale, StoreError
 from monitor.core.history import RowWrite
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import EndpointState, Override
+from monitor.core.record import EndpointState, Override, next_version
 from monitor.core.tilt import Tilt
 from monitor.core.verdict import silent_after_ms
 from monitor.probes.base import Probe
@@ -296,6 +296,7 @@ class Pipeline:
             id=endpoint.id,
             token_ms=token_ms,
             ver=loaded.ver,
+            next_ver=next_version(loaded.ver, now_ms),
             record=encode_record(msgspec.structs.replace(after, alerts=evaluation.states)),
             reevaluate_ms=min(wakes, default=0),
             pool=endpoint.pool,

@@ -15,7 +15,7 @@ from monitor.clock import Clock
 from monitor.config.kinds import DEFAULT_PORTS
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import OverrideRecord, Transition
+from monitor.core.record import OverrideRecord, Transition, next_version
 from monitor.core.verdict import silent_after_ms, verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot, diff
@@ -216,7 +216,12 @@ class Publisher:
             if evaluation.states == states and not evaluation.events and not panic:
                 break
             if await self._store.commit_subject(
-                subject, ver, encode_states(evaluation.states), [_encode(e) for e in evaluation.events], panic
+                subject,
+                ver,
+                next_version(ver, now_ms),
+                encode_states(evaluation.states),
+                alerts=[_encode(e) for e in evaluation.events],
+                transitions=panic,
             ):
                 if evaluation.events:
                     self._route(0)

@@ -16,6 +16,7 @@ from alert_rules.rules.facts import system_facts
 from alert_rules.rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
+from monitor.core.record import next_version
 from monitor.core.tilt import Tilt
 from monitor.store.port import Queue, Store
 from workers.journey.alerting import decode_sent
@@ -157,7 +158,13 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
     if evaluation.states == states and not evaluation.events:
         return
     if (
-        await store.commit_subject(SYSTEM, ver, encode_states(evaluation.states), [_encode(event) for event in evaluation.events])
+        await store.commit_subject(
+            SYSTEM,
+            ver,
+            next_version(ver, clock.now_ms()),
+            encode_states(evaluation.states),
+            [_encode(event) for event in evaluation.events],
+        )
         and evaluation.events
     ):
         route(0)

@@ -1,18 +1,25 @@
 -- Take away what is left of a removed endpoint, and write the alert events that end its alerts.
 --
--- KEYS  1 spec   2 rec   3 watch   4 alerts   5... its ring and rollups
--- ARGV  1 id   2 version held (10 digits)   3 cap of alerts   4... alert events
+-- KEYS  1 spec   2 rec   3 watch   4 alerts   5 mem   6... its ring, rollups and own log
+-- ARGV  1 id   2 version held (13 digits)   3 cap of alerts   4... alert events
 -- Returns 1, or 0 when the endpoint is registered again or its record has moved.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
   return 0
 end
 local held = redis.call('HGET', KEYS[2], ARGV[1])
-if held and string.sub(held, 1, 10) ~= ARGV[2] then
-  return 0
+if held then
+  local version = string.sub(held, 1, 13)
+  if #version < 13 or string.find(version, '%D') then
+    version = '-000000000001'
+  end
+  if version ~= ARGV[2] then
+    return 0
+  end
 end
 redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('DEL', unpack(KEYS, 5))
+redis.call('DEL', unpack(KEYS, 6))
 for place = 4, #ARGV do
   redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'd', ARGV[place])
 end

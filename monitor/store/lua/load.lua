@@ -1,6 +1,6 @@
 -- Read what decisions about some endpoints start from.
 --
--- KEYS  1 rec   2 ovr
+-- KEYS  1 rec   2 ovr   3 mem
 -- ARGV  ids
--- Returns the records and the overrides, both in the order of the ids.
-return {redis.call('HMGET', KEYS[1], unpack(ARGV)), redis.call('HMGET', KEYS[2], unpack(ARGV))}
+-- Returns the records, the overrides and the rules' memories, each in the order of the ids.
+return {redis.call('HMGET', KEYS[1], unpack(ARGV)), redis.call('HMGET', KEYS[2], unpack(ARGV)), redis.call('HMGET', KEYS[3], unpack(ARGV))}

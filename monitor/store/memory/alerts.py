@@ -74,11 +74,14 @@ class MemoryAlerts:
         return self._subjects.get(subject, (0, b""))
 
     async def commit_subject(
-        self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()
+        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
     ) -> bool:
         if self._subjects.get(subject, (0, b""))[0] != ver:
             return False
-        self._subjects[subject] = ver + 1, states
+        if body:
+            self._subjects[subject] = next_ver, body
+        else:
+            self._subjects.pop(subject, None)
         for alert in alerts:
             self._alert_events[0].append(alert)
         for transition in transitions:

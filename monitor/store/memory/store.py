@@ -28,6 +28,9 @@ class _Slot:
     due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
+    memories: dict[str, bytes] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
+    logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
 
@@ -119,7 +122,7 @@ class MemoryStore(MemoryAlerts):
         number, slot = self._home(endpoint_id)
         if endpoint_id in slot.specs or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
             return False
-        for mapping in (slot.records, slot.blobs, self._queue(Queue.REEVALUATE, number)):
+        for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
         for alert in alerts:
             self._alert_events[number].append(alert)
@@ -174,7 +177,9 @@ class MemoryStore(MemoryAlerts):
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         homes = [(endpoint_id, self._home(endpoint_id)[1]) for endpoint_id in ids]
-        return [Loaded(*home.records.get(endpoint_id, (0, b"")), home.overrides.get(endpoint_id, b"")) for endpoint_id, home in homes]
+        return [
+            Loaded(*home.records.get(name, (0, b"")), home.overrides.get(name, b""), home.memories.get(name, b"")) for name, home in homes
+        ]
 
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
         answers: list[Committed] = []
@@ -193,7 +198,11 @@ class MemoryStore(MemoryAlerts):
         ver, _ = slot.records.get(item.id, (0, b""))
         if ver != item.ver:
             return Committed.STALE
-        slot.records[item.id] = ver + 1, item.record
+        slot.records[item.id] = item.next_ver, item.record
+        if item.memory is not None:
+            slot.memories[item.id] = item.memory
+        if item.fresh_until_ms:
+            slot.judged[item.pool] = max(item.fresh_until_ms, slot.judged.get(item.pool, 0))
         if item.token_ms is not None and plan is not None:
             # A result that came before its due time still uses up that slot.
             slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)
@@ -209,6 +218,7 @@ class MemoryStore(MemoryAlerts):
             blob[write.offset : write.offset + len(write.data)] = write.data
         for transition in item.transitions:
             self._transitions.append(transition)
+            slot.logs[item.id] = [*slot.logs[item.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
         for alert in item.alerts:
             self._alert_events[number].append(alert)
         return Committed.OK

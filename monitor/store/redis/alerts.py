@@ -21,14 +21,14 @@ class AlertCalls(ABC):
         """The open connection. Raises StoreError before `open`."""
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
-        held = await self._wire.execute_one("HGET", keys.SUBJECTS, subject) or keys.NO_VERSION
-        return int(held[: keys.VERSION_DIGITS]), held[keys.VERSION_DIGITS :]
+        return keys.split_version(await self._wire.execute_one("HGET", keys.SUBJECTS, subject))
 
     async def commit_subject(
-        self, subject: str, ver: int, states: bytes, alerts: Sequence[bytes], transitions: Sequence[bytes] = ()
+        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
     ) -> bool:
         names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events")]
-        head = subject, b"%010d" % ver, b"%010d%b" % (ver + 1, states), keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, len(alerts)
+        held = b"%013d%b" % (next_ver, body) if body else b""
+        head = subject, keys.version_text(ver), held, keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, len(alerts)
         return bool(await self._wire.run("commit_subject", names, *head, *alerts, *transitions))
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:

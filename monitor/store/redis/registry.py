@@ -17,7 +17,7 @@ from monitor.store.redis.wire import Command, Wire, script
 _CHUNK = 250
 _ATTEMPTS = 5
 _FIXED = ("spec", "plan", "rev", "due", "rec", "ovr", "reevaluate", "dirty")
-_OWN = ("ring", "min", "hour", "day")
+_OWN = ("ring", "min", "hour", "day", "log")
 _pack = msgspec.msgpack.Encoder().encode
 _endpoint_json = msgspec.json.Encoder().encode
 _endpoint_from = msgspec.json.Decoder(Endpoint).decode
@@ -83,9 +83,9 @@ class RegistryCalls(ABC):
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         slot = keys.slot_of(endpoint_id, self.slots)
-        names = [keys.in_slot(slot, name) for name in ("spec", "rec", "reevaluate", "alerts")]
+        names = [keys.in_slot(slot, name) for name in ("spec", "rec", "reevaluate", "alerts", "mem")]
         own = [keys.of_endpoint(slot, name, endpoint_id) for name in _OWN]
-        version = f"{ver:0{keys.VERSION_DIGITS}d}"
+        version = keys.version_text(ver)
         return bool(await self._wire.run("forget", [*names, *own], endpoint_id, version, keys.ALERTS_LENGTH_MAX, *alerts))
 
     async def make_due(self, endpoint_id: str, at_ms: int) -> None:

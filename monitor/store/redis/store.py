@@ -24,6 +24,7 @@ from monitor.store.redis.wire import Wire, script
 _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES}
+_COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -94,17 +95,15 @@ class RedisStore(RegistryCalls, AlertCalls):
         batches = [batch for members in _grouped(slots).values() for batch in _chunks(members)]
         replies = await self._wire.execute(
             *(
-                script("load", [keys.in_slot(slots[batch[0]], "rec"), keys.in_slot(slots[batch[0]], "ovr")], *(ids[i] for i in batch))
+                script("load", [keys.in_slot(slots[batch[0]], name) for name in ("rec", "ovr", "mem")], *(ids[i] for i in batch))
                 for batch in batches
             )
         )
         answers = [Loaded(0, b"", b"")] * len(ids)
-        for batch, (records, overrides) in zip(batches, replies, strict=True):
-            for i, record, override in zip(batch, records, overrides, strict=True):
-                if record:
-                    answers[i] = Loaded(int(record[: keys.VERSION_DIGITS]), record[keys.VERSION_DIGITS :], override or b"")
-                elif override:
-                    answers[i] = Loaded(0, b"", override)
+        for batch, (records, overrides, memories) in zip(batches, replies, strict=True):
+            for i, record, override, memory in zip(batch, records, overrides, memories, strict=True):
+                if record or override or memory:
+                    answers[i] = Loaded(*keys.split_version(record), override or b"", memory or b"")
         return answers
 
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
@@ -155,7 +154,7 @@ class RedisStore(RegistryCalls, AlertCalls):
             ),
         )
         members = [
-            Member(endpoint_id.decode(), (record or b"")[keys.VERSION_DIGITS :], override or b"")
+            Member(endpoint_id.decode(), keys.split_version(record)[1], override or b"")
             for ids, records, overrides in readings
             for endpoint_id, record, override in zip(ids, records, overrides, strict=True)
         ]
@@ -219,29 +218,40 @@ class RedisStore(RegistryCalls, AlertCalls):
 
 
 def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
-    fixed = [keys.in_slot(slot, name) for name in ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec")]
-    own = [keys.of_endpoint(slot, write.name, item.id) for item in items for write in item.writes]
+    fixed = [
+        keys.in_slot(slot, name) for name in ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
+    ]
+    own: list[str] = []
     heads: list[object] = []
     bodies: list[bytes] = []
     for item in items:
         heads += (
             item.token_ms or False,
-            f"{item.ver:010d}",
+            keys.version_text(item.ver),
             False if item.reevaluate_ms is None else item.reevaluate_ms,
             item.pool,
             False if item.dirty_at_ms is None else item.dirty_at_ms,
             item.interval_ms,
+            item.fresh_until_ms,
+            item.memory is not None,
             len(item.transitions),
             len(item.alerts),
             len(item.writes),
         )
         heads += [write.offset for write in item.writes]
-        bodies.append(b"%010d%b" % (item.ver + 1, item.record))
+        bodies.append(b"%013d%b" % (item.next_ver, item.record))
+        if item.memory is not None:
+            bodies.append(item.memory)
+        if item.transitions:
+            own.append(keys.of_endpoint(slot, "log", item.id))
+        own += [keys.of_endpoint(slot, write.name, item.id) for write in item.writes]
         bodies += [write.data for write in item.writes]
         bodies += item.transitions
         bodies += item.alerts
     ids = _pack([item.id for item in items])
-    return script("commit", fixed + own, keys.EVENTS_LENGTH_MAX, keys.ALERTS_LENGTH_MAX, ids, _pack(heads), *bodies)
+    return script(
+        "commit", fixed + own, keys.EVENTS_LENGTH_MAX, keys.ALERTS_LENGTH_MAX, ids, _pack(heads), *bodies, keys.OWN_LOG_LENGTH_MAX
+    )
 
 
 def _queue(queue: Queue, slot: int) -> str:

@@ -185,7 +185,7 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
                 for change in story.changes:
                     if change.at_ms == now_ms:
                         ver, _ = await store.load_subject("test")
-                        await store.commit_subject("test", ver, b"", [_event(story, change, begin_ms)])
+                        await store.commit_subject("test", ver, ver + 1, b"", alerts=[_event(story, change, begin_ms)])
             await alerting.route(0)
             await alerting.flush(await store.claim(Queue.GROUPS, 0, 1_000, 10_000))
             await alerting.deliver(await store.claim(Queue.DELIVERIES, 0, 1_000, 10_000))
