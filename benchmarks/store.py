@@ -70,7 +70,8 @@ class Bench:
             return self._store.commit(
                 [
                     Commit(
-                        id=item.id, token_ms=item.token_ms, ver=ver, next_ver=ver + 1, record=self._record, reevaluate_ms=item.due_ms + 60_000,
+                        id=item.id, token_ms=item.token_ms, ver=ver, next_ver=ver + 1, record=self._record,
+                        reevaluate_ms=item.due_ms + 60_000,
                         pool="p",
                         writes=(RowWrite("ring", place * SAMPLE_BYTES, b"\xff" * SAMPLE_BYTES),),
                     )

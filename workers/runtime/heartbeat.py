@@ -159,11 +159,7 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
         return
     if (
         await store.commit_subject(
-            SYSTEM,
-            ver,
-            next_version(ver, clock.now_ms()),
-            encode_states(evaluation.states),
-            [_encode(event) for event in evaluation.events],
+            SYSTEM, ver, next_version(ver, clock.now_ms()), encode_states(evaluation.states), alerts=list(map(_encode, evaluation.events))
         )
         and evaluation.events
     ):
