@@ -19,7 +19,7 @@ from monitor.core.record import Breaker, EndpointState
 from monitor.pool.snapshot import Snapshot
 from monitor.store.port import Loaded, Store
 from workers.journey.records import decode_record
-from workers.runtime.heartbeat import Process, decode_process
+from workers.journey.system import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
