@@ -26,7 +26,13 @@ def command(part: str) -> list[str]:
 
 def environment(url: str, folder: Path, **variables: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("WATCHKEEPER_", "REDIS_"))}
-    return {**own, "WATCHKEEPER_REDIS_URL": url, "WATCHKEEPER_DATA_DIR": str(folder / "data"), "WATCHKEEPER_HEARTBEAT_MS": "200", **variables}
+    return {
+        **own,
+        "WATCHKEEPER_REDIS_URL": url,
+        "WATCHKEEPER_DATA_DIR": str(folder / "data"),
+        "WATCHKEEPER_HEARTBEAT_MS": "200",
+        **variables,
+    }
 
 
 def ends(part: str, env: dict[str, str]) -> tuple[int, str]:
@@ -68,7 +74,10 @@ def test_a_redis_that_comes_late_is_enough(part: str, new_server: NewServer, tmp
     server = new_server()
     server.kill()
     log = tmp_path / "log"
-    with log.open("wb") as file, subprocess.Popen(command(part), env=environment(server.url, tmp_path), stdout=file, stderr=file) as process:
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command(part), env=environment(server.url, tmp_path), stdout=file, stderr=file) as process,
+    ):
         try:
             wait_for(lambda: b"waiting for the store" in log.read_bytes())
             server.start()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from monitor.clock import Clock
 from monitor.core.errors import Stale
 from monitor.store import keys
+from monitor.store.memory.pace import Pace
 from monitor.store.port import Flush, GroupInsert, GroupLoad, Settle
 from monitor.store.queues import QUEUES, Queue, due_time, lease_token, mark
 
@@ -57,6 +58,7 @@ class MemoryAlerts:
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
+        self._pace = Pace()
         self._subjects: dict[str, tuple[int, bytes]] = {}
         self._groups: dict[str, _Group] = {}
         self._deliveries: dict[str, bytes] = {}
