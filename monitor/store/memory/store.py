@@ -179,10 +179,8 @@ class MemoryStore(MemoryAlerts):
         home, now_ms = self._slots[slot], self._clock.now_ms()
         if back_ms := home.pace.take_back():
             self._routing[slot] = 0
-        moved = sum(
-            move_back(scores, back_ms, now_ms)
-            for scores in (self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged)
-        )
+        queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
+        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
         if slot == 0:
             self._pace.claimed(now_ms)
             back_ms = self._pace.take_back()
