@@ -39,6 +39,7 @@ wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> 
                                  "n:<integration>" -> LogEntry JSON, "d:<integration>" -> id of the delivery under way
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:d:<id>     string  Delivery JSON
+wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
 wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
@@ -68,6 +69,7 @@ POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{s0}:subjects"
+HINTS = "wk:i:hints"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
 ALERTS_PACE = "wk:i:{alerts}:pace"

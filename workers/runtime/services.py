@@ -24,12 +24,15 @@ from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
 from monitor.store.port import Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.hints import listen
 from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
+from workers.journey.soon import Soon
 from workers.journey.system import look_at_ourselves
 from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
@@ -37,6 +40,10 @@ from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
 log = logging.getLogger(__name__)
+
+
+WORKER = "worker"
+ALERT_WORKER = "alert-worker"
 
 
 class Services:
@@ -55,8 +62,10 @@ class Services:
             return await run_probe(endpoint, probe, context, due_ms)
 
         self.cache = EndpointCache(store, clock, prepare)
+        self.soon = Soon(store=store, clock=clock)
         self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
-        route = self.alerting.request_routing
+        alerts = part == ALERT_WORKER
+        route = self.alerting.request_routing if alerts else _leave
         self.publisher = Publisher(store=store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
         self.pipeline = Pipeline(
             store=store,
@@ -69,11 +78,17 @@ class Services:
             counters=counters,
         )
 
+        self.soon.handle(Queue.DIRTY, self.weigh)
+        self.soon.handle(Queue.REEVALUATE, self.pipeline.reevaluate)
+        if alerts:
+            self.soon.handle(Queue.GROUPS, self.flush)
+            self.soon.handle(Queue.DELIVERIES, self.deliver)
+
         async def look() -> None:
             await look_at_ourselves(store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
 
         duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"evaluator's heartbeat": store.alive} if part == "worker" else {"rules about ourselves": look})
+        duties.update({"rules about ourselves": look} if alerts else {"evaluator's heartbeat": store.alive})
         self.heart = Heartbeat(
             store=store,
             clock=clock,
@@ -86,6 +101,20 @@ class Services:
             duties=duties,
         )
 
+        self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (self.heart.run,)
+        """What runs for as long as the process does."""
+        if alerts:
+            self.background += (functools.partial(listen, store, route),)
+
+    async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
+        await self.publisher.settle_all((slot, lease) for lease in leases)
+
+    async def flush(self, _slot: int, leases: Sequence[Lease]) -> None:
+        await self.alerting.flush(leases)
+
+    async def deliver(self, _slot: int, leases: Sequence[Lease]) -> None:
+        await self.alerting.deliver(leases)
+
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
         now_ms = self.clock.now_ms()
@@ -94,13 +123,17 @@ class Services:
         return kept
 
 
+def _leave(_slot: int) -> None:
+    """Alert workers hear of every commit that writes alert events, and route them: then the same process flushes and delivers."""
+
+
 class Runtime:
     """The services of this process and the loop that they live on."""
 
     def __init__(self) -> None:
         self.loop = LoopThread("watchkeeper")
         self._services: Services | None = None
-        self._beating: Future[None] | None = None
+        self._running: list[Future[None]] = []
         self._stopping = threading.Event()
 
     @property
@@ -128,14 +161,16 @@ class Runtime:
         self.loop.start(work)
 
     def begin(self) -> None:
-        """Show that the process lives, from now on."""
-        self._beating = asyncio.run_coroutine_threadsafe(self.services.heart.run(), self.loop.loop())
-        self._beating.add_done_callback(self._heart_stopped)
+        """Show that the process lives, and listen for what is new, from now on."""
+        for work in self.services.background:
+            running = asyncio.run_coroutine_threadsafe(work(), self.loop.loop())
+            running.add_done_callback(self._ended)
+            self._running.append(running)
 
-    def _heart_stopped(self, beating: Future[None]) -> None:
-        """A process that cannot show that it lives must not go on taking work."""
-        if not self._stopping.is_set() and not beating.cancelled():
-            log.critical("the heartbeat has stopped; this process ends", exc_info=beating.exception())
+    def _ended(self, running: Future[None]) -> None:
+        """A process that cannot show any more that it lives must not go on taking work."""
+        if not self._stopping.is_set() and not running.cancelled():
+            log.critical("what must run for as long as the process has ended; this process ends", exc_info=running.exception())
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(self) -> None:
@@ -147,8 +182,8 @@ class Runtime:
         self._stopping.set()
         if self._services is not None:
             self.loop.drain(drain_s)
-            if self._beating is not None:
-                self._beating.cancel()
+            for running in self._running:
+                running.cancel()
             self.loop.run(self._services.heart.stop(), 5)
 
 

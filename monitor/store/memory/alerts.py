@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.clock import Clock
@@ -58,6 +59,7 @@ class MemoryAlerts:
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
+        self._listeners: list[Callable[[int], None]] = []
         self._pace = Pace()
         self._subjects: dict[str, tuple[int, bytes]] = {}
         self._groups: dict[str, _Group] = {}
@@ -83,8 +85,7 @@ class MemoryAlerts:
             self._subjects[subject] = next_ver, body
         else:
             self._subjects.pop(subject, None)
-        for alert in alerts:
-            self._alert_events[0].append(alert)
+        self._write_alerts(0, alerts)
         for transition in transitions:
             self._transitions.append(transition)
         return True
@@ -102,6 +103,20 @@ class MemoryAlerts:
             raise Stale(f"the alert events of slot {slot} are not ours any more")
         self._alert_events[slot].delete(entry_ids)
         self._routing[slot] = 0
+
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        self._listeners.append(heard)
+        listening()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._listeners.remove(heard)
+
+    def _write_alerts(self, slot: int, alerts: Sequence[bytes]) -> None:
+        for alert in alerts:
+            self._alert_events[slot].append(alert)
+        for heard in self._listeners if alerts else ():
+            heard(slot)
 
     async def streams(self) -> list[int]:
         return [slot for slot, stream in enumerate(self._alert_events) if stream.after(0)]

@@ -127,8 +127,7 @@ class MemoryStore(MemoryAlerts):
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
-        for alert in alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, alerts)
         return True
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
@@ -236,8 +235,7 @@ class MemoryStore(MemoryAlerts):
         for transition in item.transitions:
             self._transitions.append(transition)
             slot.logs[item.id] = [*slot.logs[item.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
-        for alert in item.alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, item.alerts)
         return Committed.OK
 
     # Work queues ------------------------------------------------------------------------------------------------
