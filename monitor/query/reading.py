@@ -12,7 +12,7 @@ from alert_rules.rules.alert import AlertState
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, read_samples, report
-from monitor.core.record import EndpointState, OverrideRecord, Transition, Verdict
+from monitor.core.record import Record, OverrideRecord, Transition, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
@@ -29,7 +29,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint as it stands. `weight` None: its pool has not been published yet."""
 
     endpoint: Endpoint
-    state: EndpointState
+    record: Record
     override: OverrideRecord | None
     verdict: Verdict
     weight: int | None
@@ -163,7 +163,7 @@ async def _readings(store: Store, endpoints: Sequence[Endpoint]) -> list[Reading
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    return verdict(reading.record.state, no_data=silent(reading, now_ms))
+    return verdict(reading.record, no_data=silent(reading, now_ms))
 
 
 async def _status(store: Store, reading: Reading, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
@@ -171,7 +171,7 @@ async def _status(store: Store, reading: Reading, snapshot: Snapshot | None, now
     weights = {one.id: one.weight for one in snapshot.endpoints} if snapshot else {}
     return EndpointStatus(
         endpoint=endpoint,
-        state=reading.record.state,
+        record=reading.record,
         override=reading.override,
         verdict=_verdict(reading, now_ms),
         weight=weights.get(endpoint.id),

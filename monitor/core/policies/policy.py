@@ -13,7 +13,7 @@ import msgspec
 from monitor.core.breaker import Event
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import BreakerState, Evidence
+from monitor.core.record import BreakerState
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -24,7 +24,6 @@ class Seen(msgspec.Struct, frozen=True):
     breaker: BreakerState
     run_outcome: Outcome | None
     run_length: int
-    evidence: Evidence
     result: Result
     now_ms: int
 
