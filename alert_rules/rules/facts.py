@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import Breaker, Record, Override, Verdict
+from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import Snapshot
 
@@ -126,9 +126,11 @@ def scope_of(facts: Facts) -> Scope:
     return Scope.POOL if "pool" in facts else Scope.SYSTEM
 
 
-def endpoint_facts(endpoint: Endpoint, record: Record, override: Override | None, now_ms: int, *, no_data: bool) -> dict[str, Any]:
-    """What rules can ask about an endpoint, of one state at one time."""
-    probes = record.probes
+def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
+    """What rules can ask about an endpoint, as its record had it when it was decided: with the override, the silence and the time of
+    that decision, so that the facts of two records differ in whatever has changed between them, time included."""
+    probes, override = record.probes, record.override
+    no_data = record.silent and not endpoint.paused
     last = probes.last
     failed = last.outcome is Outcome.FAILURE
     expires_ms = last.certificate_not_after_ms
@@ -150,7 +152,7 @@ def endpoint_facts(endpoint: Endpoint, record: Record, override: Override | None
         "latency_ms": two_digits(record.weighing.latency_ms),
         "timeout_ms": endpoint.timeout_ms,
         "interval_ms": endpoint.interval_ms,
-        "certificate_days": (expires_ms - now_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
+        "certificate_days": (expires_ms - record.decided_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
         "no_data": no_data,
         "paused": endpoint.paused,
         "weight": endpoint.weight,

@@ -241,7 +241,7 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     status = found.status
     said = status.override.override if status.override else None
     yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
-    for line in reasons(status.endpoint, found.pool, status.state, said, status.verdict, found.factors, now_ms):
+    for line in reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms):
         yield f"  {line.topic + ':':<11} {line.text}"
     if status.override:
         yield f"  {'operator:':<11} {status.override.reason} ({age(now_ms - status.override.at_ms)} ago)"

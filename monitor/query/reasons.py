@@ -8,7 +8,7 @@ from monitor.core import flapping
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, Record, Override, Verdict
+from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
 
@@ -84,7 +84,9 @@ def _verdict_text(record: Record, known: Verdict, now_ms: int) -> str:
         return known.value
     if not record.probes.results:
         return f"{known.value}: no conclusive result yet"
-    return f"{known.value}: the last conclusive result came {_ago(max(record.probes.last_success_ms, record.probes.last_failure_ms), now_ms)}"
+    return (
+        f"{known.value}: the last conclusive result came {_ago(max(record.probes.last_success_ms, record.probes.last_failure_ms), now_ms)}"
+    )
 
 
 def _breaker_text(record: Record, now_ms: int) -> str:

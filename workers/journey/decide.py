@@ -20,7 +20,8 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core import decide as core
 from monitor.core import record as records
-from monitor.core.decide import Decision, Subject, silent_at_ms
+from monitor.core.decide import Subject, silent_at_ms
+from monitor.core.errors import StoreError
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import Record, next_version
@@ -200,7 +201,9 @@ class DecideStep:
     async def _guarded(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None) -> Commit | None:
         """The commit of one decision, or None where deciding failed: that must not hold up the others."""
         try:
-            return self._commit_of(prepared, loaded, observation, token_ms, Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool)))
+            return self._commit_of(
+                prepared, loaded, observation, token_ms, Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool))
+            )
         except StoreError:
             raise
         except Exception:
@@ -231,7 +234,11 @@ class DecideStep:
         for error in evaluation.errors:
             log.warning("rule error on %s: %s", endpoint.id, error)
         next_ver = next_version(loaded.ver, now_ms)
-        silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, observation.judging_since_ms if isinstance(observation, TimePassed) else 0)
+        silent_ms = (
+            0
+            if endpoint.paused or after.silent
+            else silent_at_ms(endpoint, after, observation.judging_since_ms if isinstance(observation, TimePassed) else 0)
+        )
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:

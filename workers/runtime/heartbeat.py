@@ -21,7 +21,7 @@ from monitor.core.tilt import Tilt
 from monitor.store.port import Queue, Store
 from workers.journey.alerting import decode_sent
 from workers.journey.counters import Counters
-from workers.journey.records import decode_states, encode_states
+from workers.journey.publish import decode_states, encode_states
 
 STALE_AFTER_HEARTBEATS = 5
 SYSTEM = "system"

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
@@ -17,7 +19,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue, SetAside
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class MemoryStore(MemoryAlerts):
         self._expiry: dict[str, int] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
         self._counters: Counter[str] = Counter()
+        self._aside: dict[bytes, SetAside] = {}
         self.alive_ms = 0
         """When `alive` was last called; 0 before."""
         self.published: set[str] = set()
@@ -289,7 +292,23 @@ class MemoryStore(MemoryAlerts):
             del self._published[pool], self._expiry[pool]
         return self._published.get(pool)
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        for item in items:
+            field = keys.aside_field(item.kind, item.key)
+            if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
+                self._aside[field] = replace(item, data=item.data[: keys.ASIDE_BYTES_MAX], at_ms=self._clock.now_ms())
+
+    async def aside(self) -> list[SetAside]:
+        return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return self._aside.pop(keys.aside_field(kind, key), None) is not None
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         return bytes(self._home(endpoint_id)[1].blobs.get(endpoint_id, {}).get(name, b""))
 
