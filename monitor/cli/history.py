@@ -55,8 +55,8 @@ def _row(row: Row, *, table: bool) -> dict[str, Any]:
     shown = {"start": stamp(row.start_ms), "uptime": _percent(row), **counts}
     for name, ms in (("down", row.down_ms), ("unknown", row.unknown_ms), ("paused", row.paused_ms)):
         shown[name] = age(ms) if ms >= 1_000 else None
-    for name, ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
-        shown[name] = None if ms is None else f"{ms:.1f}ms"
+    for name, latency_ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
+        shown[name] = None if latency_ms is None else f"{latency_ms:.1f}ms"
     return shown
 
 

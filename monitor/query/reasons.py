@@ -84,9 +84,7 @@ def _verdict_text(record: Record, known: Verdict, now_ms: int) -> str:
         return known.value
     if not record.probes.results:
         return f"{known.value}: no conclusive result yet"
-    return (
-        f"{known.value}: the last conclusive result came {_ago(max(record.probes.last_success_ms, record.probes.last_failure_ms), now_ms)}"
-    )
+    return f"{known.value}: the last conclusive result came {_ago(record.conclusive_ms, now_ms)}"
 
 
 def _breaker_text(record: Record, now_ms: int) -> str:

@@ -29,6 +29,7 @@ from monitor.core.schedule import SILENT_INTERVALS
 from monitor.pool.snapshot import TTL_MS
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
+from monitor.store.queues import mark
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.quarantine import Quarantine
@@ -201,9 +202,8 @@ class DecideStep:
     async def _guarded(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None) -> Commit | None:
         """The commit of one decision, or None where deciding failed: that must not hold up the others."""
         try:
-            return self._commit_of(
-                prepared, loaded, observation, token_ms, Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool))
-            )
+            pool = await self._cache.pool(prepared.endpoint.pool)
+            return self._commit_of(prepared, loaded, observation, token_ms, Subject(prepared.endpoint, pool))
         except StoreError:
             raise
         except Exception:
@@ -234,11 +234,8 @@ class DecideStep:
         for error in evaluation.errors:
             log.warning("rule error on %s: %s", endpoint.id, error)
         next_ver = next_version(loaded.ver, now_ms)
-        silent_ms = (
-            0
-            if endpoint.paused or after.silent
-            else silent_at_ms(endpoint, after, observation.judging_since_ms if isinstance(observation, TimePassed) else 0)
-        )
+        judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
+        silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
@@ -272,7 +269,7 @@ class DecideStep:
         if commit.transitions:
             self._counters.add("transitions", len(commit.transitions))
             if commit.dirty_at_ms is not None:
-                self._publish(commit.pool, slot, commit.dirty_at_ms)
+                self._publish(commit.pool, slot, mark(None, commit.dirty_at_ms))
         if commit.alerts:
             self._route(slot)
 

@@ -22,7 +22,8 @@ from monitor.core.schedule import silent_after_ms
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot, diff
-from monitor.store.port import Lease, Publication, Queue, Store
+from monitor.store.port import Lease, Publication, Store
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
 
