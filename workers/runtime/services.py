@@ -22,8 +22,9 @@ from monitor.probes.runner import make_context, run_probe
 from monitor.store.redis.store import RedisStore
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
+from workers.journey.decide import DecideStep
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
+from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
 from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, look_at_ourselves
@@ -49,16 +50,16 @@ class Services:
         self.alerting = Alerting(store=self.store, clock=clock, routing=routing, send=send, counters=counters)
         route = self.alerting.request_routing
         self.publisher = Publisher(store=self.store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
-        self.pipeline = Pipeline(
+        self.deciding = DecideStep(
             store=self.store,
             clock=clock,
             cache=self.cache,
             rules=rules,
-            prober=prober,
             publish=self.publisher.request,
             route=route,
             counters=counters,
         )
+        self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
         async def look() -> None:
             await look_at_ourselves(self.store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
