@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import product
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
 from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
-from monitor.core.endpoint import Pool
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.policies import POLICIES
+from monitor.core.policies.policy import Scope
 from monitor.core.record import Breaker, BreakerState, Override, Verdict
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
@@ -161,3 +165,18 @@ def test_a_steady_success_is_no_reason_to_weigh() -> None:
     t.after(10_000).fail().expect_weigh(True)
     t.after(10_000).ok().expect_weigh(True)
     t.after(1_000_000).ok(duration_ms=80.0).expect_weigh(True)
+
+
+def test_every_option_of_a_policy_is_a_field_with_its_default_and_a_setting_that_people_write() -> None:
+    for name, policy in POLICIES.items():
+        assert policy.name == name
+        for option in policy.options:
+            holder, written = (Endpoint, ENDPOINT_FIELDS) if option.scope is Scope.ENDPOINT else (Pool, POOL_FIELDS)
+            defaults = {field.name: field.default for field in msgspec.structs.fields(holder)}
+            assert defaults[option.attribute] == option.default
+            assert option.low <= option.default <= option.high
+            assert option.source
+            field = written[option.name]
+            assert (field.attribute, field.help, field.parse(field.example)) == (option.attribute, option.help, option.default)
+            with pytest.raises(ValueError, match="out of range"):
+                field.parse(field.format(option.high + 1) if option.unit else str(option.high + 1))
