@@ -132,5 +132,5 @@ def split_version(held: bytes | None) -> tuple[int, bytes]:
 
 
 def aside_field(kind: str, key: str) -> bytes:
-    """The field under which a copy of what cannot be read is kept; a name may itself be what cannot be read."""
-    return f"{kind} {key}".encode(errors="backslashreplace")
+    """The field under which a copy of what cannot be read is kept."""
+    return f"{kind} {key}".encode()

@@ -106,6 +106,11 @@ class SetAside(msgspec.Struct, frozen=True):
     why: str
     at_ms: int = 0
 
+    def kept(self, bytes_max: int, now_ms: int) -> SetAside:
+        """The copy as it is kept; a key may itself be what cannot be written."""
+        key = self.key.encode(errors="backslashreplace").decode()
+        return SetAside(self.kind, key, self.data[:bytes_max], self.why, now_ms)
+
 
 class Member(msgspec.Struct, frozen=True):
     id: str

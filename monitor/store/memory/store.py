@@ -10,8 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
@@ -300,9 +298,10 @@ class MemoryStore(MemoryAlerts):
     # What cannot be read ----------------------------------------------------------------------------------------
     async def set_aside(self, items: Sequence[SetAside]) -> None:
         for item in items:
-            field = keys.aside_field(item.kind, item.key)
+            kept = item.kept(keys.ASIDE_BYTES_MAX, self._clock.now_ms())
+            field = keys.aside_field(kept.kind, kept.key)
             if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
-                self._aside[field] = replace(item, data=item.data[: keys.ASIDE_BYTES_MAX], at_ms=self._clock.now_ms())
+                self._aside[field] = kept
 
     async def aside(self) -> list[SetAside]:
         return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))

@@ -187,8 +187,8 @@ class RedisStore(RegistryCalls, AlertCalls):
         now_ms = await self.now_ms()
         copies: list[str | bytes] = []
         for item in items:
-            kept = msgspec.structs.replace(item, data=item.data[: keys.ASIDE_BYTES_MAX], at_ms=now_ms)
-            copies += keys.aside_field(item.kind, item.key), _pack(kept)
+            kept = item.kept(keys.ASIDE_BYTES_MAX, now_ms)
+            copies += keys.aside_field(kept.kind, kept.key), _pack(kept)
         await self._wire.run("set_aside", [keys.ASIDE], keys.ASIDE_MAX, *copies)
 
     async def aside(self) -> list[SetAside]:
