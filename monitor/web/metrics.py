@@ -18,7 +18,7 @@ from monitor.core.outcome import Outcome, Phases
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
 from monitor.store.port import Loaded, Store
-from workers.runtime.heartbeat import Process, decode_process
+from workers.journey.system import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
