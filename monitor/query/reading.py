@@ -15,10 +15,10 @@ from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, rea
 from monitor.core.record import EndpointState, OverrideRecord, Transition, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
+from monitor.pool.compose import Reading, compose, decode_pool_record, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store.port import Store
-from workers.journey.publish import Reading, compose, decode_snapshot, silent
-from workers.journey.records import decode_override, decode_record, decode_states
+from workers.journey.records import Record, decode_override, decode_record, decode_states
 
 SAMPLES_SHOWN = 30
 EVENTS_READ_MAX = 10_000
@@ -149,24 +149,24 @@ async def read_alerts(store: Store) -> list[AlertState]:
     endpoints = await store.endpoints()
     ids = sorted(endpoints)
     alerts = [alert for loaded in await store.load(ids) for alert in decode_record(loaded.record).alerts]
-    subjects = ["system", *(f"pool:{name}" for name in sorted({endpoint.pool for endpoint in endpoints.values()}))]
-    for subject in subjects:
-        alerts += decode_states((await store.load_subject(subject))[1])
+    alerts += decode_states((await store.load_subject("system"))[1])
+    for name in sorted({endpoint.pool for endpoint in endpoints.values()}):
+        alerts += decode_states(bytes(decode_pool_record((await store.load_subject(f"pool:{name}"))[1]).memory))
     return sorted(alerts, key=lambda alert: (alert.active_since_ms, sorted(alert.labels.items())))
 
 
-async def _readings(store: Store, endpoints: Sequence[Endpoint]) -> list[Reading]:
+async def _readings(store: Store, endpoints: Sequence[Endpoint]) -> list[Reading[Record]]:
     loaded = await store.load([endpoint.id for endpoint in endpoints])
     return [
         Reading(endpoint, decode_record(one.record), decode_override(one.override)) for endpoint, one in zip(endpoints, loaded, strict=True)
     ]
 
 
-def _verdict(reading: Reading, now_ms: int) -> Verdict:
+def _verdict(reading: Reading[Record], now_ms: int) -> Verdict:
     return verdict(reading.record.state, no_data=silent(reading, now_ms))
 
 
-async def _status(store: Store, reading: Reading, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
+async def _status(store: Store, reading: Reading[Record], snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
     endpoint = reading.endpoint
     weights = {one.id: one.weight for one in snapshot.endpoints} if snapshot else {}
     return EndpointStatus(

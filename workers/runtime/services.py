@@ -25,6 +25,7 @@ from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
+from workers.journey.quarantine import Quarantine
 from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, look_at_ourselves
 from workers.runtime.loop import LoopThread
@@ -48,7 +49,8 @@ class Services:
         self.cache = EndpointCache(self.store, clock, prepare)
         self.alerting = Alerting(store=self.store, clock=clock, routing=routing, send=send, counters=counters)
         route = self.alerting.request_routing
-        self.publisher = Publisher(store=self.store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
+        quarantine = Quarantine(counters)
+        self.publisher = Publisher(store=self.store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
         self.pipeline = Pipeline(
             store=self.store,
             clock=clock,
@@ -63,7 +65,7 @@ class Services:
         async def look() -> None:
             await look_at_ourselves(self.store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
 
-        duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
+        duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
         duties.update({"evaluator's heartbeat": self.store.alive} if part == "worker" else {"rules about ourselves": look})
         self.heart = Heartbeat(
             store=self.store,
