@@ -15,6 +15,7 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite as Write
+from monitor.store.queues import Queue, is_lease
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -33,20 +34,19 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """One claimed member of a work queue (dirty pools, watched endpoints, groups, deliveries)."""
+    """One claimed member of a work queue. `token_ms` is odd, and the end of the lease on the shared timeline.
+
+    `due_ms` is when it fell due: even where it was asked for, odd where it is the end of a lease that nobody finished.
+    """
 
     member: str
     token_ms: int
     due_ms: int
 
-
-class Queue(StrEnum):
-    """Work that falls due. DIRTY and REEVALUATE exist in every slot; GROUPS and DELIVERIES once."""
-
-    DIRTY = "dirty"
-    REEVALUATE = "reevaluate"
-    GROUPS = "groups"
-    DELIVERIES = "deliveries"
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody else had it and did not finish: what he did before he ended, nobody knows."""
+        return is_lease(self.due_ms)
 
 
 class Committed(StrEnum):
@@ -243,11 +243,14 @@ class Store(Protocol):
     async def ready(self) -> list[tuple[Queue, int]]:
         """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        """Take what is due; a member not finished within `lease_ms` falls due again by itself."""
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
+
+        With `members`, take these alone, in their order: those that fall due within EARLY_MS (store.queues) and that nobody holds."""
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
-        """Give a member its next time, or None to take it out. False when the lease is not ours any more."""
+        """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
+        any more."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from monitor.core.errors import Stale
-from monitor.store.port import Flush, GroupInsert, GroupLoad, Lease, NewDelivery, Queue, Settle
+from monitor.store.port import Flush, GroupInsert, GroupLoad, Lease, NewDelivery, Settle
+from monitor.store.queues import Queue
 
 
 def insert(fingerprint: str = "f", alert: bytes = b"firing", updated_ms: int = 10, **changes: object) -> GroupInsert:
@@ -75,7 +76,7 @@ async def test_an_empty_stream_is_held_by_nobody(house):
 async def test_the_first_alert_makes_the_group_and_its_timer(house):
     await house.store.insert_alerts([insert("f1"), insert("f2", first_flush_ms=99, meta=b"later")])
     assert await house.store.load_group("g") == GroupLoad(b"meta", {"f1": b"firing", "f2": b"firing"}, {}, {})
-    assert [(lease.member, lease.due_ms) for lease in await house.store.claim(Queue.GROUPS, 0, 9, 1_000)] == [("g", 1)]
+    assert [(lease.member, lease.due_ms) for lease in await house.store.claim(Queue.GROUPS, 0, 9, 1_000)] == [("g", 2)]
     assert await house.store.load_group("ghost") is None
     await house.store.insert_alerts([])
 
@@ -172,4 +173,4 @@ async def test_a_delivery_is_written_back_with_its_next_time(house):
     assert await house.store.load_deliveries(["d1"]) == [b"second attempt"]
     with pytest.raises(Stale):
         await house.store.retry_delivery("d1", lease.token_ms, b"third", 4)
-    assert (await lease_one(house)).due_ms == 3
+    assert (await lease_one(house)).due_ms == 4

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from monitor.store.keys import slot_of
-from monitor.store.port import Committed, Loaded, Queue, Write
+from monitor.store.port import Committed, Loaded, Write
+from monitor.store.queues import Queue
 
 
 async def test_a_commit_writes_everything_once(house):

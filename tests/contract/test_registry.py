@@ -9,7 +9,8 @@ import pytest
 
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
-from monitor.store.port import Committed, Queue, Write
+from monitor.store.port import Committed, Write
+from monitor.store.queues import Queue
 
 
 async def test_endpoints_and_pools_are_kept_as_they_were_written(house):

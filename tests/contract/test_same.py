@@ -20,7 +20,8 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Flush, GroupInsert, NewDelivery, Publication, Queue, Settle, Store, Write
+from monitor.store.port import Commit, Flush, GroupInsert, NewDelivery, Publication, Settle, Store, Write
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 
 IDS = [f"e{i}" for i in range(6)]

@@ -15,7 +15,8 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.query.reading import read_alerts
-from monitor.store.port import Commit, Committed, Lease, Queue
+from monitor.store.port import Commit, Committed, Lease
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.integration.commands import Run
 from workers.journey.alerting import Alerting

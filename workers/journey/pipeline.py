@@ -28,6 +28,7 @@ from monitor.core.verdict import silent_after_ms
 from monitor.probes.base import Probe
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
+from monitor.store.queues import mark
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.records import Record, decode_override, decode_record, encode_record
@@ -256,7 +257,7 @@ class Pipeline:
         if commit.transitions:
             self._counters.add("transitions", len(commit.transitions))
             if commit.dirty_at_ms is not None:
-                self._publish(commit.pool, slot_of(commit.id, self._store.slots), commit.dirty_at_ms)
+                self._publish(commit.pool, slot_of(commit.id, self._store.slots), mark(None, commit.dirty_at_ms))
         if commit.alerts:
             self._route(slot_of(commit.id, self._store.slots))
 

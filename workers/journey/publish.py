@@ -19,7 +19,8 @@ from monitor.core.record import OverrideRecord, Transition, next_version
 from monitor.core.verdict import silent_after_ms, verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot, diff
-from monitor.store.port import Lease, Publication, Queue, Store
+from monitor.store.port import Lease, Publication, Store
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.records import SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states

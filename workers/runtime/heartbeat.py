@@ -18,7 +18,8 @@ from monitor.clock import Clock
 from monitor.core.errors import StoreError
 from monitor.core.record import next_version
 from monitor.core.tilt import Tilt
-from monitor.store.port import Queue, Store
+from monitor.store.port import Store
+from monitor.store.queues import Queue
 from workers.journey.alerting import decode_sent
 from workers.journey.counters import Counters
 from workers.journey.records import decode_states, encode_states

@@ -1,9 +1,10 @@
 -- Write what a group's tick decided, if the tick is still ours.
+-- @include times
 --
 -- KEYS  1 the group   2 groups   3 deliveries   4... one delivery each
 -- ARGV  1 group   2 token_ms   3 next_ms   4 meta, '' to leave it   5 how many deliveries   6 how many alerts to drop
 --       7... id, integration, payload, due_ms of each delivery; fingerprint, alert of each to drop; integration, entry of each log entry
--- Returns 1, or 0 when the tick is not ours any more. An integration with a delivery under way gets no second one.
+-- Returns 1, or 0 when the tick is not ours any more. An integration with a delivery in flight gets no second one.
 local group = KEYS[1]
 if tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or 0) ~= tonumber(ARGV[2]) then
   return 0
@@ -17,7 +18,7 @@ for i = 1, tonumber(ARGV[5]) do
   local id, integration, payload, due = unpack(ARGV, 3 + 4 * i, 6 + 4 * i)
   if redis.call('HSETNX', group, 'd:' .. integration, id) == 1 then
     redis.call('SET', KEYS[3 + i], payload)
-    redis.call('ZADD', KEYS[3], due, id)
+    redis.call('ZADD', KEYS[3], due_time(due), id)
   end
 end
 for i = first_drop, first_log - 1, 2 do
@@ -33,7 +34,7 @@ end
 for _, field in ipairs(redis.call('HKEYS', group)) do
   local kind = string.sub(field, 1, 2)
   if kind == 'a:' or kind == 'd:' then
-    redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+    redis.call('ZADD', KEYS[2], due_time(ARGV[3]), ARGV[1])
     return 1
   end
 end

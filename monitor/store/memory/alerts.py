@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from monitor.clock import Clock
 from monitor.core.errors import Stale
 from monitor.store import keys
-from monitor.store.port import Flush, GroupInsert, GroupLoad, Queue, Settle
-
-_ONCE = (Queue.GROUPS, Queue.DELIVERIES)
+from monitor.store.port import Flush, GroupInsert, GroupLoad, Settle
+from monitor.store.queues import QUEUES, Queue, due_time, lease_token, mark
 
 
 class Stream:
@@ -53,7 +52,7 @@ class MemoryAlerts:
         self.slots = slots
         self._clock = clock
         self._queues: dict[tuple[Queue, int], dict[str, int]] = {
-            (queue, slot): {} for slot in range(slots) for queue in Queue if slot == 0 or queue not in _ONCE
+            (queue, slot): {} for slot in range(slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot
         }
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
@@ -64,11 +63,11 @@ class MemoryAlerts:
         self._sent = Stream(keys.SENT_LENGTH_MAX)
 
     def _queue(self, queue: Queue, slot: int = 0) -> dict[str, int]:
-        return self._queues[queue, 0 if queue in _ONCE else slot]
+        return self._queues[queue, slot if QUEUES[queue].per_slot else 0]
 
     def _mark_dirty(self, slot: int, pool: str, at_ms: int) -> None:
         dirty = self._queue(Queue.DIRTY, slot)
-        dirty[pool] = min(dirty[pool] - 1, at_ms) if pool in dirty else at_ms
+        dirty[pool] = mark(dirty.get(pool), at_ms)
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         return self._subjects.get(subject, (0, b""))
@@ -93,7 +92,7 @@ class MemoryAlerts:
         entries = self._alert_events[slot].after(0)[:limit]
         if not entries or self._routing[slot] > now_ms:
             return 0, []
-        self._routing[slot] = now_ms + lease_ms
+        self._routing[slot] = lease_token(now_ms + lease_ms)
         return self._routing[slot], entries
 
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
@@ -108,7 +107,7 @@ class MemoryAlerts:
     async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
         for insert in inserts:
             group = self._groups.setdefault(insert.group, _Group(insert.meta))
-            self._queue(Queue.GROUPS).setdefault(insert.group, insert.first_flush_ms)
+            self._queue(Queue.GROUPS).setdefault(insert.group, due_time(insert.first_flush_ms))
             if group.alerts.get(insert.fingerprint, (0, b""))[0] <= insert.updated_ms:
                 group.alerts[insert.fingerprint] = insert.updated_ms, insert.alert
 
@@ -129,9 +128,9 @@ class MemoryAlerts:
             if row.integration not in group.in_flight:
                 group.in_flight[row.integration] = row.id
                 self._deliveries[row.id] = row.payload
-                self._queue(Queue.DELIVERIES)[row.id] = row.due_ms
+                self._queue(Queue.DELIVERIES)[row.id] = due_time(row.due_ms)
         group.drop(flush.drop)
-        groups[flush.group] = flush.next_ms
+        groups[flush.group] = due_time(flush.next_ms)
         self._forget_if_done(flush.group)
 
     async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
@@ -140,7 +139,7 @@ class MemoryAlerts:
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         self._require_delivery(delivery_id, token_ms)
         self._deliveries[delivery_id] = payload
-        self._queue(Queue.DELIVERIES)[delivery_id] = due_ms
+        self._queue(Queue.DELIVERIES)[delivery_id] = due_time(due_ms)
 
     async def settle_delivery(self, settle: Settle) -> None:
         self._require_delivery(settle.id, settle.token_ms)

@@ -17,7 +17,8 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication
+from monitor.store.queues import EARLY_MS, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class MemoryStore(MemoryAlerts):
             slot.due.pop(endpoint.id, None)
             slot.plans.pop(endpoint.id, None)
             if old:
-                self._queue(Queue.REEVALUATE, number)[endpoint.id] = self._clock.now_ms()
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
         else:
             self._schedule(endpoint.id, Plan.of(endpoint))
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
@@ -102,9 +103,9 @@ class MemoryStore(MemoryAlerts):
         score = slot.due.get(endpoint_id)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms + plan.patience_ms
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = due_time(now_ms + plan.patience_ms)
             return
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms)
         if not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
             slot.due[endpoint_id] = plan.on_grid(now_ms)
 
@@ -115,7 +116,7 @@ class MemoryStore(MemoryAlerts):
         for mapping in (slot.specs, slot.plans, slot.due, slot.overrides, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
         if endpoint_id in slot.records:
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = self._clock.now_ms()
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(self._clock.now_ms())
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
@@ -209,7 +210,7 @@ class MemoryStore(MemoryAlerts):
         if item.reevaluate_ms == 0:
             self._queue(Queue.REEVALUATE, number).pop(item.id, None)
         elif item.reevaluate_ms is not None:
-            self._queue(Queue.REEVALUATE, number)[item.id] = item.reevaluate_ms
+            self._queue(Queue.REEVALUATE, number)[item.id] = due_time(item.reevaluate_ms)
         if item.dirty_at_ms is not None:
             self._mark_dirty(number, item.pool, item.dirty_at_ms)
         for write in item.writes:
@@ -228,12 +229,16 @@ class MemoryStore(MemoryAlerts):
         now_ms = self._clock.now_ms()
         return [place for place, queue in self._queues.items() if queue and min(queue.values()) <= now_ms]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        members, now_ms = self._queue(queue, slot), self._clock.now_ms()
-        ready = ((due_ms, member) for member, due_ms in members.items() if due_ms <= now_ms)
-        leases = [Lease(member, now_ms + lease_ms, due_ms) for due_ms, member in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready)]
-        members.update((lease.member, lease.token_ms) for lease in leases)
-        return leases
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        held, now_ms = self._queue(queue, slot), self._clock.now_ms()
+        token_ms = lease_token(now_ms + lease_ms)
+        if members:
+            named = [(held[member], member) for member in members[:limit] if member in held]
+            taken = [(due_ms, member) for due_ms, member in named if due_ms <= now_ms + (0 if is_lease(due_ms) else EARLY_MS)]
+        else:
+            taken = heapq.nsmallest(min(limit, keys.CLAIM_MAX), ((at_ms, member) for member, at_ms in held.items() if at_ms <= now_ms))
+        held.update((member, token_ms) for _, member in taken)
+        return [Lease(member, token_ms, due_ms) for due_ms, member in taken]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         members = self._queue(queue, slot)
@@ -241,7 +246,7 @@ class MemoryStore(MemoryAlerts):
             return False
         del members[member]
         if next_ms is not None:
-            members[member] = next_ms
+            members[member] = due_time(next_ms)
         return True
 
     async def overdue(self, queue: Queue, slot: int) -> int:

@@ -15,7 +15,8 @@ import msgspec
 from monitor.core.errors import StoreError
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication
+from monitor.store.queues import EARLY_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
 from monitor.store.redis.registry import RegistryCalls
@@ -118,13 +119,14 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or queue not in _ONCE]
+        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot]
         firsts = (("ZRANGE", _queue(queue, slot), 0, 0, "WITHSCORES") for queue, slot in queues)
         time, *heads = await self._wire.execute(("TIME",), *firsts)
         return [at for at, head in zip(queues, heads, strict=True) if head and float(head[1]) <= _ms(time)]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        taken = await self._wire.run("claim", [_queue(queue, slot)], min(limit, keys.CLAIM_MAX), lease_ms)
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        names = [_queue(queue, slot)]
+        taken = await self._wire.run("claim", names, min(limit, keys.CLAIM_MAX), lease_ms, EARLY_MS, *members[:limit])
         return [Lease(member.decode(), token_ms, due_ms) for member, token_ms, due_ms in _by(3, taken)]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,7 +27,17 @@ _ASKED_TOGETHER_MAX = 64
 _CONNECT_TIMEOUT_S = 3.0
 _HEALTH_CHECK_S = 10.0
 
-_SCRIPTS = {path.stem: path.read_bytes() for path in sorted((Path(__file__).parent.parent / "lua").glob("*.lua"))}
+_LUA = Path(__file__).parent.parent / "lua"
+_INCLUDE = re.compile(rb"^-- @include (.+)$", re.MULTILINE)
+
+
+def _whole(body: bytes) -> bytes:
+    """A script behind the pieces of lua/shared that its line `-- @include` names."""
+    names = [name.decode() for line in _INCLUDE.findall(body) for name in line.split()]
+    return b"".join([(_LUA / "shared" / f"{name}.lua").read_bytes() for name in names] + [body])
+
+
+_SCRIPTS = {path.stem: _whole(path.read_bytes()) for path in sorted(_LUA.glob("*.lua"))}
 _HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name, body in _SCRIPTS.items()}
 
 
