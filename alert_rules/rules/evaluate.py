@@ -20,7 +20,7 @@ from alert_rules.rules.facts import DAY_MS, Facts, Scope, scope_of
 from alert_rules.rules.memory import ASSERT_EVERY_MS, Memory
 from alert_rules.rules.rule import ANNOTATION_LENGTH_MAX, Rule, RuleSet, explain
 from alert_rules.rules.template import render
-from monitor.core.record import EndpointState
+from monitor.core.record import Record
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -73,13 +73,13 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     return Evaluation(memory if after == memory else after, changed, asserts, min(run.wakes, default=0), tuple(run.errors))
 
 
-def next_change_ms(rules: RuleSet, state: EndpointState, now_ms: int) -> int:
+def next_change_ms(rules: RuleSet, record: Record, now_ms: int) -> int:
     """When a variable that some rule names changes by time alone, without a result; 0 where none does.
 
     That is `certificate_days`, which falls by one at each day before the certificate's end. (`no_data` also does; its time is
     that of the endpoint's silence, which the caller knows.)
     """
-    expires_ms = state.last.certificate_not_after_ms
+    expires_ms = record.probes.last.certificate_not_after_ms
     if not expires_ms or "certificate_days" not in rules.scoped[Scope.ENDPOINT].names:
         return 0
     days = (expires_ms - now_ms) // DAY_MS

@@ -49,6 +49,7 @@ wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch
 wk:i:{sys}:counters      hash    counters for /metrics
+wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
 wk:i:{sys}:slots         string  number of slots of this data set
 """
 
@@ -64,6 +65,9 @@ ALIVE_TTL_MS = 15_000
 CLAIM_MAX = 2_000
 """Most members that one claim takes."""
 OWN_LOG_LENGTH_MAX = 50
+ASIDE_MAX = 1_000
+ASIDE_BYTES_MAX = 65_536
+"""Of what cannot be read so many bytes are kept."""
 VERSION_DIGITS = 13
 UNREADABLE = -1
 """The version of a record whose version cannot be read."""
@@ -82,6 +86,7 @@ SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
 EPOCH = "wk:i:{sys}:epoch"
 COUNTERS = "wk:i:{sys}:counters"
+ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
 
 
@@ -135,3 +140,8 @@ def split_version(held: bytes | None) -> tuple[int, bytes]:
         return 0, b""
     head = held[:VERSION_DIGITS]
     return (int(head), held[VERSION_DIGITS:]) if len(head) == VERSION_DIGITS and head.isdigit() else (UNREADABLE, held)
+
+
+def aside_field(kind: str, key: str) -> bytes:
+    """The field under which a copy of what cannot be read is kept."""
+    return f"{kind} {key}".encode()

@@ -97,6 +97,21 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     dirty_at_ms: int | None = None
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """Something that could not be read: `kind` and `key` say what it was, `why` what the reader met; `at_ms` is when it was kept aside."""
+
+    kind: str
+    key: str
+    data: bytes
+    why: str
+    at_ms: int = 0
+
+    def kept(self, bytes_max: int, now_ms: int) -> SetAside:
+        """The copy as it is kept; a key may itself be what cannot be written."""
+        key = self.key.encode(errors="backslashreplace").decode()
+        return SetAside(self.kind, key, self.data[:bytes_max], self.why, now_ms)
+
+
 class Member(msgspec.Struct, frozen=True):
     id: str
     record: bytes
@@ -377,7 +392,20 @@ class Store(Protocol):
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         """The newest notifications sent or given up, newest first."""
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
+
+    async def aside(self) -> list[SetAside]:
+        """What is kept aside, sorted by kind and key."""
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        """Delete a copy. False when there is none."""
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        """The last transitions of one endpoint, oldest first."""
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         """The whole ring or rollup: `name` is ring, min, hour or day."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from workers.journey.pipeline import Pipeline
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
@@ -22,7 +23,6 @@ from tests.integration.commands import Run
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
 
 ROUTING = """

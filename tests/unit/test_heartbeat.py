@@ -1,4 +1,4 @@
-"""A process's sign of life: what it tells of itself, and what the rules about ourselves make of it."""
+"""A process's heartbeat: what it tells of itself, and what the rules about ourselves make of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import msgspec
 from alert_rules.files.rule_file import parse_rule_text
 from alert_rules.rules.alert import Alert
 from monitor.clock import FakeClock
+from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
 from workers.journey.counters import Counters
-from workers.runtime.heartbeat import Heartbeat, decode_process, look_at_ourselves
+from workers.journey.system import decode_process, look_at_ourselves
+from workers.runtime.heartbeat import Heartbeat
 
 RULES = parse_rule_text("groups: [{name: ours, rules: [{alert: Tilted, expr: system_tilted}]}]")
 MAX_AGE_MS = 10_000
@@ -26,9 +28,12 @@ class House:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.counters = Counters()
+        self.learnt = 0
+        self.silent = False
         self.heart = Heartbeat(
             store=self.store,
             clock=self.clock,
+            learn=self.learn,
             counters=self.counters,
             part="worker",
             location="fra-1",
@@ -36,6 +41,12 @@ class House:
             alive_file=alive_file,
             duties=duties or {},
         )
+
+    async def learn(self) -> bool:
+        self.learnt += 1
+        if self.silent:
+            raise StoreError("simulated")
+        return True
 
     async def beat(self) -> bool:
         """Beat once, and tell whether the process says that it is tilted."""
@@ -85,7 +96,22 @@ def test_an_alive_file_that_cannot_be_touched_does_not_stop_the_heart(tmp_path: 
     asyncio.run(story())
 
 
-def test_a_process_that_leaves_hands_over_its_counts_and_takes_its_sign_of_life_back() -> None:
+def test_without_the_servers_time_there_is_no_heartbeat_and_no_count_is_lost() -> None:
+    async def story() -> None:
+        house = House()
+        house.silent = True
+        house.counters.add("publications")
+        await house.heart.beat()
+        assert await house.store.heartbeats(MAX_AGE_MS) == {}
+        house.silent = False
+        await house.beat()
+        assert house.learnt == 2
+        assert await house.store.counters() == {"publications": 1}
+
+    asyncio.run(story())
+
+
+def test_a_process_that_leaves_hands_over_its_counts_and_deregisters() -> None:
     async def story() -> None:
         house = House()
         await house.beat()

@@ -23,12 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One task to publish. Lost, its work comes back when the lease expires; doubled, it is dropped at commit."""
+    """One task to publish. Lost, its work comes back when the lease ends; duplicated, it is dropped at commit; late, by the worker."""
 
     task: str
     queue: str
     args: tuple[Any, ...]
-    expires_ms: int
 
 
 class Dispatcher:
@@ -56,7 +55,7 @@ class Dispatcher:
             messages += _chunks(queue, slot, leases)
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS
-            messages += [Message("route_alerts", "alert", (slot,), STREAM_TICK_MS) for slot in await self._store.streams()]
+            messages += [Message("route_alerts", "alert", (slot,)) for slot in await self._store.streams()]
         return messages
 
     async def realign(self) -> None:
@@ -76,10 +75,7 @@ class Dispatcher:
         messages = []
         for start in range(0, len(claim.items), self._batch_size):
             items = claim.items[start : start + self._batch_size]
-            lease_ms = min(item.token_ms for item in items) - claim.now_ms
-            messages.append(
-                Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]), lease_ms)
-            )
+            messages.append(Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items])))
         return messages
 
 
@@ -90,7 +86,6 @@ def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[Message]:
             row.task,
             row.broker_queue,
             (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + row.chunk]]),
-            row.lease_ms,
         )
         for start in range(0, len(leases), row.chunk)
     ]

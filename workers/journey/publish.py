@@ -9,21 +9,23 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from alert_rules.rules.alert import AlertState
 from alert_rules.rules.facts import pool_facts
 from alert_rules.rules.rule import Evaluation, RuleSet, evaluate, resolve
 from monitor.clock import Clock
 from monitor.config.kinds import DEFAULT_PORTS
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import OverrideRecord, Transition, next_version
-from monitor.core.verdict import silent_after_ms, verdict
+from monitor.core.record import DECISION_SKEW_MAX_MS as SKEW_MAX_MS
+from monitor.core.record import OverrideRecord, Record, Transition, decode_override, decode_record, next_version
+from monitor.core.schedule import silent_after_ms
+from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot, diff
 from monitor.store.port import Lease, Publication, Store
 from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.records import SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
@@ -32,6 +34,14 @@ TOGETHER_MAX = 64
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_decode_states = msgspec.json.Decoder(tuple[AlertState, ...]).decode
+
+
+def decode_states(data: bytes) -> tuple[AlertState, ...]:
+    return _decode_states(data) if data else ()
+
+
+encode_states = _encode
 _decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 
 
@@ -50,14 +60,14 @@ def decode_snapshot(data: bytes) -> Snapshot | None:
 
 def candidate(reading: Reading, now_ms: int) -> Candidate:
     """What the balancer sees of a member."""
-    state = reading.record.state
+    state = reading.record
     return Candidate(
         id=reading.endpoint.id,
         weight=reading.endpoint.weight,
         breaker=state.breaker.state,
         override=reading.override.override if reading.override else None,
-        evidence=state.evidence,
-        flapping=state.flapping,
+        evidence=state.weighing,
+        flapping=state.probes.flapping,
         warm_up_since_ms=state.warm_up_since_ms,
         verdict=verdict(state, no_data=silent(reading, now_ms)),
     )
@@ -95,7 +105,7 @@ def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
 
 
 def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
-    endpoint, state, override = reading.endpoint, reading.record.state, reading.override
+    endpoint, state, override = reading.endpoint, reading.record, reading.override
     address = urlsplit(endpoint.url)
     return PublishedEndpoint(
         id=endpoint.id,
@@ -110,7 +120,7 @@ def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> Publish
         verdict=seen.verdict.value,
         since_ms=max(state.breaker.since_ms, override.at_ms if override else 0),
         open_until_ms=state.breaker.open_until_ms,
-        latency_ms=round(state.evidence.latency_ms),
+        latency_ms=round(state.weighing.latency_ms),
         reason=override.reason if override else state.breaker.reason,
     )
 

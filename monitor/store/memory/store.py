@@ -17,7 +17,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, SetAside
 from monitor.store.queues import EARLY_MS, Queue, at_once, due_time, is_lease, lease_token
 
 
@@ -47,6 +47,7 @@ class MemoryStore(MemoryAlerts):
         self._expiry: dict[str, int] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
         self._counters: Counter[str] = Counter()
+        self._aside: dict[bytes, SetAside] = {}
         self.alive_ms = 0
         """When `alive` was last called; 0 before."""
         self.published: set[str] = set()
@@ -301,7 +302,24 @@ class MemoryStore(MemoryAlerts):
             del self._published[pool], self._expiry[pool]
         return self._published.get(pool)
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, self._clock.now_ms())
+            field = keys.aside_field(kept.kind, kept.key)
+            if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
+                self._aside[field] = kept
+
+    async def aside(self) -> list[SetAside]:
+        return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return self._aside.pop(keys.aside_field(kind, key), None) is not None
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         return bytes(self._home(endpoint_id)[1].blobs.get(endpoint_id, {}).get(name, b""))
 

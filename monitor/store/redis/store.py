@@ -15,7 +15,7 @@ import msgspec
 from monitor.core.errors import Stale, StoreError
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication
+from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, SetAside
 from monitor.store.queues import EARLY_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
@@ -27,6 +27,7 @@ _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
 _pack = msgspec.msgpack.Encoder().encode
+_unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
 
 class RedisStore(RegistryCalls, AlertCalls):
@@ -187,7 +188,27 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def alive(self) -> None:
         await self._wire.run("alive", [keys.ALIVE], keys.ALIVE_TTL_MS)
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        now_ms = await self.now_ms()
+        copies: list[str | bytes] = []
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, now_ms)
+            copies += keys.aside_field(kept.kind, kept.key), _pack(kept)
+        await self._wire.run("set_aside", [keys.ASIDE], keys.ASIDE_MAX, *copies)
+
+    async def aside(self) -> list[SetAside]:
+        held = await self._wire.execute_one("HVALS", keys.ASIDE)
+        return sorted((_unpack_aside(data) for data in held), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         slot = keys.slot_of(endpoint_id, self.slots)
         return await self._wire.execute_one("GET", keys.of_endpoint(slot, name, endpoint_id)) or b""
