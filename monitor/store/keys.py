@@ -27,17 +27,25 @@ wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at wit
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
-wk:i:{sN}:alerts         stream  alert events not yet put into groups, ALERTS_LENGTH_MAX   commit -> route_alerts
+wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX   commit -> route_alerts
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
+wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON: each alert once, until it has ended and no group refers to it
+wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
+wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
+wk:i:{alerts}:open       zset    fingerprint -> start ms, of those that fire without a known end
+wk:i:{alerts}:ends       zset    fingerprint -> end ms, reached (resolved) or still to come (firing until then)
+wk:i:{alerts}:ended      hash    fingerprint -> why it ended, where it is not its condition
+wk:i:{alerts}:asserted   hash    subject -> "<ver 13 digits>" + fingerprints of its last assertion, space-separated
+wk:i:{alerts}:assertions zset    subject -> ms at which its alerts end unless they are asserted again, or lease token while claimed
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
-wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "<updated ms 13 digits>" + Alert JSON,
-                                 "n:<integration>" -> LogEntry JSON, "d:<integration>" -> id of the delivery under way
+wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
+                                 "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
-wk:i:{alerts}:d:<id>     string  Delivery JSON
+wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
@@ -68,12 +76,15 @@ ASIDE_BYTES_MAX = 65_536
 VERSION_DIGITS = 13
 UNREADABLE = -1
 """The version of a record whose version cannot be read."""
-UPDATED_DIGITS = 13
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{s0}:subjects"
+ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held", "open", "ends", "ended"))
+"""In the order in which the scripts take them (lua/shared/alerts.lua)."""
+ASSERTED = "wk:i:{alerts}:asserted"
+ASSERTIONS = "wk:i:{alerts}:assertions"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
 SENT = "wk:i:{alerts}:sent"

@@ -163,67 +163,119 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: bool = False
 
 
-class GroupInsert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert into one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer.
+class Standing(StrEnum):
+    """Whether an alert's condition holds."""
 
-    The write is dropped when the group holds the alert with a larger `updated_ms`.
-    """
+    FIRING = "firing"
+    RESOLVED = "resolved"
 
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert in one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer."""
+
+    fingerprint: str
     group: str
     meta: bytes
     first_flush_ms: int
+
+
+class AssertedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert as a subject asserts it, with the groups that it belongs to. `ends_ms` 0: it fires until it is no longer asserted."""
+
     fingerprint: str
     alert: bytes
-    updated_ms: int
+    starts_ms: int
+    ends_ms: int = 0
+    groups: tuple[Membership, ...] = ()
+
+
+class SubjectAssertion(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one subject asserts. Alerts that it asserted before, and does not any more, end at `at_ms` with `reason`.
+
+    It counts for nothing where a larger `ver` of the subject was taken in. Unless the subject asserts again, its alerts fall due in
+    the queue ASSERTIONS at `expires_ms`.
+    """
+
+    subject: str
+    ver: int
+    at_ms: int
+    expires_ms: int
+    alerts: tuple[AssertedAlert, ...] = ()
+    reason: str = ""
+
+
+class StoredAlert(msgspec.Struct, frozen=True):
+    """One alert as it stands. `ends_ms` is 0 while no end is known; `alert` is b"" where a group refers to one that is lost."""
+
+    fingerprint: str
+    alert: bytes
+    ver: int
+    subject: str
+    ends_ms: int = 0
+    reason: str = ""
 
 
 class GroupLoad(msgspec.Struct, frozen=True):
+    """A group as one reading. `meta` is b"" where it was never written."""
+
     meta: bytes
-    alerts: Mapping[str, bytes]
+    alerts: Mapping[str, StoredAlert]
     log: Mapping[str, bytes]
     in_flight: Mapping[str, str]
-    """Integration -> id of the delivery not yet settled."""
+    """Place in the log -> id of the delivery not yet settled."""
 
 
 class NewDelivery(msgspec.Struct, frozen=True):
+    """A row of the outbox; `place` is its service's place in the group's log."""
+
     id: str
-    integration: str
+    place: str
     payload: bytes
     due_ms: int
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """A row of the outbox as it stands."""
+
+    payload: bytes
+    group: str
+    place: str
 
 
 class Flush(msgspec.Struct, frozen=True, kw_only=True):
     """What a group's tick decided. Refused (Stale) unless the group's lease is still `token_ms`.
 
-    `drop` are resolved alerts, deleted only where they are still these bytes; a group left with no alert and no delivery
-    under way is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces the group's.
+    `drop` are alerts that leave the group, with their `ends_ms` as it was read: one that has changed since stays. A group left with
+    no alert and no delivery in flight is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces
+    the group's.
     """
 
     group: str
     token_ms: int
     next_ms: int
     deliveries: tuple[NewDelivery, ...] = ()
-    drop: Mapping[str, bytes] = {}
+    drop: Mapping[str, int] = {}
     log: Mapping[str, bytes] = {}
     """Log entries to write without sending (all resolved and `send_resolved` is false)."""
     meta: bytes | None = None
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery has been accepted, or given up. Refused (Stale) unless the delivery's lease is still `token_ms`.
+    """A delivery has been accepted, given up or superseded. Refused (Stale) unless the delivery's lease is still `token_ms`.
 
     `log` None leaves the log as it was (given up, so that the next tick decides again). `drop` as in Flush; it is applied
-    only when no other delivery of the group is under way.
+    only when no other delivery of the group is in flight. `at_once` lets the group fall due now.
     """
 
     id: str
     token_ms: int
     group: str
-    integration: str
+    place: str
     log: bytes | None
-    drop: Mapping[str, bytes]
     sent: bytes
     """One entry for the stream of notifications sent or given up."""
+    drop: Mapping[str, int] = {}
+    at_once: bool = False
 
 
 class Store(Protocol):
@@ -296,6 +348,9 @@ class Store(Protocol):
         """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
         any more."""
 
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        """Hold a claimed member for `lease_ms` from now. Returns the new token; Stale when the lease is not ours any more."""
+
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""
 
@@ -337,15 +392,30 @@ class Store(Protocol):
     async def streams(self) -> list[int]:
         """Slots whose stream of alert events is not empty."""
 
-    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
-        """Put alerts into groups."""
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        """Take in what subjects assert, in this order. Returns the groups that this made."""
+
+    async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:
+        """Put alerts that stand in the store into groups. Returns the groups that this made."""
+
+    async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
+        """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
+        many alerts ended. Stale when the lease is not ours any more."""
+
+    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+        """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
+
+    async def alert(self, fingerprint: str) -> StoredAlert | None: ...
+
+    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
+        """What these subjects asserted last, in their order."""
 
     async def load_group(self, group: str) -> GroupLoad | None: ...
 
     async def commit_flush(self, flush: Flush) -> None: ...
 
-    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
-        """b"" for one that is gone."""
+    async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
+        """None for one that is gone."""
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         """Write the delivery back with its next time. Stale when the lease is not ours any more."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from workers.journey.records import Record, encode_record
 
 from alert_rules.files.rule_file import parse_rule_text
 from alert_rules.rules.alert import Alert
@@ -23,7 +24,6 @@ from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Lease, Public
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.records import Record, encode_record
 
 RULES = parse_rule_text("groups: [{name: pools, rules: [{alert: PoolDown, expr: pool_admitted == 0 && pool_size > 0}]}]")
 IDS = ("a", "b", "c")

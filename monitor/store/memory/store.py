@@ -272,6 +272,13 @@ class MemoryStore(MemoryAlerts):
             members[member] = due_time(next_ms)
         return True
 
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        members = self._queue(queue, slot)
+        if members.get(member) != token_ms:
+            raise Stale(f"{member} in {queue.value} is not ours any more")
+        members[member] = max(token_ms, lease_token(self._clock.now_ms() + lease_ms))
+        return members[member]
+
     async def overdue(self, queue: Queue, slot: int) -> int:
         now_ms = self._clock.now_ms()
         return max(0, now_ms - min(self._queue(queue, slot).values(), default=now_ms))

@@ -38,7 +38,7 @@ from monitor.store.redis.wire import Wire, script
 
 _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
-_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES}
+_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
@@ -141,6 +141,12 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        token = int(await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, lease_ms))
+        if not token:
+            raise Stale(f"{member} in {queue.value} is not ours any more")
+        return token
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         return await self._late(_queue(queue, slot))
