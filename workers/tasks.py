@@ -30,7 +30,7 @@ def _leases(items: Leases) -> list[Lease]:
 @app.task(name="probe_batch", queue=PROBE_QUEUE)  # type: ignore[untyped-decorator]
 def probe_batch(slot: int, rev: int, items: Leases) -> None:
     """Probe claimed endpoints and settle their results."""
-    RUNTIME.start(RUNTIME.services.pipeline.probe_batch(slot, rev, items))
+    RUNTIME.start(RUNTIME.services.probing.probe_batch(slot, rev, items))
 
 
 @app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
@@ -42,7 +42,7 @@ def weigh_pools(slot: int, items: Leases) -> None:
 @app.task(name="reevaluate_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def reevaluate_endpoints(slot: int, items: Leases) -> None:
     """Re-evaluate endpoints whose time has come without a result."""
-    RUNTIME.start(RUNTIME.services.pipeline.reevaluate(slot, _leases(items)))
+    RUNTIME.start(RUNTIME.services.deciding.reevaluate(slot, _leases(items)))
 
 
 @app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]

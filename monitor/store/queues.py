@@ -33,6 +33,8 @@ class Queue(StrEnum):
     """Groups of alerts to flush."""
     DELIVERIES = "deliveries"
     """Notifications to send."""
+    ASSERTIONS = "assertions"
+    """Subjects whose alerts end unless they are asserted again."""
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +56,8 @@ QUEUES: MappingProxyType[Queue, QueueRow] = MappingProxyType(
         Queue.DIRTY: QueueRow(per_slot=True, lease_ms=5_000, chunk=100, task="weigh_pools"),
         Queue.REEVALUATE: QueueRow(per_slot=True, lease_ms=10_000, chunk=100, task="reevaluate_endpoints"),
         Queue.GROUPS: QueueRow(per_slot=False, lease_ms=10_000, chunk=20, task="flush_groups"),
-        Queue.DELIVERIES: QueueRow(per_slot=False, lease_ms=60_000, chunk=10, task="deliver"),
+        Queue.DELIVERIES: QueueRow(per_slot=False, lease_ms=10_000, chunk=10, task="deliver"),
+        Queue.ASSERTIONS: QueueRow(per_slot=False, lease_ms=10_000, chunk=100, task="end_unasserted"),
     }
 )
 

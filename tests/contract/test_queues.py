@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from monitor.store.port import GroupInsert, Lease
+from monitor.core.errors import Stale
+from monitor.store.port import AssertedAlert, Lease, Membership, SubjectAssertion
 from monitor.store.queues import EARLY_MS, Queue
 
 
 async def put(house, *groups: str, due_ms: int = 2) -> None:
-    await house.store.insert_alerts(
-        [
-            GroupInsert(group=group, meta=b"m", first_flush_ms=due_ms + 2 * i, fingerprint="f", alert=b"a", updated_ms=1)
-            for i, group in enumerate(groups)
-        ]
+    memberships = tuple(
+        Membership(fingerprint="f", group=group, meta=b"m", first_flush_ms=due_ms + 2 * i) for i, group in enumerate(groups)
     )
+    alert = AssertedAlert(fingerprint="f", alert=b"a", starts_ms=1, groups=memberships)
+    far_ms = await house.store.now_ms() + 600_000
+    await house.store.assert_alerts([SubjectAssertion(subject="system", ver=1, at_ms=1, expires_ms=far_ms, alerts=(alert,))])
 
 
 async def test_a_member_is_leased_to_one_earliest_first(house):
@@ -47,6 +48,22 @@ async def test_a_finished_member_falls_due_at_its_next_time(house):
     (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
     assert await house.store.finish(Queue.GROUPS, 0, "a", lease.token_ms, 8)
     assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == [Lease("a", pytest.approx(lease.token_ms, abs=10_000), 8)]
+
+
+async def test_a_lease_is_renewed_by_its_holder_alone(house):
+    await put(house, "a")
+    (first,) = await house.store.claim(Queue.GROUPS, 0, 1, 40)
+    token_ms = await house.store.renew(Queue.GROUPS, 0, "a", first.token_ms, 60_000)
+    assert token_ms % 2 == 1
+    assert token_ms >= await house.store.now_ms() + 50_000
+    await house.passes(60)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == []
+    with pytest.raises(Stale):
+        await house.store.renew(Queue.GROUPS, 0, "a", first.token_ms, 60_000)
+    with pytest.raises(Stale):
+        await house.store.renew(Queue.GROUPS, 0, "ghost", 1, 60_000)
+    assert await house.store.renew(Queue.GROUPS, 0, "a", token_ms, 1) == token_ms  # Never shorter.
+    assert await house.store.finish(Queue.GROUPS, 0, "a", token_ms, None)
 
 
 async def test_nothing_is_due_before_its_time(house):

@@ -28,12 +28,14 @@ from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
+from workers.journey.decide import DecideStep
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.hints import listen
-from workers.journey.pipeline import Pipeline
+from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
+from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Soon
-from workers.journey.system import look_at_ourselves
+from workers.journey.system import SystemStep
 from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
@@ -66,29 +68,36 @@ class Services:
         self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
         alerts = part == ALERT_WORKER
         route = self.alerting.request_routing if alerts else _leave
-        self.publisher = Publisher(store=store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
-        self.pipeline = Pipeline(
+        quarantine = Quarantine(store, counters)
+        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
+        self.deciding = DecideStep(
             store=store,
             clock=clock,
             cache=self.cache,
             rules=rules,
-            prober=prober,
             publish=self.publisher.request,
             route=route,
             counters=counters,
+            quarantine=quarantine,
         )
+        self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
         self.soon.handle(Queue.DIRTY, self.weigh)
-        self.soon.handle(Queue.REEVALUATE, self.pipeline.reevaluate)
+        self.soon.handle(Queue.REEVALUATE, self.deciding.reevaluate)
         if alerts:
             self.soon.handle(Queue.GROUPS, self.flush)
             self.soon.handle(Queue.DELIVERIES, self.deliver)
 
-        async def look() -> None:
-            await look_at_ourselves(store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
-
-        duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"rules about ourselves": look} if alerts else {"evaluator's heartbeat": store.alive})
+        system = SystemStep(
+            store=store,
+            clock=clock,
+            rules=rules,
+            heartbeat_age_max_ms=settings.heartbeat_ms * STALE_AFTER_HEARTBEATS,
+            route=route,
+            quarantine=quarantine,
+        )
+        duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
+        duties.update({"rules about the system": system.evaluate} if alerts else {"evaluator's heartbeat": store.alive})
         self.heart = Heartbeat(
             store=store,
             clock=clock,

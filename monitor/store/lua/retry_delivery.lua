@@ -7,6 +7,6 @@
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0) ~= tonumber(ARGV[2]) then
   return 0
 end
-redis.call('SET', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[2], 'row', ARGV[3])
 redis.call('ZADD', KEYS[1], due_time(ARGV[4]), ARGV[1])
 return 1
