@@ -15,7 +15,7 @@ from monitor.store.port import (
     GroupLoad,
     Membership,
     Settle,
-    Standing,
+    AlertPhase,
     StoredAlert,
     SubjectAssertion,
 )
@@ -196,11 +196,11 @@ class MemoryAlerts:
             return StoredAlert(fingerprint, b"", 0, "")
         return StoredAlert(fingerprint, held.alert, held.ver, held.subject, held.ends_ms, held.reason)
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         now_ms = self._clock.now_ms()
         open_ = sorted((held.starts_ms, name) for name, held in self._alerts.items() if not held.ends_ms)
         ends = sorted((held.ends_ms, name) for name, held in self._alerts.items() if held.ends_ms)
-        if standing is Standing.FIRING:
+        if phase is AlertPhase.FIRING:
             found = [name for _, name in open_] + [name for ends_ms, name in ends if ends_ms > now_ms]
         else:
             found = [name for ends_ms, name in reversed(ends) if ends_ms <= now_ms]

@@ -14,7 +14,7 @@ from monitor.store.port import (
     GroupLoad,
     Membership,
     Settle,
-    Standing,
+    AlertPhase,
     StoredAlert,
     SubjectAssertion,
 )
@@ -76,8 +76,8 @@ class AlertCalls(ABC):
             raise Stale(f"the assertion of {subject} is not ours any more")
         return ended
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
-        return await self._alerts(standing.value, limit)
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        return await self._alerts(phase.value, limit)
 
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return next(iter(await self._alerts("named", 1, fingerprint)), None)
