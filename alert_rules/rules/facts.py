@@ -111,6 +111,8 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
         _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
+        _int("system_pools_lagging", "Pools whose results, or whose publication, have stopped.", 0, 1, 100),
+        _int("system_unreadable", "Stored records that could not be read; `watchkeeper quarantine list` shows them.", 0, 1, 100),
         _bool("system_tilted", "The clock of one of its processes has jumped: for half a minute that one records and judges nothing."),
     ),
 }
@@ -191,6 +193,8 @@ def system_facts(
     groups_overdue_ms: int = 0,
     deliveries_overdue_ms: int = 0,
     dead_deliveries: int = 0,
+    pools_lagging: int = 0,
+    unreadable: int = 0,
     tilted: bool = False,
 ) -> dict[str, Any]:
     """What rules can ask about Watchkeeper itself."""

@@ -20,6 +20,8 @@ RETRIES_MAX = 10
 THRESHOLD_MAX = 1_000
 WEIGHT_MAX = 1_000
 URL_LENGTH_MAX = 2_048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port of a URL that names none, by its scheme."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

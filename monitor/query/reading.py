@@ -17,9 +17,9 @@ from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, rea
 from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
+from monitor.pool.compose import Reading, compose, decode_pool_record, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store.port import Loaded, Store
-from workers.journey.publish import Reading, compose, decode_snapshot, silent
 
 SAMPLES_SHOWN = 30
 
@@ -153,9 +153,10 @@ async def read_alerts(store: Store) -> list[AlertState]:
     endpoints = await store.endpoints()
     ids = sorted(endpoints)
     alerts = [alert for loaded in await store.load(ids) for alert in (_read(decode_memory, loaded.memory) or Memory()).states]
-    subjects = ["system", *(f"pool:{name}" for name in sorted({endpoint.pool for endpoint in endpoints.values()}))]
-    for subject in subjects:
-        alerts += (_read(decode_memory, (await store.load_subject(subject))[1]) or Memory()).states
+    alerts += (_read(decode_memory, (await store.load_subject("system"))[1]) or Memory()).states
+    for name in sorted({endpoint.pool for endpoint in endpoints.values()}):
+        record = _read(decode_pool_record, (await store.load_subject(f"pool:{name}"))[1])
+        alerts += (_read(decode_memory, bytes(record.memory) if record else b"") or Memory()).states
     return sorted(alerts, key=lambda alert: (alert.active_since_ms, sorted(alert.labels.items())))
 
 

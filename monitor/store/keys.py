@@ -8,8 +8,9 @@ key                      type    TTL     cap             writer              rea
 wk:v1:{pool}:snap        string  *       members         pipeline.publish    consumers, exporters
 wk:v1:{pool}:log         stream  *       LOG_LENGTH_MAX  pipeline.publish    consumers
 wk:v1:{pool}:ch          channel                         pipeline.publish    consumers
-wk:v1:pools              set     -       pools           registry, publish   consumers
-wk:v1:alive              string  15 s                    worker processes    consumers, web
+wk:v1:pools              set     -       pools           pipeline.publish    consumers
+wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    consumers
+                                 "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
 Internal (may change with any release)
@@ -31,7 +32,7 @@ wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL =
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
-wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON   commit_subject
+wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
 wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON: each alert once, until it has ended and no group refers to it
 wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
 wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
@@ -47,7 +48,7 @@ wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while cla
 wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
-wk:i:{sys}:epoch         hash    run_id, epoch
+wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
 wk:i:{sys}:counters      hash    counters for /metrics
 wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
 wk:i:{sys}:slots         string  number of slots of this data set
@@ -55,13 +56,17 @@ wk:i:{sys}:slots         string  number of slots of this data set
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections.abc import Sequence
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
 ALERTS_LENGTH_MAX = 100_000
 SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = 15_000
+LAGGING_MAX = 1_000
+"""Most pools that a heartbeat names; where more lag it vouches for none."""
 CLAIM_MAX = 2_000
 """Most members that one claim takes."""
 OWN_LOG_LENGTH_MAX = 50
@@ -127,6 +132,11 @@ def group(key: str) -> str:
 
 def delivery(delivery_id: str) -> str:
     return f"wk:i:{{alerts}}:d:{delivery_id}"
+
+
+def heartbeat_value(now_ms: int, lagging: Sequence[str]) -> str:
+    """The evaluators' heartbeat: the server's time, and the pools that it does not vouch for."""
+    return f"{now_ms} {json.dumps(lagging, separators=(',', ':'))}" if lagging else str(now_ms)
 
 
 def version_text(ver: int) -> str:

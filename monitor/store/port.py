@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
 from monitor.core.history import RowWrite as Write
 from monitor.store.queues import Queue, is_lease
 
@@ -113,7 +114,11 @@ class SetAside(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
+    """One member of a pool as it is stored; each value is b"" where there is none."""
+
     id: str
+    spec: bytes
+    """The endpoint as JSON."""
     record: bytes
     override: bytes
 
@@ -123,16 +128,39 @@ class PoolLoad(msgspec.Struct, frozen=True):
 
     members: tuple[Member, ...]
     snapshot: bytes
+    settings: bytes = b""
+    """The pool's settings as JSON; b"" where it has none of its own."""
+
+
+class Epoch(msgspec.Struct, frozen=True, order=True):
+    """One life of the data set, and how many publications it has had: of two readings of one life the later one is not smaller."""
+
+    number: int = 0
+    """The server's time (ms) at which it began, or more where a larger one was known."""
+    publications: int = 0
+
+
+NO_EPOCH = Epoch()
+"""Before anybody has seen one."""
+
+
+class EpochEnded(Stale):
+    """The data set is not the one that the publisher has seen: ask `epoch` again, then decide again."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool's next version. Refused unless (epoch, ver) is larger than all before."""
+    """A pool's next version, under the epoch that the publisher has seen.
+
+    Refused (Stale) unless (epoch.number, ver) is larger than all before; `tombstone` takes the pool out of `pools` and lets snapshot
+    and log go after MAX_STALE_MS, so that every consumer sees it and a pool that comes back goes on with the next version.
+    """
 
     pool: str
-    epoch: int
+    epoch: Epoch
     ver: int
     snapshot: bytes
     delta: bytes
+    tombstone: bool = False
 
 
 class AlertPhase(StrEnum):
@@ -264,8 +292,9 @@ class Store(Protocol):
     async def now_ms(self) -> int:
         """The server's clock."""
 
-    async def epoch(self) -> int:
-        """The current epoch: the server's time (ms) at which its present run was first seen. Renewed after a restart of the server."""
+    async def epoch(self, seen: Epoch = NO_EPOCH) -> Epoch:
+        """The current epoch. `seen` is the largest that the caller knows: a data set that is behind it, or whose server has restarted,
+        begins a new epoch, larger than both, and every published pool falls due for weighing."""
 
     # Registry ---------------------------------------------------------------------------------------------------
     async def register(
@@ -329,15 +358,19 @@ class Store(Protocol):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad: ...
 
-    async def publish(self, publication: Publication) -> bool:
-        """Snapshot, log entry, hint. False when a newer version is already there."""
+    async def publish(self, publication: Publication) -> Epoch:
+        """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not
+        (any more) the publication's, Stale when this version or a newer one is already there."""
 
-    async def unpublish(self, pool: str) -> None:
-        """Take a pool that has no member left out of `pools`, after its tombstone was published. The tombstone and the log stay for
-        MAX_STALE_MS, so that every consumer sees it, and a pool that comes back goes on with the next version."""
+    async def last_version(self, pool: str) -> tuple[int, int]:
+        """(epoch, ver) of the last publication, from the pool's log: for when the snapshot cannot be read. (0, 0) without a log."""
 
-    async def alive(self) -> None:
-        """Write the evaluator's heartbeat in server time."""
+    async def lagging(self) -> list[str]:
+        """The pools that lag, sorted: those with a probed endpoint whose results vouch for it no longer, and those that have been due for
+        publishing for longer than ALIVE_TTL_MS. At most LAGGING_MAX + 1 of each slot and kind are looked at."""
+
+    async def alive(self) -> list[str]:
+        """Write the evaluators' heartbeat in server time, naming the pools that lag, which are returned."""
 
     # Alerts -----------------------------------------------------------------------------------------------------
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
@@ -396,6 +429,8 @@ class Store(Protocol):
     # What cannot be read ----------------------------------------------------------------------------------------
     async def set_aside(self, items: Sequence[SetAside]) -> None:
         """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
+
+    async def aside_count(self) -> int: ...
 
     async def aside(self) -> list[SetAside]:
         """What is kept aside, sorted by kind and key."""

@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 
 import redis
 import yaml
+from workers.journey.records import Record, decode_record
 
 from monitor import registry
 from monitor.clock import SystemClock
 from monitor.config.located import load_yaml
 from monitor.core.record import Transition
 from monitor.core.schedule import LEASE_SLACK_MS
+from monitor.pool.compose import decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.query.reading import read_events
 from monitor.store import keys
@@ -30,8 +32,6 @@ from tests.acceptance.receiver import BODY
 from tests.acceptance.targets import Targets
 from tests.conftest import RedisServer, die_with_parent
 from tests.waiting import POLL_S
-from workers.journey.publish import decode_snapshot
-from workers.journey.records import Record, decode_record
 
 T = TypeVar("T")
 HEARTBEAT_MS = 500

@@ -23,6 +23,7 @@ from monitor.store.memory.store import MemoryStore
 from monitor.store.port import (
     AssertedAlert,
     Commit,
+    Epoch,
     Flush,
     Membership,
     NewDelivery,
@@ -155,14 +156,28 @@ class Twins(RuleBasedStateMachine):
 
         self.same(drain)
 
-    @rule(epoch=st.integers(1, 2), ver=st.integers(1, 4), pool=pools, body=data)
-    def publish(self, epoch: int, ver: int, pool: str, body: bytes) -> None:
-        publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body)
-        self.same(lambda store, _: store.publish(publication))
+    @rule(ver=st.integers(1, 4), pool=pools, body=data, tombstone=st.booleans(), seen=st.sampled_from([0, 0, 0, 2]))
+    def publish(self, ver: int, pool: str, body: bytes, tombstone: bool, seen: int) -> None:
+        async def publish(store: Store, _: int) -> int:
+            epoch = Epoch((await store.epoch()).number, seen)
+            publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body, tombstone=tombstone)
+            return (await store.publish(publication)).publications
 
-    @rule(pool=pools)
-    def unpublish(self, pool: str) -> None:
-        self.same(lambda store, _: store.unpublish(pool))
+        self.same(publish)
+
+    @rule(ahead=st.integers(0, 3))
+    def begin_anew(self, ahead: int) -> None:
+        """By a publisher that has seen more publications than the data set knows of."""
+
+        async def begin(store: Store, _: int) -> int:
+            epoch = await store.epoch()
+            return (await store.epoch(Epoch(epoch.number, ahead))).publications
+
+        self.same(begin)
+
+    @rule()
+    def lag(self) -> None:
+        self.same(lambda store, _: store.lagging())
 
     @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
     def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
@@ -287,6 +302,7 @@ class Twins(RuleBasedStateMachine):
                 await store.pools(),
                 await store.load(IDS),
                 [await store.load_pool(pool) for pool in POOLS],
+                [(await store.last_version(pool))[1] for pool in POOLS],
                 [await store.samples(name, "ring") for name in IDS],
                 [await store.load_group(group) for group in ("g", "h")],
                 await store.load_deliveries(sorted(self.deliveries)),

@@ -24,6 +24,7 @@ from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.publish import Publisher
+from workers.journey.quarantine import Quarantine
 
 ROUTING = """
 route: {receiver: people, group_by: [endpoint], group_wait: 0s, group_interval: 1s}
@@ -43,7 +44,12 @@ class Plant:
         cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
         self.alerting = Alerting(store=self.store, clock=self.clock, routing=parse_routing(ROUTING), send=self._send, counters=counters)
         self.publisher = Publisher(
-            store=self.store, clock=self.clock, cache=cache, rules=rules, route=self.alerting.request_routing, counters=counters
+            store=self.store,
+            clock=self.clock,
+            rules=rules,
+            route=self.alerting.request_routing,
+            counters=counters,
+            quarantine=Quarantine(counters),
         )
         self.pipeline = Pipeline(
             store=self.store,

@@ -11,7 +11,7 @@ import redis
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
-from monitor.store.port import Publication
+from monitor.store.port import EpochEnded, Publication
 from monitor.store.redis.store import RedisStore
 
 
@@ -86,14 +86,14 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
         store = RedisStore(server.url)
         await store.open()
         first = await store.epoch()
-        await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
+        first = await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
         server.kill()
         server.start()
-        await store.now_ms()
-        second = await store.epoch()
-        assert second > first
-        assert await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
-        assert not await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
+        second = await store.epoch(first)
+        assert second.number > first.number
+        await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
+        with pytest.raises(EpochEnded):
+            await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
         await store.close()
 
     asyncio.run(scenario())

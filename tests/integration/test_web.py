@@ -155,7 +155,7 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
                 since_ms=0, open_until_ms=0, latency_ms=0, reason="",
             )  # fmt: skip
             snapshot = Snapshot(pool="shop", epoch=1, ver=1, ts_ms=1, panic=0.25, shed=0.0, endpoints=(published,))
-            await store.publish(Publication(pool="shop", epoch=1, ver=1, snapshot=encode(snapshot), delta=b"{}"))
+            await store.publish(Publication(pool="shop", epoch=await store.epoch(), ver=1, snapshot=encode(snapshot), delta=b"{}"))
             await beat(store, "worker")
             await store.count({"probes_success": 41})
             await store.count({"probes_success": 1})

@@ -81,6 +81,7 @@ class DecideStep:
         publish: Callable[[str, int, int], None],
         route: Callable[[int], None],
         counters: Counters,
+        quarantine: Quarantine,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -89,7 +90,7 @@ class DecideStep:
         self._publish = publish
         self._route = route
         self._counters = counters
-        self._quarantine = Quarantine(store, counters)
+        self._quarantine = quarantine
         self._pending: list[Probed] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

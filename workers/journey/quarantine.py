@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from monitor.store.keys import ASIDE_MAX
 from monitor.store.port import SetAside, Store
 from workers.journey.counters import Counters
 
@@ -15,24 +16,30 @@ log = logging.getLogger(__name__)
 
 
 class Quarantine:
-    """Collects what a step could not read; `flush` keeps it aside in the store before anything overwrites it."""
+    """One guard for everything that a process decodes; of one value that stays unreadable it speaks once.
+
+    `flush` keeps what could not be read aside in the store, before anything overwrites it.
+    """
 
     def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
         self._counters = counters
+        self._told: dict[tuple[str, str], bytes] = {}
         self._waiting: dict[tuple[str, str], SetAside] = {}
 
     def read(self, kind: str, key: str, data: bytes, decode: Callable[[bytes], T]) -> T | None:
         """Return what `decode` makes of the data, or None where it raises; then the data waits for `flush`."""
         try:
             return decode(data)
-        except Exception as error:  # Whatever a decoder raises, it is the data's error and that of this item alone.
-            why = f"{type(error).__name__}: {error}"
-            log.error(  # noqa: TRY400 - the trace would show our decoder, which is not in error
-                "%s %s cannot be read and is set aside: %s", kind, key, why
-            )
-            self._counters.add("unreadable")
-            self._waiting[kind, key] = SetAside(kind, key, data, why)
+        except Exception as error:  # Whatever a decoder raises, the data is what it could not read.
+            if self._told.get((kind, key)) != data:
+                if len(self._told) >= ASIDE_MAX:
+                    self._told.clear()
+                self._told[kind, key] = data
+                why = f"{type(error).__name__}: {error}"
+                self._counters.add("unreadable")
+                log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
+                self._waiting[kind, key] = SetAside(kind, key, data, why)
             return None
 
     async def flush(self) -> None:

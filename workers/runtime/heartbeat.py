@@ -39,7 +39,7 @@ class Heartbeat:
         location: str,
         interval_ms: int,
         alive_file: Path | None,
-        duties: Mapping[str, Callable[[], Awaitable[None]]],
+        duties: Mapping[str, Callable[[], Awaitable[object]]],
     ) -> None:
         self._store = store
         self._clock = clock

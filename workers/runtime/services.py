@@ -31,7 +31,8 @@ from workers.journey.decide import DecideStep
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
-from workers.journey.system import look_at_ourselves
+from workers.journey.quarantine import Quarantine
+from workers.journey.system import SystemStep
 from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
@@ -58,7 +59,8 @@ class Services:
         self.cache = EndpointCache(store, clock, prepare)
         self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
         route = self.alerting.request_routing
-        self.publisher = Publisher(store=store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
+        quarantine = Quarantine(store, counters)
+        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
         self.deciding = DecideStep(
             store=store,
             clock=clock,
@@ -67,14 +69,20 @@ class Services:
             publish=self.publisher.request,
             route=route,
             counters=counters,
+            quarantine=quarantine,
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
-        async def look() -> None:
-            await look_at_ourselves(store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
-
-        duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"evaluator's heartbeat": store.alive} if part == "worker" else {"rules about ourselves": look})
+        system = SystemStep(
+            store=store,
+            clock=clock,
+            rules=rules,
+            heartbeat_age_max_ms=settings.heartbeat_ms * STALE_AFTER_HEARTBEATS,
+            route=route,
+            quarantine=quarantine,
+        )
+        duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
+        duties.update({"evaluator's heartbeat": store.alive} if part == "worker" else {"rules about the system": system.evaluate})
         self.heart = Heartbeat(
             store=store,
             clock=clock,

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
@@ -17,7 +19,21 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, SetAside
+from monitor.store.port import (
+    NO_EPOCH,
+    Claim,
+    Claimed,
+    Commit,
+    Committed,
+    Epoch,
+    EpochEnded,
+    Lease,
+    Loaded,
+    Member,
+    PoolLoad,
+    Publication,
+    SetAside,
+)
 from monitor.store.queues import EARLY_MS, Queue, at_once, due_time, is_lease, lease_token
 
 
@@ -35,6 +51,9 @@ class _Slot:
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class MemoryStore(MemoryAlerts):
     """See port.Store."""
 
@@ -42,14 +61,14 @@ class MemoryStore(MemoryAlerts):
         super().__init__(clock, slots)
         self._slots = [_Slot() for _ in range(slots)]
         self._pools: dict[str, Pool] = {}
-        self._epoch = 0
+        self._epoch = NO_EPOCH
         self._published: dict[str, Publication] = {}
         self._expiry: dict[str, int] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
         self._counters: Counter[str] = Counter()
         self._aside: dict[bytes, SetAside] = {}
-        self.alive_ms = 0
-        """When `alive` was last called; 0 before."""
+        self.heartbeat_value = ""
+        """What `alive` last wrote; "" before."""
         self.published: set[str] = set()
         """Names of the pools that consumers see."""
 
@@ -61,8 +80,11 @@ class MemoryStore(MemoryAlerts):
     async def now_ms(self) -> int:
         return self._clock.now_ms()
 
-    async def epoch(self) -> int:
-        self._epoch = self._epoch or self._clock.now_ms()
+    async def epoch(self, seen: Epoch = NO_EPOCH) -> Epoch:
+        if not self._epoch.number or self._epoch < seen:
+            self._epoch = Epoch(max(self._clock.now_ms(), self._epoch.number + 1, seen.number + 1))
+            for pool in self.published:
+                self._mark_dirty(0, pool, self._clock.now_ms())
         return self._epoch
 
     # Registry ---------------------------------------------------------------------------------------------------
@@ -268,33 +290,57 @@ class MemoryStore(MemoryAlerts):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad:
         members = [
-            Member(endpoint.id, slot.records.get(endpoint.id, (0, b""))[1], slot.overrides.get(endpoint.id, b""))
+            Member(endpoint.id, _encode(endpoint), slot.records.get(endpoint.id, (0, b""))[1], slot.overrides.get(endpoint.id, b""))
             for slot in self._slots
             for endpoint in slot.specs.values()
             if endpoint.pool == pool
         ]
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0])
+        settings = _encode(self._pools[pool]) if pool in self._pools else b""
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0], settings)
 
-    async def publish(self, publication: Publication) -> bool:
-        held = self._publication(publication.pool)
-        if held and (publication.epoch, publication.ver) <= (held.epoch, held.ver):
-            return False
-        self._published[publication.pool] = publication
-        self._expiry.pop(publication.pool, None)
-        self.published.add(publication.pool)
-        return True
-
-    async def unpublish(self, pool: str) -> None:
-        self.published.discard(pool)
-        if pool in self._published:
+    async def publish(self, publication: Publication) -> Epoch:
+        pool, epoch = publication.pool, publication.epoch
+        if self._epoch.number != epoch.number or self._epoch.publications < epoch.publications:
+            raise EpochEnded(f"epoch {epoch.number} has ended")
+        if (epoch.number, publication.ver) <= await self.last_version(pool):
+            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
+        self._published[pool] = publication
+        self._expiry.pop(pool, None)
+        if publication.tombstone:
+            self.published.discard(pool)
             self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
+        else:
+            self.published.add(pool)
+        self._epoch = Epoch(epoch.number, self._epoch.publications + 1)
+        return self._epoch
+
+    async def last_version(self, pool: str) -> tuple[int, int]:
+        held = self._publication(pool)
+        return (held.epoch.number, held.ver) if held else (0, 0)
 
     async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
         found = (self._publication(pool) for pool in pools)
         return [publication.snapshot if publication else b"" for publication in found]
 
-    async def alive(self) -> None:
-        self.alive_ms = self._clock.now_ms()
+    async def lagging(self) -> list[str]:
+        now_ms = self._clock.now_ms()
+        lagging = set()
+        for number, slot in enumerate(self._slots):
+            for pool in [pool for pool, until_ms in slot.judged.items() if until_ms < now_ms]:
+                if any(endpoint.pool == pool and endpoint.id in slot.plans for endpoint in slot.specs.values()):
+                    lagging.add(pool)
+                else:
+                    del slot.judged[pool]
+            waiting = {pool for pool, at_ms in self._queue(Queue.DIRTY, number).items() if at_ms < now_ms - keys.ALIVE_TTL_MS}
+            lagging |= {endpoint.pool for some in self._slots for endpoint in some.specs.values() if endpoint.pool in waiting}
+        return sorted(lagging)
+
+    async def alive(self) -> list[str]:
+        now_ms, names = self._clock.now_ms(), await self.lagging()
+        judged = {pool for slot in self._slots for pool, until_ms in slot.judged.items() if until_ms >= now_ms}
+        vouches = not names or (not judged.issubset(names) and len(names) <= keys.LAGGING_MAX)
+        self.heartbeat_value = keys.heartbeat_value(now_ms, names) if vouches else "0"
+        return names
 
     def _publication(self, pool: str) -> Publication | None:
         if pool in self._expiry and self._expiry[pool] <= self._clock.now_ms():
@@ -308,6 +354,9 @@ class MemoryStore(MemoryAlerts):
             field = keys.aside_field(kept.kind, kept.key)
             if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
                 self._aside[field] = kept
+
+    async def aside_count(self) -> int:
+        return len(self._aside)
 
     async def aside(self) -> list[SetAside]:
         return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))

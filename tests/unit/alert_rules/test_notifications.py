@@ -19,9 +19,7 @@ META = group_of(ROUTE, {"alertname": "Down"})
 
 def alert(name: str, start_s: int = 1, end_s: int = 0) -> Alert:
     labels = {"alertname": "Down", "endpoint": name}
-    return Alert(
-        labels=labels, starts_at_ms=start_s * S, ends_at_ms=end_s * S, fingerprint=fingerprint(labels)
-    )
+    return Alert(labels=labels, starts_at_ms=start_s * S, ends_at_ms=end_s * S, fingerprint=fingerprint(labels))
 
 
 def integration(place: int = 0, *, send_resolved: bool = True) -> Integration:
@@ -233,9 +231,7 @@ def test_services_of_one_address_hear_apart() -> None:
     """The second one fails: the others hear nothing of its attempts, and each is told the end."""
     group = Group(*services(ONE, TWO, THREE)).put(alert("a"))
     failing = f"r/apprise/0/{TWO}"
-    assert [one.log_key for one in group.tick(31, fail=(failing,)).notifications] == [
-        f"r/apprise/0/{name}" for name in (ONE, TWO, THREE)
-    ]
+    assert [one.log_key for one in group.tick(31, fail=(failing,)).notifications] == [f"r/apprise/0/{name}" for name in (ONE, TWO, THREE)]
     assert [one.service for one in group.tick(331, fail=(failing,)).notifications] == [TWO]
     group.put(alert("a", 1, 400))
     assert [(one.service, one.reason.value) for one in group.tick(631).notifications] == [
