@@ -57,9 +57,7 @@ class DeliveryError(WatchkeeperError):
     the message after all.
     """
 
-    def __init__(
-        self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None, unheard: bool = False
-    ) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None, unheard: bool = False) -> None:
         super().__init__(text)
         self.permanent = permanent
         self.retry_after_ms = retry_after_ms

@@ -17,6 +17,8 @@ Internal (may change with any release)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
+wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
+                                 the server's time has stepped back and is not yet made good   claim_probes, realign
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
@@ -33,7 +35,7 @@ wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      reg
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
-wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON: each alert once, until it has ended and no group refers to it
+wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it
 wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
 wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
 wk:i:{alerts}:open       zset    fingerprint -> start ms, of those that fire without a known end
@@ -46,6 +48,7 @@ wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> 
                                  "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
@@ -87,6 +90,7 @@ ASSERTED = "wk:i:{alerts}:asserted"
 ASSERTIONS = "wk:i:{alerts}:assertions"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
+ALERTS_PACE = "wk:i:{alerts}:pace"
 SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
 EPOCH = "wk:i:{sys}:epoch"
@@ -101,7 +105,7 @@ def slot_of(endpoint_id: str, slots: int) -> int:
 
 
 def in_slot(slot: int, name: str) -> str:
-    """A slot's key: spec, plan, rev, due, rec, ovr, watch, events, alerts, dirty."""
+    """A slot's key: spec, plan, rev, pace, due, rec, mem, ovr, reevaluate, events, alerts, routing, dirty, judged."""
     return f"wk:i:{{s{slot}}}:{name}"
 
 

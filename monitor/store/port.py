@@ -32,6 +32,8 @@ class Claim(msgspec.Struct, frozen=True):
     rev: int
     now_ms: int
     items: tuple[Claimed, ...]
+    interval_min_ms: int = 0
+    """The shortest interval of those taken; 0 where there is none."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -326,9 +328,16 @@ class Store(Protocol):
         """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
         An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
 
+    async def judging_since(self, slot: int) -> int:
+        """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+
     async def realign(self, slot: int) -> int:
-        """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
-        (a clock that jumped back). Returns how many."""
+        """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
+
+        Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
+        the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
+        of alert events that the wrong time would have prolonged is ended."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
 

@@ -6,6 +6,7 @@ import pytest
 
 from monitor.core.errors import Stale
 from monitor.store.port import (
+    AlertPhase,
     AssertedAlert,
     DeliveryRow,
     Flush,
@@ -14,7 +15,6 @@ from monitor.store.port import (
     Membership,
     NewDelivery,
     Settle,
-    AlertPhase,
     StoredAlert,
     SubjectAssertion,
 )

@@ -21,6 +21,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import (
+    AlertPhase,
     AssertedAlert,
     Commit,
     Epoch,
@@ -29,7 +30,6 @@ from monitor.store.port import (
     NewDelivery,
     Publication,
     Settle,
-    AlertPhase,
     Store,
     SubjectAssertion,
     Write,

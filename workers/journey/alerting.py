@@ -48,9 +48,7 @@ class Alerting:
         self._running: set[asyncio.Task[None]] = set()
         soon = soon or self._at_once
         groups = GroupReader(store=store, clock=clock, counters=counters)
-        self.routing = RouteStep(
-            store=store, clock=clock, routing=routing, judging_since=judging_since, soon=soon, counters=counters
-        )
+        self.routing = RouteStep(store=store, clock=clock, routing=routing, judging_since=judging_since, soon=soon, counters=counters)
         self.flushing = FlushStep(
             store=store,
             clock=clock,

@@ -207,9 +207,7 @@ class DeliverStep:
             await self._store.retry_delivery(notification.id, await held.end(), _encode(delivery), due_ms)
             self._soon(Queue.DELIVERIES, 0, notification.id, due_time(due_ms))
 
-    async def _settle(
-        self, held: _Held, delivery: Delivery, answer: str, *, delivered: bool, told: bool, superseded: bool = False
-    ) -> None:
+    async def _settle(self, held: _Held, delivery: Delivery, answer: str, *, delivered: bool, told: bool, superseded: bool = False) -> None:
         """Write what was told into the group's log; what was given up leaves it as it was, so that the next tick decides again."""
         notification = delivery.notification
         entry = notification.log_entry

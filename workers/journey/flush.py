@@ -203,7 +203,9 @@ class FlushStep:
         if group.meta is not None and self._routing.integrations(group.meta.receiver):
             await self._decide(lease, group.meta, group, ended)
         else:
-            await self._store.commit_flush(Flush(group=lease.member, token_ms=lease.token_ms, next_ms=now_ms + MOVED_AGAIN_MS, drop=group.ends_ms))
+            await self._store.commit_flush(
+                Flush(group=lease.member, token_ms=lease.token_ms, next_ms=now_ms + MOVED_AGAIN_MS, drop=group.ends_ms)
+            )
 
 
 def _new_delivery(notification: Notification, meta: GroupMeta) -> NewDelivery:

@@ -106,9 +106,7 @@ class RouteStep:
         for route in self._routing.match(alert.labels):
             meta = group_of(route, alert.labels)
             first_ms = first_flush_ms(alert, route, now_ms)
-            memberships.append(
-                Membership(fingerprint=alert.fingerprint, group=meta.key, meta=_encode(meta), first_flush_ms=first_ms)
-            )
+            memberships.append(Membership(fingerprint=alert.fingerprint, group=meta.key, meta=_encode(meta), first_flush_ms=first_ms))
         return tuple(memberships)
 
     def announce(self, made: Sequence[str], memberships: Sequence[Membership]) -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from monitor.clock import Clock
 from monitor.core.errors import Stale
 from monitor.store import keys
+from monitor.store.memory.pace import Pace
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    AlertPhase,
     StoredAlert,
     SubjectAssertion,
 )
@@ -72,6 +73,7 @@ class MemoryAlerts:
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
+        self._pace = Pace()
         self._subjects: dict[str, tuple[int, bytes]] = {}
         self._alerts: dict[str, _Alert] = {}
         self._held: Counter[str] = Counter()

@@ -19,6 +19,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
+from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
     NO_EPOCH,
     Claim,
@@ -34,7 +35,7 @@ from monitor.store.port import (
     Publication,
     SetAside,
 )
-from monitor.store.queues import EARLY_MS, Queue, at_once, due_time, is_lease, lease_token
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class _Slot:
     specs: dict[str, Endpoint] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
+    pace: Pace = field(default_factory=Pace)
     due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
@@ -184,14 +186,28 @@ class MemoryStore(MemoryAlerts):
             for endpoint_id, score in home.due.items()
             if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
         )
+        home.pace.claimed(now_ms)
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
             items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
-        return Claim(slot, home.rev, now_ms, tuple(items))
+        interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
+        return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        pace, now_ms = self._slots[slot].pace, self._clock.now_ms()
+        return pace.since_ms if pace.last_ms and abs(now_ms - pace.last_ms) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        home, now_ms, moved = self._slots[slot], self._clock.now_ms(), 0
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        if back_ms := home.pace.take_back():
+            self._routing[slot] = 0
+        queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
+        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
+        if slot == 0:
+            self._pace.claimed(now_ms)
+            back_ms = self._pace.take_back()
+            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue in (Queue.GROUPS, Queue.DELIVERIES))
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -384,7 +400,7 @@ class MemoryStore(MemoryAlerts):
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()
-        self._hearts = {name: heart for name, heart in self._hearts.items() if now_ms - heart[0] < max_age_ms}
+        self._hearts = {name: heart for name, heart in self._hearts.items() if abs(now_ms - heart[0]) < max_age_ms}
         return {name: process for name, (_, process) in self._hearts.items()}
 
     async def count(self, increments: Mapping[str, int]) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 from monitor.core.errors import Stale
 from monitor.store import keys
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    AlertPhase,
     StoredAlert,
     SubjectAssertion,
 )

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from monitor.core.errors import Stale, StoreError
+from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.port import (
@@ -30,7 +31,7 @@ from monitor.store.port import (
     Publication,
     SetAside,
 )
-from monitor.store.queues import EARLY_MS, QUEUES, Queue
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
 from monitor.store.redis.registry import RegistryCalls
@@ -87,19 +88,29 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
-        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev")]
-        now_ms, rev, *taken = await self._wire.run("claim_probes", names, min(limit, keys.CLAIM_MAX), horizon_ms)
+        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev", "pace")]
+        args = min(limit, keys.CLAIM_MAX), horizon_ms, JUDGING_GAP_MS, JUMP_MS
+        now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
         items = (Claimed(endpoint_id.decode(), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
-        return Claim(slot, rev, now_ms, tuple(items))
+        return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
+        now_ms = _ms(time)
+        return int(since) if last and since and abs(now_ms - int(last)) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        names = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")]
-        cursor, moved = b"0", 0
+        queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
+        moves = [script("realign", queues, 3, JUMP_MS, "0")]
+        if slot == 0:
+            moves.append(script("realign", [keys.ALERTS_PACE, keys.GROUPS, keys.DELIVERIES], 2, JUMP_MS, "1"))
+        moved: int = sum(await self._wire.execute(*moves))
+        names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved = await self._wire.run("realign", names, cursor, _BATCH_MAX)
+            cursor, now_moved = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
             moved += now_moved
             if cursor == b"0":
-                return int(moved)
+                return moved
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         slots = [keys.slot_of(endpoint_id, self.slots) for endpoint_id in ids]
