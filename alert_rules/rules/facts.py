@@ -110,6 +110,7 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_beats", "Schedulers that show signs of life.", 0, 1, 2),
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
+        _int("system_pools_lagging", "Pools whose endpoints nobody judges, or that nobody publishes, for too long.", 0, 1, 1_000),
         _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
         _bool("system_tilted", "The clock of one of its processes has jumped: for half a minute that one records and judges nothing."),
     ),
@@ -187,6 +188,7 @@ def system_facts(
     beats: int = 0,
     groups_overdue_ms: int = 0,
     deliveries_overdue_ms: int = 0,
+    pools_lagging: int = 0,
     dead_deliveries: int = 0,
     tilted: bool = False,
 ) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from monitor.core.history import RowWrite
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import EndpointState, Override, next_version
 from monitor.core.tilt import Tilt
-from monitor.core.verdict import silent_after_ms
+from monitor.core.verdict import SILENT_INTERVALS, silent_after_ms
+from monitor.pool.snapshot import TTL_MS
 from monitor.probes.base import Probe
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
@@ -238,6 +239,7 @@ class Pipeline:
             writes=settled.writes,
             transitions=tuple(map(_encode, settled.transitions)),
             dirty_at_ms=now_ms + WEIGH_MS if settled.weigh else None,
+            fresh_until_ms=now_ms + max(TTL_MS, SILENT_INTERVALS * endpoint.interval_ms) if _conclusive(item.result) else 0,
         )
 
     def _carry_out(self, decided: Sequence[tuple[_Settling, Commit]], answers: Sequence[Committed]) -> list[_Settling]:
@@ -275,6 +277,7 @@ class Pipeline:
         writes: Sequence[RowWrite] = (),
         transitions: tuple[bytes, ...] = (),
         dirty_at_ms: int | None = None,
+        fresh_until_ms: int = 0,
     ) -> Commit:
         """Let the rules look at what changed, and put all of it into one commit."""
         endpoint = spec.endpoint
@@ -305,6 +308,7 @@ class Pipeline:
             transitions=transitions,
             alerts=tuple(map(_encode, evaluation.events)),
             dirty_at_ms=dirty_at_ms,
+            fresh_until_ms=fresh_until_ms,
         )
 
     # Without a result -----------------------------------------------------------------------------------------------
@@ -344,6 +348,11 @@ class Pipeline:
         now_ms = record.not_before(now_ms)
         silent = record.conclusive_ms + silent_after_ms(spec.endpoint) <= now_ms
         return self._commit_of(spec, loaded, record, record.state, now_ms, token_ms=None, dirty_at_ms=now_ms + WEIGH_MS if silent else None)
+
+
+def _conclusive(result: Result) -> bool:
+    """Whether anything was learnt about the target."""
+    return result.outcome is not Outcome.INCONCLUSIVE
 
 
 def _facts(endpoint: Endpoint, record: Record, override: Override | None, now_ms: int, silent_at_ms: int) -> dict[str, Any]:

@@ -149,6 +149,7 @@ async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_
         beats=parts["beat"],
         groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
         deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
+        pools_lagging=len(await store.lagging()),
         tilted=any(process.tilted for process in processes),
         dead_deliveries=await _dead_deliveries(store, clock.now_ms() - DEAD_WINDOW_MS),
     )
