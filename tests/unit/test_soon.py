@@ -10,7 +10,7 @@ import pytest
 
 from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import GroupInsert, Lease
+from monitor.store.port import AssertedAlert, Lease, Membership, SubjectAssertion
 from monitor.store.queues import QUEUES, Queue
 from tests.simulation.virtual import LoopClock, VirtualLoop, run
 from workers.journey import soon
@@ -43,9 +43,9 @@ class Process:
 
     async def put(self, group: str, after_ms: int) -> None:
         due_ms = self.began_ms + after_ms
-        await self.store.insert_alerts(
-            [GroupInsert(group=group, meta=b"m", first_flush_ms=due_ms, fingerprint="f", alert=b"a", updated_ms=1)]
-        )
+        member = Membership(fingerprint=group, group=group, meta=b"m", first_flush_ms=due_ms)
+        alert = AssertedAlert(fingerprint=group, alert=b"a", starts_ms=1, groups=(member,))
+        await self.store.assert_alerts([SubjectAssertion(subject=group, ver=1, at_ms=1, expires_ms=due_ms + 600_000, alerts=(alert,))])
 
     async def soon_at(self, group: str, after_ms: int) -> None:
         await self.put(group, after_ms)

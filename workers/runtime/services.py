@@ -15,6 +15,7 @@ from typing import Any
 from alert_rules.files.routing_file import load_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import default_routing
+from alert_rules.rules.memory import endpoint_subject
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
@@ -23,6 +24,7 @@ from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
+from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
@@ -34,9 +36,9 @@ from workers.journey.hints import listen
 from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.soon import Soon
+from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.receivers import send
+from workers.receivers import send, services, warm_up
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
@@ -65,7 +67,16 @@ class Services:
 
         self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
-        self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
+        self.alerting = Alerting(
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=send,
+            counters=counters,
+            services=services,
+            judging_since=functools.partial(judging_since, store),
+            soon=self.soon.at,
+        )
         alerts = part == ALERT_WORKER
         route = self.alerting.request_routing if alerts else _leave
         quarantine = Quarantine(store, counters)
@@ -84,9 +95,8 @@ class Services:
 
         self.soon.handle(Queue.DIRTY, self.weigh)
         self.soon.handle(Queue.REEVALUATE, self.deciding.reevaluate)
-        if alerts:
-            self.soon.handle(Queue.GROUPS, self.flush)
-            self.soon.handle(Queue.DELIVERIES, self.deliver)
+        for queue, handler in self.alerting.handlers.items() if alerts else ():
+            self.soon.handle(queue, _of_any_slot(handler))
 
         system = SystemStep(
             store=store,
@@ -114,15 +124,10 @@ class Services:
         """What runs for as long as the process does."""
         if alerts:
             self.background += (functools.partial(listen, store, route),)
+            warm_up()
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
         await self.publisher.settle_all((slot, lease) for lease in leases)
-
-    async def flush(self, _slot: int, leases: Sequence[Lease]) -> None:
-        await self.alerting.flush(leases)
-
-    async def deliver(self, _slot: int, leases: Sequence[Lease]) -> None:
-        await self.alerting.deliver(leases)
 
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
@@ -130,6 +135,20 @@ class Services:
         kept = [lease for lease in leases if lease.token_ms > now_ms]
         self.counters.add("hints_expired", len(leases) - len(kept))
         return kept
+
+
+def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handler:
+    async def handle(_slot: int, leases: Sequence[Lease]) -> None:
+        await handler(leases)
+
+    return handle
+
+
+async def judging_since(store: Store, subject: str) -> int:
+    """Since when (ms) a subject has been judged without a gap: an endpoint with its slot, a pool and the system with all of them."""
+    endpoint = subject.removeprefix(endpoint_subject(""))
+    slots = [slot_of(endpoint, store.slots)] if endpoint != subject else range(store.slots)
+    return max([await store.judging_since(slot) for slot in slots])
 
 
 def _leave(_slot: int) -> None:
