@@ -31,6 +31,7 @@ wk:i:{sN}:alerts         stream  alert events not yet put into groups, ALERTS_LE
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
+wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
