@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 from celery.beat import Scheduler
 from kombu.exceptions import KombuError
 
-from monitor.clock import SystemClock
+from monitor.clock import ServerClock
 from monitor.config.settings import find_redis_url, load_settings
 from monitor.core.errors import StoreError
 from monitor.store.redis.store import RedisStore
@@ -16,6 +17,7 @@ from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.loop import new_loop
+from workers.runtime.opening import open_store
 
 PAUSE_S = 0.5
 """How long to wait after the store or the broker did not answer."""
@@ -29,13 +31,15 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loop = new_loop()
         settings = load_settings()
-        clock = SystemClock()
+        self._clock = clock = ServerClock()
         self._tick_s = settings.claim_tick_ms / 1000
         self._store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        self._loop.run_until_complete(open_store(self._store, clock, settings.store_wait_ms))
         self._dispatcher = Dispatcher(self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit)
         self._heart = Heartbeat(
             store=self._store,
             clock=clock,
+            learn=functools.partial(clock.learn, self._store.now_ms),
             counters=Counters(),
             part="beat",
             location=settings.location,
@@ -43,10 +47,8 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             alive_file=settings.alive_file,
             duties={"grid": self._dispatcher.realign},
         )
-        self._clock = clock
         self._heartbeat_ms = settings.heartbeat_ms
         self._next_heartbeat_ms = 0
-        self._open = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -64,9 +66,6 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         return max(0.001, self._tick_s - (self._clock.monotonic_ms() - started_ms) / 1000)
 
     async def _work(self, now_ms: int) -> list[Message]:
-        if not self._open:
-            await self._store.open()
-            self._open = True
         if now_ms >= self._next_heartbeat_ms:
             self._next_heartbeat_ms = now_ms + self._heartbeat_ms
             await self._heart.beat()
@@ -82,13 +81,12 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
                     args=message.args,
                     queue=message.queue,
                     producer=self.producer,
-                    expires=message.expires_ms / 1000,
                     ignore_result=True,
                     retry=False,
                 )
 
     def close(self) -> None:
-        """Take the sign of life back and let go of the store.
+        """Deregister and let go of the store.
 
         Celery asks twice: in its signal handler, which may interrupt a tick inside the loop, and when the tick has unwound.
         """

@@ -7,6 +7,7 @@ The parts find their settings in the variables that `enter` sets, so Celery's ow
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import resource
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from monitor.config.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
+from monitor.core.errors import WatchkeeperError
 
 PARENT_VARIABLE = "WATCHKEEPER_PARENT"
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
@@ -27,7 +29,7 @@ ORPHAN_GRACE_S = 3.0
 
 
 def run_part(name: str, settings: Settings) -> int:
-    """Run the part until it is told to stop, and return its exit status."""
+    """Run the part until it is told to stop, and return its exit status. Raises WatchkeeperError where it cannot work."""
     os.environ.update(as_environment(settings))
     leave_with_parent()
     raise_file_limit()
@@ -35,7 +37,7 @@ def run_part(name: str, settings: Settings) -> int:
 
 
 def raise_file_limit() -> None:
-    """Every probe under way holds a socket: take as many descriptors as the system allows, not its cautious default of 1,024."""
+    """Every probe in flight holds a socket: take as many descriptors as the system allows, not its cautious default of 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -44,13 +46,17 @@ def raise_file_limit() -> None:
 
 def run_worker(settings: Settings) -> int:
     from workers.app import PROBE_QUEUE, work
+    from workers.runtime.services import RUNTIME
 
+    RUNTIME.open(settings, "worker")
     return work(PROBE_QUEUE, settings.log_level)
 
 
 def run_alert_worker(settings: Settings) -> int:
     from workers.app import ALERT_QUEUE, work
+    from workers.runtime.services import RUNTIME
 
+    RUNTIME.open(settings, "alert-worker")
     return work(ALERT_QUEUE, settings.log_level)
 
 
@@ -64,7 +70,7 @@ def run_beat(settings: Settings) -> int:
 def run_web(settings: Settings) -> int:
     import uvicorn
 
-    from monitor.clock import SystemClock
+    from monitor.clock import ServerClock
     from monitor.store.redis.store import RedisStore
     from monitor.web.app import create_app
     from workers.journey.counters import Counters
@@ -73,9 +79,11 @@ def run_web(settings: Settings) -> int:
     inherited = os.environ.get(LISTEN_FD_VARIABLE)
     listener = socket.socket(fileno=int(inherited)) if inherited else open_listener(settings.listen)
     store = RedisStore(find_redis_url(settings), slots=settings.slots)
+    clock = ServerClock()
     heart = Heartbeat(
         store=store,
-        clock=SystemClock(),
+        clock=clock,
+        learn=functools.partial(clock.learn, store.now_ms),
         counters=Counters(),
         part="web",
         location=settings.location,
@@ -83,7 +91,7 @@ def run_web(settings: Settings) -> int:
         alive_file=settings.alive_file,
         duties={},
     )
-    app = create_app(store, settings, background=heart.run)
+    app = create_app(store, settings, clock=clock, background=heart.run)
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
@@ -122,5 +130,15 @@ PARTS: MappingProxyType[str, Callable[[Settings], int]] = MappingProxyType(
     {"worker": run_worker, "alert-worker": run_alert_worker, "beat": run_beat, "web": run_web}
 )
 
+
+def main(name: str) -> int:
+    """Run a part for a supervisor; what keeps it from working is said in one line on standard error."""
+    try:
+        return run_part(name, load_settings())
+    except WatchkeeperError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(run_part(sys.argv[1], load_settings()))
+    sys.exit(main(sys.argv[1]))

@@ -68,12 +68,12 @@ class Rule:
 class Scoped:
     """The rules that speak of one kind of subject, and the variables that any of them names."""
 
-    __slots__ = ("rules", "watched")
+    __slots__ = ("names", "rules", "watched")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        names = sorted({name for rule in rules for name in rule.variables})
         self.rules = rules
-        self.watched = _picker(names)
+        self.names = frozenset(name for rule in rules for name in rule.variables)
+        self.watched = _picker(sorted(self.names))
 
 
 class RuleSet:

@@ -12,25 +12,36 @@ from monitor.core.endpoint import Endpoint
 
 LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
-PATIENCE_INTERVALS = 3
-"""A new endpoint without a result is looked at after so many intervals and one lease."""
+SILENT_INTERVALS = 3
+
+
+def lease_ms(endpoint: Endpoint) -> int:
+    """How long a claim of the endpoint lasts."""
+    return endpoint.attempts_budget_ms + LEASE_SLACK_MS
+
+
+def silent_after_ms(endpoint: Endpoint) -> int:
+    """Time without a conclusive result after which nothing is known of an endpoint: three intervals and one lease."""
+    return SILENT_INTERVALS * endpoint.interval_ms + lease_ms(endpoint)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`delay_ms` is how much later than its grid the first probe may be."""
+    """`delay_ms` is how much later than its grid the first probe may be, `silent_after_ms` as the function of that name."""
 
     interval_ms: int
     phase_ms: int
     lease_ms: int
     delay_ms: int
+    silent_after_ms: int
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Plan:
-        return cls(endpoint.interval_ms, endpoint.phase_ms, endpoint.attempts_budget_ms + LEASE_SLACK_MS, endpoint.initial_delay_ms)
+        return cls(endpoint.interval_ms, endpoint.phase_ms, lease_ms(endpoint), endpoint.initial_delay_ms, silent_after_ms(endpoint))
 
     @property
     def patience_ms(self) -> int:
-        return self.delay_ms + PATIENCE_INTERVALS * self.interval_ms + self.lease_ms
+        """How long a new endpoint may be without a result."""
+        return self.delay_ms + self.silent_after_ms
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import DEFAULT_PORTS, Endpoint, Pool
-from monitor.core.record import EndpointState, Override, OverrideRecord, Transition
-from monitor.core.verdict import silent_after_ms, verdict
+from monitor.core.record import Override, OverrideRecord, Record, Transition
+from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
@@ -23,25 +23,12 @@ GAP = 2
 """How far a version goes ahead of one whose snapshot could not be read: consumers miss a delta, and read the snapshot instead."""
 
 
-class Known(Protocol):
-    """What is known of an endpoint: its state, and when something was last learnt about it."""
-
-    @property
-    def state(self) -> EndpointState: ...
-
-    @property
-    def conclusive_ms(self) -> int: ...
-
-
-K_co = TypeVar("K_co", bound=Known, covariant=True)
-
-
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[K_co]):
+class Reading:
     """One member of a pool as it was read for weighing."""
 
     endpoint: Endpoint
-    record: K_co
+    record: Record
     override: OverrideRecord | None
 
 
@@ -67,12 +54,7 @@ def decode_snapshot(data: bytes) -> Snapshot | None:
 
 
 def decode_pool_record(data: bytes) -> PoolRecord:
-    """Return the pool's record, or an empty one for b"". Raises msgspec.MsgspecError where it cannot be read.
-
-    An earlier release kept nothing but the rules' memory, a list.
-    """
-    if data.startswith(b"["):
-        return PoolRecord(memory=msgspec.Raw(data))
+    """Return the pool's record, or an empty one for b"". Raises msgspec.MsgspecError where it cannot be read."""
     return _decode_record(data) if data else NOTHING_TOLD
 
 
@@ -81,28 +63,28 @@ def encode_pool_record(record: PoolRecord) -> bytes:
     return _encode(record) if record != NOTHING_TOLD else b""
 
 
-def silent(reading: Reading[Known], now_ms: int) -> bool:
+def silent(reading: Reading, now_ms: int) -> bool:
     """Whether results have stopped coming."""
-    return reading.record.conclusive_ms + silent_after_ms(reading.endpoint) <= now_ms
+    return silent_at_ms(reading.endpoint, reading.record) <= now_ms
 
 
-def candidate(reading: Reading[Known], now_ms: int) -> Candidate:
+def candidate(reading: Reading, now_ms: int) -> Candidate:
     """What the balancer sees of a member."""
-    state = reading.record.state
+    record = reading.record
     return Candidate(
         id=reading.endpoint.id,
         weight=reading.endpoint.weight,
-        breaker=state.breaker.state,
+        breaker=record.breaker.state,
         override=reading.override.override if reading.override else None,
-        evidence=state.evidence,
-        flapping=state.flapping,
-        warm_up_since_ms=state.warm_up_since_ms,
-        verdict=verdict(state, no_data=silent(reading, now_ms)),
+        evidence=record.weighing,
+        flapping=record.probes.flapping,
+        warm_up_since_ms=record.warm_up_since_ms,
+        verdict=verdict(record, no_data=silent(reading, now_ms)),
     )
 
 
 def compose(
-    pool: Pool, readings: Sequence[Reading[Known]], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0
+    pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0
 ) -> tuple[Snapshot, Weighing]:
     """Weigh a pool and write its next snapshot.
 
@@ -168,8 +150,8 @@ def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
     return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
 
 
-def _published(reading: Reading[Known], weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
-    endpoint, state, override = reading.endpoint, reading.record.state, reading.override
+def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
+    endpoint, record, override = reading.endpoint, reading.record, reading.override
     address = urlsplit(endpoint.url)
     return PublishedEndpoint(
         id=endpoint.id,
@@ -178,12 +160,12 @@ def _published(reading: Reading[Known], weighing: Weighing, seen: Candidate) -> 
         port=address.port or DEFAULT_PORTS.get(address.scheme, 0),
         labels=endpoint.labels,
         weight=weighing.weights[endpoint.id],
-        breaker=state.breaker.state.value,
+        breaker=record.breaker.state.value,
         override=override.override.value if override else None,
-        gen=state.breaker.gen,
+        gen=record.breaker.gen,
         verdict=seen.verdict.value,
-        since_ms=max(state.breaker.since_ms, override.at_ms if override else 0),
-        open_until_ms=state.breaker.open_until_ms,
-        latency_ms=round(state.evidence.latency_ms),
-        reason=override.reason if override else state.breaker.reason,
+        since_ms=max(record.breaker.since_ms, override.at_ms if override else 0),
+        open_until_ms=record.breaker.open_until_ms,
+        latency_ms=round(record.weighing.latency_ms),
+        reason=override.reason if override else record.breaker.reason,
     )

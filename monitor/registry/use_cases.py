@@ -14,10 +14,11 @@ from monitor.config.kinds import Deny
 from monitor.config.located import Node
 from monitor.config.manifest import Manifest, Registered, read_manifest
 from monitor.config.manifest_writer import entry_node, entry_of, export, shown
-from monitor.core.decide import override_transition
+from monitor.core.decide import Subject, decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
-from monitor.core.record import Override, OverrideRecord, Transition
+from monitor.core.observation import OperatorWord
+from monitor.core.record import Override, OverrideRecord, Record, Transition
 from monitor.store.port import Store
 
 WRITE_BATCH = 500
@@ -214,7 +215,8 @@ async def set_override(
         raise ConfigError(
             [Problem("", "endpoint", old or "", f"{endpoint_id} is not under {only}", "`watchkeeper breaker auto` takes any override back")]
         )
-    transition = override_transition(endpoint, old, override, reason, now_ms)
+    word = OperatorWord(override=override, reason=reason, by="", replaces=old)
+    (transition,) = decide(Subject(endpoint, Pool(name=endpoint.pool)), Record(), word, now_ms).transitions
     record = msgspec.json.encode(OverrideRecord(override=override, reason=reason, at_ms=now_ms)) if override else b""
     await store.set_override(endpoint, record, msgspec.json.encode(transition))
     return transition

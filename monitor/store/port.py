@@ -16,6 +16,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.core.history import RowWrite as Write
+from monitor.store.queues import Queue, is_lease
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -31,23 +32,24 @@ class Claim(msgspec.Struct, frozen=True):
     rev: int
     now_ms: int
     items: tuple[Claimed, ...]
+    interval_min_ms: int = 0
+    """The shortest interval of those taken; 0 where there is none."""
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """One claimed member of a work queue (dirty pools, watched endpoints, groups, deliveries)."""
+    """One claimed member of a work queue. `token_ms` is odd, and the end of the lease on the shared timeline.
+
+    `due_ms` is when it fell due: even where it was asked for, odd where it is the end of a lease that nobody finished.
+    """
 
     member: str
     token_ms: int
     due_ms: int
 
-
-class Queue(StrEnum):
-    """Work that falls due. DIRTY and REEVALUATE exist in every slot; GROUPS and DELIVERIES once."""
-
-    DIRTY = "dirty"
-    REEVALUATE = "reevaluate"
-    GROUPS = "groups"
-    DELIVERIES = "deliveries"
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody else had it and did not finish: what he did before he ended, nobody knows."""
+        return is_lease(self.due_ms)
 
 
 class Committed(StrEnum):
@@ -96,6 +98,21 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     transitions: tuple[bytes, ...] = ()
     alerts: tuple[bytes, ...] = ()
     dirty_at_ms: int | None = None
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """Something that could not be read: `kind` and `key` say what it was, `why` what the reader met; `at_ms` is when it was kept aside."""
+
+    kind: str
+    key: str
+    data: bytes
+    why: str
+    at_ms: int = 0
+
+    def kept(self, bytes_max: int, now_ms: int) -> SetAside:
+        """The copy as it is kept; a key may itself be what cannot be written."""
+        key = self.key.encode(errors="backslashreplace").decode()
+        return SetAside(self.kind, key, self.data[:bytes_max], self.why, now_ms)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -148,67 +165,119 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: bool = False
 
 
-class GroupInsert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert into one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer.
+class Standing(StrEnum):
+    """Whether an alert's condition holds."""
 
-    The write is dropped when the group holds the alert with a larger `updated_ms`.
-    """
+    FIRING = "firing"
+    RESOLVED = "resolved"
 
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert in one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer."""
+
+    fingerprint: str
     group: str
     meta: bytes
     first_flush_ms: int
+
+
+class AssertedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert as a subject asserts it, with the groups that it belongs to. `ends_ms` 0: it fires until it is no longer asserted."""
+
     fingerprint: str
     alert: bytes
-    updated_ms: int
+    starts_ms: int
+    ends_ms: int = 0
+    groups: tuple[Membership, ...] = ()
+
+
+class SubjectAssertion(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one subject asserts. Alerts that it asserted before, and does not any more, end at `at_ms` with `reason`.
+
+    It counts for nothing where a larger `ver` of the subject was taken in. Unless the subject asserts again, its alerts fall due in
+    the queue ASSERTIONS at `expires_ms`.
+    """
+
+    subject: str
+    ver: int
+    at_ms: int
+    expires_ms: int
+    alerts: tuple[AssertedAlert, ...] = ()
+    reason: str = ""
+
+
+class StoredAlert(msgspec.Struct, frozen=True):
+    """One alert as it stands. `ends_ms` is 0 while no end is known; `alert` is b"" where a group refers to one that is lost."""
+
+    fingerprint: str
+    alert: bytes
+    ver: int
+    subject: str
+    ends_ms: int = 0
+    reason: str = ""
 
 
 class GroupLoad(msgspec.Struct, frozen=True):
+    """A group as one reading. `meta` is b"" where it was never written."""
+
     meta: bytes
-    alerts: Mapping[str, bytes]
+    alerts: Mapping[str, StoredAlert]
     log: Mapping[str, bytes]
     in_flight: Mapping[str, str]
-    """Integration -> id of the delivery not yet settled."""
+    """Place in the log -> id of the delivery not yet settled."""
 
 
 class NewDelivery(msgspec.Struct, frozen=True):
+    """A row of the outbox; `place` is its service's place in the group's log."""
+
     id: str
-    integration: str
+    place: str
     payload: bytes
     due_ms: int
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """A row of the outbox as it stands."""
+
+    payload: bytes
+    group: str
+    place: str
 
 
 class Flush(msgspec.Struct, frozen=True, kw_only=True):
     """What a group's tick decided. Refused (Stale) unless the group's lease is still `token_ms`.
 
-    `drop` are resolved alerts, deleted only where they are still these bytes; a group left with no alert and no delivery
-    under way is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces the group's.
+    `drop` are alerts that leave the group, with their `ends_ms` as it was read: one that has changed since stays. A group left with
+    no alert and no delivery in flight is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces
+    the group's.
     """
 
     group: str
     token_ms: int
     next_ms: int
     deliveries: tuple[NewDelivery, ...] = ()
-    drop: Mapping[str, bytes] = {}
+    drop: Mapping[str, int] = {}
     log: Mapping[str, bytes] = {}
     """Log entries to write without sending (all resolved and `send_resolved` is false)."""
     meta: bytes | None = None
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery has been accepted, or given up. Refused (Stale) unless the delivery's lease is still `token_ms`.
+    """A delivery has been accepted, given up or superseded. Refused (Stale) unless the delivery's lease is still `token_ms`.
 
     `log` None leaves the log as it was (given up, so that the next tick decides again). `drop` as in Flush; it is applied
-    only when no other delivery of the group is under way.
+    only when no other delivery of the group is in flight. `at_once` lets the group fall due now.
     """
 
     id: str
     token_ms: int
     group: str
-    integration: str
+    place: str
     log: bytes | None
-    drop: Mapping[str, bytes]
     sent: bytes
     """One entry for the stream of notifications sent or given up."""
+    drop: Mapping[str, int] = {}
+    at_once: bool = False
 
 
 class Store(Protocol):
@@ -259,9 +328,16 @@ class Store(Protocol):
         """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
         An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
 
+    async def judging_since(self, slot: int) -> int:
+        """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+
     async def realign(self, slot: int) -> int:
-        """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
-        (a clock that jumped back). Returns how many."""
+        """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
+
+        Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
+        the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
+        of alert events that the wrong time would have prolonged is ended."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
 
@@ -272,11 +348,17 @@ class Store(Protocol):
     async def ready(self) -> list[tuple[Queue, int]]:
         """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        """Take what is due; a member not finished within `lease_ms` falls due again by itself."""
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
+
+        With `members`, take these alone, in their order: those that fall due within EARLY_MS (store.queues) and that nobody holds."""
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
-        """Give a member its next time, or None to take it out. False when the lease is not ours any more."""
+        """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
+        any more."""
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        """Hold a claimed member for `lease_ms` from now. Returns the new token; Stale when the lease is not ours any more."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""
@@ -323,15 +405,30 @@ class Store(Protocol):
     async def streams(self) -> list[int]:
         """Slots whose stream of alert events is not empty."""
 
-    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
-        """Put alerts into groups."""
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        """Take in what subjects assert, in this order. Returns the groups that this made."""
+
+    async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:
+        """Put alerts that stand in the store into groups. Returns the groups that this made."""
+
+    async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
+        """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
+        many alerts ended. Stale when the lease is not ours any more."""
+
+    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+        """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
+
+    async def alert(self, fingerprint: str) -> StoredAlert | None: ...
+
+    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
+        """What these subjects asserted last, in their order."""
 
     async def load_group(self, group: str) -> GroupLoad | None: ...
 
     async def commit_flush(self, flush: Flush) -> None: ...
 
-    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
-        """b"" for one that is gone."""
+    async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
+        """None for one that is gone."""
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         """Write the delivery back with its next time. Stale when the lease is not ours any more."""
@@ -341,7 +438,22 @@ class Store(Protocol):
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         """The newest notifications sent or given up, newest first."""
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
+
+    async def aside_count(self) -> int: ...
+
+    async def aside(self) -> list[SetAside]:
+        """What is kept aside, sorted by kind and key."""
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        """Delete a copy. False when there is none."""
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        """The last transitions of one endpoint, oldest first."""
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         """The whole ring or rollup: `name` is ring, min, hour or day."""
 

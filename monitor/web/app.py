@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from monitor.clock import Clock, SystemClock
+from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, decode_process
+from workers.journey.system import decode_process
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS
 
 PARTS = ("beat", "worker", "alert-worker")
 """A system without one of these does not do its work."""
@@ -27,7 +28,7 @@ SCRAPE_TTL_MS = 1_000
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
-def create_app(store: Store, settings: Settings, *, clock: Clock | None = None, background: Background | None = None) -> Starlette:
+def create_app(store: Store, settings: Settings, *, clock: Clock, background: Background | None = None) -> Starlette:
     """Return the ASGI application. It opens the store at its start; `background` runs for as long as it does."""
 
     @contextlib.asynccontextmanager
@@ -40,7 +41,7 @@ def create_app(store: Store, settings: Settings, *, clock: Clock | None = None, 
             await asyncio.wait([running])
             await store.close()
 
-    pages = _Pages(store, settings, clock or SystemClock())
+    pages = _Pages(store, settings, clock)
     routes = [Route("/-/healthy", pages.healthy), Route("/-/ready", pages.ready), Route("/metrics", pages.metrics)]
     return Starlette(routes=routes, lifespan=lifespan)
 
@@ -71,7 +72,7 @@ class _Pages:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
-        """200 when the store answers and every part has shown signs of life lately, else 503 naming what is missing."""
+        """200 when the store answers and every part has a recent heartbeat, else 503 naming what is missing."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
                 hearts = await self._store.heartbeats(self._max_age_ms)
@@ -80,7 +81,7 @@ class _Pages:
         running = {decode_process(heart).part for heart in hearts.values()}
         missing = [part for part in PARTS if part not in running]
         if missing:
-            return _not_ready(missing, "no sign of life")
+            return _not_ready(missing, "no heartbeat")
         return JSONResponse({"ready": True, "missing": [], "processes": sorted(hearts)})
 
     async def metrics(self, _: Request) -> Response:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import redis
 import yaml
+from workers.journey.records import Record, decode_record
 
 from monitor import registry
 from monitor.clock import SystemClock
@@ -31,7 +32,6 @@ from tests.acceptance.receiver import BODY
 from tests.acceptance.targets import Targets
 from tests.conftest import RedisServer, die_with_parent
 from tests.waiting import POLL_S
-from workers.journey.records import Record, decode_record
 
 T = TypeVar("T")
 HEARTBEAT_MS = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.store.port import Queue
+from monitor.store.queues import Queue
 from tests.acceptance.checks import check_history
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import System, eventually, manifest, probed_again

@@ -16,7 +16,8 @@ from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Claimed, Commit, Committed, Lease, Queue, Store
+from monitor.store.port import Claimed, Commit, Committed, Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 
 HORIZON_MS = 1_000_000

@@ -9,7 +9,8 @@ import pytest
 
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
-from monitor.store.port import Committed, Queue, Write
+from monitor.store.port import Committed, Write
+from monitor.store.queues import Queue
 
 
 async def test_endpoints_and_pools_are_kept_as_they_were_written(house):
@@ -109,7 +110,7 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
     assert await house.drain(Queue.REEVALUATE) == []
-    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":alerts"))}
+    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":pace", ":events", ":alerts"))}
     assert left == set()
     await house.store.register([], ["e"], [])
     assert await house.dirty() == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from workers.journey.pipeline import Pipeline
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
@@ -15,13 +16,13 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.query.reading import read_alerts
-from monitor.store.port import Commit, Committed, Lease, Queue
+from monitor.store.port import Commit, Committed, Lease
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.integration.commands import Run
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 

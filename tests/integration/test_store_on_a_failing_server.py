@@ -154,3 +154,43 @@ def test_the_stored_number_of_slots_wins(redis_url):
         assert (first.slots, second.slots) == (3, 3)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["\ud800", object()], ids=["a lone surrogate", "no text at all"])
+def test_a_command_that_cannot_be_written_fails_alone(new_server, name):
+    """Up to 64 askers share an exchange: one of them must not leave the others without an answer."""
+
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open()
+        async with asyncio.timeout(5):
+            bad, *good = await asyncio.gather(
+                store.heartbeat(name, b"x"), *(store.now_ms() for _ in range(40)), store.heartbeat("fine", b"y"), return_exceptions=True
+            )
+        assert isinstance(bad, StoreError)
+        assert not [answer for answer in good if isinstance(answer, BaseException)]
+        assert await store.heartbeats(60_000) == {"fine": b"y"}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_whatever_breaks_an_exchange_reaches_everybody_who_waits_for_it(new_server, monkeypatch):
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open()
+
+        async def breaks(*_args: object, **_kwargs: object) -> list[object]:
+            raise RuntimeError("a bug of ours")
+
+        monkeypatch.setattr(store._wire, "_exchange", breaks)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*(store.now_ms() for _ in range(5)), return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["a bug of ours"] * 5
+        assert all(isinstance(answer, StoreError) for answer in answers)
+        monkeypatch.undo()
+        await store.close()
+
+    asyncio.run(scenario())

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
+from workers.journey.records import Record, encode_record
 
 from monitor.clock import FakeClock, SystemClock
 from monitor.config.settings import Settings
@@ -23,8 +24,7 @@ from monitor.store.redis.store import RedisStore
 from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
 from tests.conftest import RedisServer
-from workers.journey.records import Record, encode_record
-from workers.runtime.heartbeat import Process
+from workers.journey.system import Process
 
 encode = msgspec.json.Encoder().encode
 
@@ -33,7 +33,7 @@ encode = msgspec.json.Encoder().encode
 async def web(url: str, clock: FakeClock | None = None) -> AsyncIterator[tuple[RedisStore, httpx.AsyncClient]]:
     """A store to write with, and a client of an application that reads with a store of its own."""
     store, own = RedisStore(url), RedisStore(url, timeout_s=0.5)
-    app = create_app(own, Settings(), clock=clock)
+    app = create_app(own, Settings(), clock=clock or SystemClock())
     await store.open()
     try:
         async with (
@@ -103,7 +103,7 @@ def test_ready_only_when_every_part_lives(redis_url: str) -> None:
             assert answer.status_code == 503
             assert answer.json()["missing"] == ["beat", "worker", "alert-worker"]
             await beat(store, "beat", "worker")
-            assert (await client.get("/-/ready")).json() == {"ready": False, "missing": ["alert-worker"], "why": "no sign of life"}
+            assert (await client.get("/-/ready")).json() == {"ready": False, "missing": ["alert-worker"], "why": "no heartbeat"}
             await beat(store, "beat", "worker", "alert-worker")
             answer = await client.get("/-/ready")
             assert answer.status_code == 200

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from workers.journey.pipeline import Pipeline
 
 from alert_rules.routes.route import Integration, Routing
 from alert_rules.rules.rule import RuleSet
@@ -26,7 +27,6 @@ from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 

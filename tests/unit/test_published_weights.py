@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState, Evidence, Override, OverrideRecord
+from monitor.core.record import Breaker, BreakerState, Evidence, Override, OverrideRecord, ProbeStatistics, Record
 from monitor.pool.compose import Reading, compose, worth_telling
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
-from workers.journey.records import Record
 
 NOW_MS = 1_700_000_000_000
 LAWS = settings(max_examples=150, deadline=None)
@@ -22,20 +21,28 @@ SHOP = Pool(name="shop")
 
 
 def member(
-    name: str, breaker: Breaker = Breaker.CLOSED, *, weight: int = 100, override: Override | None = None, **state: Any
-) -> Reading[Record]:
+    name: str,
+    breaker: Breaker = Breaker.CLOSED,
+    *,
+    weight: int = 100,
+    override: Override | None = None,
+    evidence: Evidence = Evidence(),
+    warm_up_since_ms: int = 0,
+    **seen: Any,
+) -> Reading:
     """A member whose last result has just come."""
-    fields = {"run_outcome": Outcome.SUCCESS, "run_length": 5, "last_success_ms": NOW_MS, **state}
-    record = Record(state=EndpointState(breaker=BreakerState(state=breaker), **fields), since_ms=NOW_MS - 1)
+    probes = ProbeStatistics(**{"run_outcome": Outcome.SUCCESS, "run_length": 5, "last_success_ms": NOW_MS, **seen})
+    state = BreakerState(state=breaker)
+    record = Record(breaker=state, probes=probes, weighing=evidence or Evidence(), warm_up_since_ms=warm_up_since_ms, since_ms=NOW_MS - 1)
     said = OverrideRecord(override=override, reason="a test", at_ms=NOW_MS) if override else None
     return Reading(Endpoint(id=name, url=f"http://127.0.0.1/{name}", pool="shop", weight=weight), record, said)
 
 
-def pool_of(size: int, ejected: int) -> list[Reading[Record]]:
+def pool_of(size: int, ejected: int) -> list[Reading]:
     return [member(f"e{n:02}", Breaker.OPEN if n < ejected else Breaker.CLOSED) for n in range(size)]
 
 
-def published(pool: Pool, readings: list[Reading[Record]]) -> dict[str, int]:
+def published(pool: Pool, readings: list[Reading]) -> dict[str, int]:
     snapshot, _ = compose(pool, readings, None, 1, NOW_MS)
     return {endpoint.id: endpoint.weight for endpoint in snapshot.endpoints}
 
@@ -53,7 +60,7 @@ def test_the_table_of_ten() -> None:
 
 
 @st.composite
-def readings(draw: st.DrawFn) -> list[Reading[Record]]:
+def readings(draw: st.DrawFn) -> list[Reading]:
     found = []
     for n in range(draw(st.integers(1, 12))):
         total = draw(st.sampled_from([0.0, 3.0, 50.0]))
@@ -81,8 +88,8 @@ OUT = {Override.FORCED_OPEN.value, Override.DRAIN.value}
 IN = {Override.FORCED_CLOSED.value, Override.DISABLED.value}
 
 
-def flapping(members: list[Reading[Record]]) -> set[str]:
-    return {reading.endpoint.id for reading in members if reading.record.state.flapping}
+def flapping(members: list[Reading]) -> set[str]:
+    return {reading.endpoint.id for reading in members if reading.record.probes.flapping}
 
 
 def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
@@ -107,7 +114,7 @@ def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
 
 @LAWS
 @given(POOLS, readings())
-def test_every_first_snapshot(pool: Pool, members: list[Reading[Record]]) -> None:
+def test_every_first_snapshot(pool: Pool, members: list[Reading]) -> None:
     snapshot, weighing = compose(pool, members, None, 1, NOW_MS)
     check(pool, snapshot, flapping(members))
     assert [one.id for one in snapshot.endpoints] == [reading.endpoint.id for reading in members]
@@ -117,7 +124,7 @@ def test_every_first_snapshot(pool: Pool, members: list[Reading[Record]]) -> Non
 
 @LAWS
 @given(POOLS, st.lists(readings(), min_size=2, max_size=6), st.integers(-5_000, 20_000))
-def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Reading[Record]]], step_ms: int) -> None:
+def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Reading]], step_ms: int) -> None:
     """Versions grow by one, each delta leads from the last snapshot to the next, and JSON keeps every number.
 
     Two of them may be of one moment, or of two machines whose clocks differ.
@@ -135,7 +142,7 @@ def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Rea
 
 @LAWS
 @given(POOLS, readings(), st.integers(2, 20))
-def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[Reading[Record]], factor: int) -> None:
+def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[Reading], factor: int) -> None:
     """I8."""
     scaled = [replace(one, endpoint=msgspec.structs.replace(one.endpoint, weight=one.endpoint.weight * factor)) for one in members]
     before, after = published(pool, members), published(pool, scaled)
@@ -144,12 +151,11 @@ def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members:
 
 @LAWS
 @given(POOLS, readings(), st.data())
-def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Reading[Record]], data: st.DataObject) -> None:
+def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Reading], data: st.DataObject) -> None:
     """I5; one part more is rounding."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
-    tripped = msgspec.structs.replace(own.record.state, breaker=BreakerState(state=Breaker.OPEN))
-    worse = replace(own, record=msgspec.structs.replace(own.record, state=tripped))
+    worse = replace(own, record=msgspec.structs.replace(own.record, breaker=BreakerState(state=Breaker.OPEN)))
     name = own.endpoint.id
     assert published(pool, [*members[:n], worse, *members[n + 1 :]])[name] <= published(pool, members)[name] + 1
 

@@ -15,7 +15,7 @@ from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState, Override, OverrideRecord, Transition
+from monitor.core.record import Breaker, BreakerState, Override, OverrideRecord, ProbeStatistics, Record, Transition, encode_record
 from monitor.pool.compose import decode_pool_record, decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.store.memory.store import MemoryStore
@@ -23,7 +23,6 @@ from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, 
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.records import Record, encode_record
 
 RULES = parse_rule_text("groups: [{name: pools, rules: [{alert: PoolDown, expr: pool_admitted == 0 && pool_size > 0}]}]")
 IDS = ("a", "b", "c")
@@ -46,7 +45,7 @@ class House:
             rules=RULES,
             route=self.routed.append,
             counters=self.counters,
-            quarantine=Quarantine(self.counters),
+            quarantine=Quarantine(self.store, self.counters),
         )
 
     async def opened(self) -> House:
@@ -57,14 +56,9 @@ class House:
     async def become(self, breaker: Breaker, *ids: str) -> None:
         """Let the breakers of these endpoints be so."""
         for one, held in zip(ids, await self.store.load(ids), strict=True):
-            state = EndpointState(
-                breaker=BreakerState(state=breaker, reason="a test"),
-                run_outcome=Outcome.SUCCESS,
-                run_length=5,
-                results=5,
-                last_success_ms=self.clock.now_ms(),
-            )
-            record = encode_record(Record(state=state, since_ms=1))
+            probes = ProbeStatistics(Outcome.SUCCESS, 5, results=5, last_success_ms=self.clock.now_ms())
+            state = BreakerState(state=breaker, reason="a test")
+            record = encode_record(Record(breaker=state, probes=probes, since_ms=1))
             commit = Commit(id=one, token_ms=None, ver=held.ver, next_ver=held.ver + 1, record=record, reevaluate_ms=0, pool="shop")
             assert await self.store.commit([commit]) == [Committed.OK]
 
@@ -319,7 +313,7 @@ def unreadable_record(house: House) -> None:
 
 
 def record_of_a_newer_release(house: House) -> None:
-    house.store._slots[0].records["a"] = (7, b'{"state":{"breaker":{"state":"AJAR"}}}')
+    house.store._slots[0].records["a"] = (7, b'{"breaker":{"state":"AJAR"}}')
 
 
 @pytest.mark.parametrize("damage", [unreadable_record, record_of_a_newer_release])

@@ -21,7 +21,8 @@ from alert_rules.routes.route import Integration, Routing, group_key
 from alert_rules.rules.alert import Alert
 from monitor.clock import Clock
 from monitor.core.errors import DeliveryError, Stale, StoreError
-from monitor.store.port import Flush, GroupInsert, Lease, NewDelivery, Queue, Settle, Store
+from monitor.store.port import Flush, GroupInsert, Lease, NewDelivery, Settle, Store
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 
 EVENTS_MAX = 500

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from monitor.clock import Clock
-from monitor.store.port import Lease, Queue, Store
+from monitor.store.port import Lease, Store
+from monitor.store.queues import CLAIM_MAX, QUEUES, Queue
 
 HORIZON_MS = 900
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
@@ -17,21 +18,16 @@ STREAM_TICK_MS = 1_000
 """How often streams of alerts are looked at that a dead worker may have left."""
 REALIGN_MS = 10_000
 """How often due times are held against the intervals: a clock that jumped back would put them far into the future."""
-LEASE_MS = {Queue.DIRTY: 5_000, Queue.REEVALUATE: 10_000, Queue.GROUPS: 10_000, Queue.DELIVERIES: 60_000}
-QUEUE_CLAIM_MAX = 500
-CHUNK = {Queue.DIRTY: 100, Queue.REEVALUATE: 100, Queue.GROUPS: 20, Queue.DELIVERIES: 10}
-log = logging.getLogger(__name__)
 
-TASK = {Queue.DIRTY: "weigh_pools", Queue.REEVALUATE: "reevaluate_endpoints", Queue.GROUPS: "flush_groups", Queue.DELIVERIES: "deliver"}
+log = logging.getLogger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One task to publish. Lost, its work comes back when the lease expires; doubled, it is dropped at commit."""
+    """One task to publish. Lost, its work comes back when the lease ends; duplicated, it is dropped at commit; late, by the worker."""
 
     task: str
     queue: str
     args: tuple[Any, ...]
-    expires_ms: int
 
 
 class Dispatcher:
@@ -55,11 +51,11 @@ class Dispatcher:
             for slot in range(self._store.slots):
                 messages += await self._probes(slot)
         for queue, slot in await self._store.ready():
-            leases = await self._store.claim(queue, slot, QUEUE_CLAIM_MAX, LEASE_MS[queue])
+            leases = await self._store.claim(queue, slot, CLAIM_MAX, QUEUES[queue].lease_ms)
             messages += _chunks(queue, slot, leases)
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS
-            messages += [Message("route_alerts", "alert", (slot,), STREAM_TICK_MS) for slot in await self._store.streams()]
+            messages += [Message("route_alerts", "alert", (slot,)) for slot in await self._store.streams()]
         return messages
 
     async def realign(self) -> None:
@@ -79,21 +75,17 @@ class Dispatcher:
         messages = []
         for start in range(0, len(claim.items), self._batch_size):
             items = claim.items[start : start + self._batch_size]
-            lease_ms = min(item.token_ms for item in items) - claim.now_ms
-            messages.append(
-                Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]), lease_ms)
-            )
+            messages.append(Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items])))
         return messages
 
 
 def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[Message]:
-    size = CHUNK[queue]
+    row = QUEUES[queue]
     return [
         Message(
-            TASK[queue],
-            "alert",
-            (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + size]]),
-            LEASE_MS[queue],
+            row.task,
+            row.broker_queue,
+            (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + row.chunk]]),
         )
-        for start in range(0, len(leases), size)
+        for start in range(0, len(leases), row.chunk)
     ]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from alert_rules.rules.alert import Alert
+from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import pool_facts
-from alert_rules.rules.rule import RuleSet, evaluate, resolve
+from alert_rules.rules.memory import Memory, assertion, decode_memory, encode_assertion, encode_memory, pool_subject
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import Transition, next_version
+from monitor.core.record import DECISION_SKEW_MAX_MS, EMPTY, Transition, decode_override, decode_record, next_version
 from monitor.pool.compose import (
     GAP,
     NOTHING_TOLD,
@@ -29,15 +30,16 @@ from monitor.pool.compose import (
     worth_telling,
 )
 from monitor.pool.snapshot import Snapshot, diff
-from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Queue, Store
+from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
-from workers.journey.records import EMPTY, SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
 ROUNDS_MAX = 8
 TOGETHER_MAX = 64
+EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -46,12 +48,16 @@ _decode_pool = msgspec.json.Decoder(Pool).decode
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What is to be written and told of a pool as a subject. `record` None: the pool is no more, and its record goes."""
+    """What is to be written and told of a pool as a subject. `record` None: the pool is no more, and its record goes.
+
+    `memory` is what is to be asserted of it, None for nothing; `ended` why alerts that it does not hold have ended.
+    """
 
     record: PoolRecord | None
     transitions: tuple[Transition, ...]
-    alerts: tuple[Alert, ...]
+    memory: Memory | None
     wake_ms: int
+    ended: str = ""
 
 
 class Publisher:
@@ -121,10 +127,11 @@ class Publisher:
             if not self._epoch.number or (previous and previous.epoch > self._epoch.number):
                 await self.renew_epoch(previous.epoch if previous else 0)
             readings = self._readings(load.members, previous)
+            await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
             now_ms = self._clock.now_ms()
-            if previous and 0 < previous.ts_ms - now_ms <= SKEW_MAX_MS:
+            if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
                 now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
             ver = (await self._store.last_version(name))[1] + GAP if load.snapshot and not previous else 0
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
@@ -165,7 +172,7 @@ class Publisher:
 
     # Read -------------------------------------------------------------------------------------------------------
 
-    def _readings(self, members: Sequence[Member], previous: Snapshot | None) -> list[Reading[Record]]:
+    def _readings(self, members: Sequence[Member], previous: Snapshot | None) -> list[Reading]:
         """The members that can be read. One whose record cannot be read is UNKNOWN; where an override cannot be read, the operator's
         word that is published holds on."""
         readings = []
@@ -193,7 +200,7 @@ class Publisher:
         published meanwhile, or died between its publication and this. The record is read before the snapshot, so that
         whoever publishes later also evaluates later.
         """
-        subject = f"pool:{name}"
+        subject = pool_subject(name)
         for turn in range(ROUNDS_MAX):
             ver, data = await self._store.load_subject(subject)
             if turn:
@@ -205,8 +212,11 @@ class Publisher:
                 return told.wake_ms
             if not turn:
                 continue
-            alerts, transitions = list(map(_encode, told.alerts)), list(map(_encode, told.transitions))
             next_ver = next_version(ver, now_ms)
+            transitions = list(map(_encode, told.transitions))
+            alerts = []
+            if told.memory is not None:
+                alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, now_ms, told.ended)))
             if await self._store.commit_subject(subject, ver, next_ver, body, alerts=alerts, transitions=transitions) and alerts:
                 self._route(0)
         raise Stale(f"what is told of pool {name} kept changing")
@@ -218,12 +228,13 @@ class Publisher:
 
     def _decide(self, name: str, record: PoolRecord, snapshot: Snapshot, now_ms: int) -> Told:
         """What the rules and the pool's own transitions make of what is published."""
-        states = self._quarantine.read("memory", f"pool:{name}", bytes(record.memory), decode_states) or ()
+        memory = self._quarantine.read("memory", pool_subject(name), bytes(record.memory), decode_memory) or Memory()
         after, transitions = tell(name, record, snapshot, now_ms)
         if not snapshot.endpoints:  # The pool is no more: what fired has ended.
-            return Told(None, transitions, resolve(states, now_ms), 0)
-        evaluation = evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), states, now_ms)
+            return Told(None, transitions, Memory() if memory.firing else None, 0, EMPTIED)
+        evaluation = evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, now_ms)
         for error in evaluation.errors:
             log.warning("rule error on pool %s: %s", name, error)
-        memory = msgspec.Raw(encode_states(evaluation.states) if evaluation.states else b"")
-        return Told(msgspec.structs.replace(after, memory=memory), transitions, evaluation.events, evaluation.wake_ms)
+        held = msgspec.Raw(encode_memory(evaluation.memory))
+        asserted = evaluation.memory if evaluation.asserts else None
+        return Told(msgspec.structs.replace(after, memory=held), transitions, asserted, evaluation.wake_ms)

@@ -39,8 +39,8 @@ class LoopThread:
                 threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
             return self._loop
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Run `work` on the loop and wait for it; it is cancelled when the time is over."""
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """Run `work` on the loop and wait for it; it is cancelled when the time is over (None: never)."""
         future = asyncio.run_coroutine_threadsafe(work, self.loop())
         try:
             return future.result(timeout_s)

@@ -1,15 +1,15 @@
 -- Write and remove endpoints of one slot, all or, when one is not any more what the caller read, none.
--- A changed endpoint falls due for watching, so that rules look at it again; so does a removed one that has a record, which
+-- A changed endpoint falls due for re-evaluation; so does a removed one that has a record, which
 -- forget.lua takes away once its alerts have ended.
+-- @include times dirty
 --
--- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 watch   8 dirty   9... members of pools
+-- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9... members of pools
 -- ARGV  1 puts   2 removes   3 pools to weigh, all MessagePack
 --       put:    {id, old = spec or '', spec, plan (or '' when paused), interval, phase, delay, patience (all ms),
 --                leave, join = indices into KEYS, leave 0 for none}
 --       remove: {id, old, leave}
 -- Returns 1, or 0 when an endpoint had changed.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local puts, removes, pools = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
 
 for _, list in ipairs({puts, removes}) do
@@ -21,20 +21,19 @@ for _, list in ipairs({puts, removes}) do
 end
 
 local function on_grid(from, put)
-  local due = from + (put.phase - from) % put.interval
-  return due + due % 2
+  return due_time(from + (put.phase - from) % put.interval)
 end
 
 local function schedule(put)
   local score = redis.call('ZSCORE', KEYS[4], put.id)
   if not score then
     redis.call('ZADD', KEYS[4], on_grid(now + put.delay, put), put.id)
-    redis.call('ZADD', KEYS[7], now + put.delay + put.patience, put.id)
+    redis.call('ZADD', KEYS[7], due_time(now + put.delay + put.patience), put.id)
     return
   end
-  redis.call('ZADD', KEYS[7], now, put.id)
+  redis.call('ZADD', KEYS[7], at_once(now), put.id)
   local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
-  local claimed = tonumber(score) % 2 == 1 and tonumber(score) > now
+  local claimed = is_lease(tonumber(score)) and tonumber(score) > now
   if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
     redis.call('ZADD', KEYS[4], on_grid(now, put), put.id)
   end
@@ -44,7 +43,7 @@ for _, put in ipairs(puts) do
   if put.plan == '' then
     redis.call('ZREM', KEYS[4], put.id)
     if put.old ~= '' then
-      redis.call('ZADD', KEYS[7], now, put.id)
+      redis.call('ZADD', KEYS[7], at_once(now), put.id)
     end
     redis.call('HDEL', KEYS[2], put.id)
   else
@@ -64,7 +63,7 @@ for _, remove in ipairs(removes) do
   end
   redis.call('ZREM', KEYS[4], remove.id)
   if redis.call('HEXISTS', KEYS[5], remove.id) == 1 then
-    redis.call('ZADD', KEYS[7], now, remove.id)
+    redis.call('ZADD', KEYS[7], at_once(now), remove.id)
   else
     redis.call('ZREM', KEYS[7], remove.id)
   end
@@ -74,7 +73,7 @@ for _, remove in ipairs(removes) do
 end
 
 for _, pool in ipairs(pools) do
-  redis.call('ZADD', KEYS[8], 'LT', now, pool)
+  mark_dirty(KEYS[8], pool, now)
 end
 -- At least the time, so that a server which has lost its data does not count the same revisions again.
 redis.call('SET', KEYS[3], string.format('%d', math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now)))

@@ -1,4 +1,5 @@
 -- Write an endpoint's override or take it back, log the transition, let the pool fall due for weighing.
+-- @include times dirty
 --
 -- KEYS  1 spec   2 ovr   3 events   4 dirty
 -- ARGV  1 id   2 override, '' to take it back   3 transition   4 pool   5 cap of events
@@ -14,7 +15,6 @@ if ARGV[2] == '' then
 else
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 end
-local time = redis.call('TIME')
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'd', ARGV[3])
-redis.call('ZADD', KEYS[4], 'LT', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[4])
+mark_dirty(KEYS[4], ARGV[4], now_ms())
 return 1

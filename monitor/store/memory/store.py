@@ -19,6 +19,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
+from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
     NO_EPOCH,
     Claim,
@@ -32,8 +33,9 @@ from monitor.store.port import (
     Member,
     PoolLoad,
     Publication,
-    Queue,
+    SetAside,
 )
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class _Slot:
     specs: dict[str, Endpoint] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
+    pace: Pace = field(default_factory=Pace)
     due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class MemoryStore(MemoryAlerts):
         self._expiry: dict[str, int] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
         self._counters: Counter[str] = Counter()
+        self._aside: dict[bytes, SetAside] = {}
         self.heartbeat_value = ""
         """What `alive` last wrote; "" before."""
         self.published: set[str] = set()
@@ -111,7 +115,7 @@ class MemoryStore(MemoryAlerts):
             slot.due.pop(endpoint.id, None)
             slot.plans.pop(endpoint.id, None)
             if old:
-                self._queue(Queue.REEVALUATE, number)[endpoint.id] = self._clock.now_ms()
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
         else:
             self._schedule(endpoint.id, Plan.of(endpoint))
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
@@ -125,9 +129,9 @@ class MemoryStore(MemoryAlerts):
         score = slot.due.get(endpoint_id)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms + plan.patience_ms
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = due_time(now_ms + plan.patience_ms)
             return
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = now_ms
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms)
         if not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
             slot.due[endpoint_id] = plan.on_grid(now_ms)
 
@@ -138,7 +142,7 @@ class MemoryStore(MemoryAlerts):
         for mapping in (slot.specs, slot.plans, slot.due, slot.overrides, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
         if endpoint_id in slot.records:
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = self._clock.now_ms()
+            self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(self._clock.now_ms())
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
@@ -183,14 +187,28 @@ class MemoryStore(MemoryAlerts):
             for endpoint_id, score in home.due.items()
             if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
         )
+        home.pace.claimed(now_ms)
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
             items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
-        return Claim(slot, home.rev, now_ms, tuple(items))
+        interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
+        return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        pace, now_ms = self._slots[slot].pace, self._clock.now_ms()
+        return pace.since_ms if pace.last_ms and abs(now_ms - pace.last_ms) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        home, now_ms, moved = self._slots[slot], self._clock.now_ms(), 0
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        if back_ms := home.pace.take_back():
+            self._routing[slot] = 0
+        queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
+        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
+        if slot == 0:
+            self._pace.claimed(now_ms)
+            back_ms = self._pace.take_back()
+            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue in (Queue.GROUPS, Queue.DELIVERIES))
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -232,7 +250,7 @@ class MemoryStore(MemoryAlerts):
         if item.reevaluate_ms == 0:
             self._queue(Queue.REEVALUATE, number).pop(item.id, None)
         elif item.reevaluate_ms is not None:
-            self._queue(Queue.REEVALUATE, number)[item.id] = item.reevaluate_ms
+            self._queue(Queue.REEVALUATE, number)[item.id] = due_time(item.reevaluate_ms)
         if item.dirty_at_ms is not None:
             self._mark_dirty(number, item.pool, item.dirty_at_ms)
         for write in item.writes:
@@ -251,12 +269,16 @@ class MemoryStore(MemoryAlerts):
         now_ms = self._clock.now_ms()
         return [place for place, queue in self._queues.items() if queue and min(queue.values()) <= now_ms]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        members, now_ms = self._queue(queue, slot), self._clock.now_ms()
-        ready = ((due_ms, member) for member, due_ms in members.items() if due_ms <= now_ms)
-        leases = [Lease(member, now_ms + lease_ms, due_ms) for due_ms, member in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready)]
-        members.update((lease.member, lease.token_ms) for lease in leases)
-        return leases
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        held, now_ms = self._queue(queue, slot), self._clock.now_ms()
+        token_ms = lease_token(now_ms + lease_ms)
+        if members:
+            named = [(held[member], member) for member in members[:limit] if member in held]
+            taken = [(due_ms, member) for due_ms, member in named if due_ms <= now_ms + (0 if is_lease(due_ms) else EARLY_MS)]
+        else:
+            taken = heapq.nsmallest(min(limit, keys.CLAIM_MAX), ((at_ms, member) for member, at_ms in held.items() if at_ms <= now_ms))
+        held.update((member, token_ms) for _, member in taken)
+        return [Lease(member, token_ms, due_ms) for due_ms, member in taken]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         members = self._queue(queue, slot)
@@ -264,8 +286,15 @@ class MemoryStore(MemoryAlerts):
             return False
         del members[member]
         if next_ms is not None:
-            members[member] = next_ms
+            members[member] = due_time(next_ms)
         return True
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        members = self._queue(queue, slot)
+        if members.get(member) != token_ms:
+            raise Stale(f"{member} in {queue.value} is not ours any more")
+        members[member] = max(token_ms, lease_token(self._clock.now_ms() + lease_ms))
+        return members[member]
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         now_ms = self._clock.now_ms()
@@ -343,7 +372,27 @@ class MemoryStore(MemoryAlerts):
             del self._published[pool], self._expiry[pool]
         return self._published.get(pool)
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, self._clock.now_ms())
+            field = keys.aside_field(kept.kind, kept.key)
+            if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
+                self._aside[field] = kept
+
+    async def aside_count(self) -> int:
+        return len(self._aside)
+
+    async def aside(self) -> list[SetAside]:
+        return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return self._aside.pop(keys.aside_field(kind, key), None) is not None
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         return bytes(self._home(endpoint_id)[1].blobs.get(endpoint_id, {}).get(name, b""))
 
@@ -360,7 +409,7 @@ class MemoryStore(MemoryAlerts):
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()
-        self._hearts = {name: heart for name, heart in self._hearts.items() if now_ms - heart[0] < max_age_ms}
+        self._hearts = {name: heart for name, heart in self._hearts.items() if abs(now_ms - heart[0]) < max_age_ms}
         return {name: process for name, (_, process) in self._hearts.items()}
 
     async def count(self, increments: Mapping[str, int]) -> None:

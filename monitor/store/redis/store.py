@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from monitor.core.errors import Stale, StoreError
+from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.port import (
@@ -28,8 +29,9 @@ from monitor.store.port import (
     Member,
     PoolLoad,
     Publication,
-    Queue,
+    SetAside,
 )
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
 from monitor.store.redis.registry import RegistryCalls
@@ -37,10 +39,11 @@ from monitor.store.redis.wire import Wire, script
 
 _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
-_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES}
+_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
 _LAGGING = ("judged", "dirty", "unpublished")
 _pack = msgspec.msgpack.Encoder().encode
+_unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
 
 class RedisStore(RegistryCalls, AlertCalls):
@@ -86,19 +89,29 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
-        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev")]
-        now_ms, rev, *taken = await self._wire.run("claim_probes", names, min(limit, keys.CLAIM_MAX), horizon_ms)
+        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev", "pace")]
+        args = min(limit, keys.CLAIM_MAX), horizon_ms, JUDGING_GAP_MS, JUMP_MS
+        now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
         items = (Claimed(endpoint_id.decode(), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
-        return Claim(slot, rev, now_ms, tuple(items))
+        return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
+        now_ms = _ms(time)
+        return int(since) if last and since and abs(now_ms - int(last)) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        names = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")]
-        cursor, moved = b"0", 0
+        queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
+        moves = [script("realign", queues, 3, JUMP_MS, "0")]
+        if slot == 0:
+            moves.append(script("realign", [keys.ALERTS_PACE, keys.GROUPS, keys.DELIVERIES], 2, JUMP_MS, "1"))
+        moved: int = sum(await self._wire.execute(*moves))
+        names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved = await self._wire.run("realign", names, cursor, _BATCH_MAX)
+            cursor, now_moved = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
             moved += now_moved
             if cursor == b"0":
-                return int(moved)
+                return moved
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         slots = [keys.slot_of(endpoint_id, self.slots) for endpoint_id in ids]
@@ -128,17 +141,24 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or queue not in _ONCE]
+        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot]
         firsts = (("ZRANGE", _queue(queue, slot), 0, 0, "WITHSCORES") for queue, slot in queues)
         time, *heads = await self._wire.execute(("TIME",), *firsts)
         return [at for at, head in zip(queues, heads, strict=True) if head and float(head[1]) <= _ms(time)]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        taken = await self._wire.run("claim", [_queue(queue, slot)], min(limit, keys.CLAIM_MAX), lease_ms)
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        names = [_queue(queue, slot)]
+        taken = await self._wire.run("claim", names, min(limit, keys.CLAIM_MAX), lease_ms, EARLY_MS, *members[:limit])
         return [Lease(member.decode(), token_ms, due_ms) for member, token_ms, due_ms in _by(3, taken)]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+        token = int(await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, lease_ms))
+        if not token:
+            raise Stale(f"{member} in {queue.value} is not ours any more")
+        return token
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         return await self._late(_queue(queue, slot))
@@ -235,7 +255,30 @@ class RedisStore(RegistryCalls, AlertCalls):
             )
         return {name for (_, name), watched in zip(silent, answers, strict=True) if watched}
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        now_ms = await self.now_ms()
+        copies: list[str | bytes] = []
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, now_ms)
+            copies += keys.aside_field(kept.kind, kept.key), _pack(kept)
+        await self._wire.run("set_aside", [keys.ASIDE], keys.ASIDE_MAX, *copies)
+
+    async def aside_count(self) -> int:
+        return int(await self._wire.execute_one("HLEN", keys.ASIDE))
+
+    async def aside(self) -> list[SetAside]:
+        held = await self._wire.execute_one("HVALS", keys.ASIDE)
+        return sorted((_unpack_aside(data) for data in held), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         slot = keys.slot_of(endpoint_id, self.slots)
         return await self._wire.execute_one("GET", keys.of_endpoint(slot, name, endpoint_id)) or b""

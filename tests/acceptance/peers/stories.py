@@ -21,7 +21,7 @@ from alert_rules.rules.alert import Alert, fingerprint
 from monitor.clock import FakeClock, SystemClock
 from monitor.core.errors import DeliveryError
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Queue
+from monitor.store.queues import Queue
 from tests.acceptance.peers.alertmanager import Alertmanager, stamp
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
