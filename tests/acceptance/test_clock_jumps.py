@@ -131,9 +131,10 @@ def test_processes_hours_apart_work_as_one(jumping: JumpingClock, new_server: Ne
         before = system.execute(lambda store: store.counters())
         eventually(lambda: CLOCK.now_ms() > began_ms + 12 * INTERVAL_MS, 15)
         slots = (CLOCK.now_ms() - began_ms) // INTERVAL_MS
-        # libfaketime makes every look at a clock, and every wait, slower: a slot may be missed for want of time, but nothing be lost.
-        missed = {name: missing for name in NAMES if (missing := slots - targets.since(name, began_ms)) > slots // 3}
-        assert not missed, f"of {slots} slots were missed: {missed}"
+        # libfaketime makes every look at a clock, and every wait, slower: a message may be lost with its lease, but no result.
+        missed = {name: missing for name in NAMES if (missing := slots - targets.since(name, began_ms)) > slots // 2}
+        after = system.execute(lambda store: store.counters())
+        assert not missed, f"of {slots} slots were missed: {missed}; counters {before}, then {after}"
 
         targets.mode["e0"] = "fail"
         eventually(lambda: system.breaker("e0") == "OPEN", 10)
