@@ -120,9 +120,7 @@ def _send(integration: Integration, title: str, body: str, notify_type: str) -> 
         accepted = False
     answer = f"{service.service_name}: {_blank(_answer(heard), _secrets(text, service.url(privacy=True)))}"
     if not accepted:
-        raise DeliveryError(
-            answer, permanent=_permanent(heard), retry_after_ms=_retry_after_ms(heard.retry_after), unheard=_unheard(heard)
-        )
+        raise DeliveryError(answer, permanent=_permanent(heard), retry_after_ms=_retry_after_ms(heard.retry_after), unheard=_unheard(heard))
     return answer
 
 
