@@ -33,6 +33,7 @@ wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX 
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
+wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
 wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it

@@ -374,9 +374,13 @@ class Store(Protocol):
     async def last_version(self, pool: str) -> tuple[int, int]:
         """(epoch, ver) of the last publication, from the pool's log: for when the snapshot cannot be read. (0, 0) without a log."""
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        """Note that a pool that was due in this slot could not be published. Failures within ALIVE_TTL_MS of each other are one."""
+
     async def lagging(self) -> list[str]:
         """The pools that lag, sorted: those with a probed endpoint whose results vouch for it no longer, and those that have been due for
-        publishing for longer than ALIVE_TTL_MS. At most LAGGING_MAX + 1 of each slot and kind are looked at."""
+        publishing for longer than ALIVE_TTL_MS, or could not be published for as long. At most LAGGING_MAX + 1 are looked for in each
+        slot and for each reason."""
 
     async def alive(self) -> list[str]:
         """Write the evaluators' heartbeat in server time, naming the pools that lag, which are returned."""

@@ -49,6 +49,7 @@ class _Slot:
     overrides: dict[str, bytes] = field(default_factory=dict)
     memories: dict[str, bytes] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)
+    unpublished: dict[str, tuple[int, int]] = field(default_factory=dict)
     logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -338,6 +339,11 @@ class MemoryStore(MemoryAlerts):
         found = (self._publication(pool) for pool in pools)
         return [publication.snapshot if publication else b"" for publication in found]
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        now_ms = self._clock.now_ms()
+        first_ms, last_ms = self._slots[slot].unpublished.get(pool, (now_ms, now_ms))
+        self._slots[slot].unpublished[pool] = first_ms if now_ms - last_ms <= keys.ALIVE_TTL_MS else now_ms, now_ms
+
     async def lagging(self) -> list[str]:
         now_ms = self._clock.now_ms()
         lagging = set()
@@ -348,6 +354,8 @@ class MemoryStore(MemoryAlerts):
                 else:
                     del slot.judged[pool]
             waiting = {pool for pool, at_ms in self._queue(Queue.DIRTY, number).items() if at_ms < now_ms - keys.ALIVE_TTL_MS}
+            slot.unpublished = {pool: held for pool, held in slot.unpublished.items() if now_ms - held[1] <= keys.ALIVE_TTL_MS}
+            waiting |= {pool for pool, (first_ms, last_ms) in slot.unpublished.items() if last_ms - first_ms >= keys.ALIVE_TTL_MS}
             lagging |= {endpoint.pool for some in self._slots for endpoint in some.specs.values() if endpoint.pool in waiting}
         return sorted(lagging)
 

@@ -41,6 +41,7 @@ _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
+_LAGGING = ("judged", "dirty", "unpublished")
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
@@ -205,6 +206,9 @@ class RedisStore(RegistryCalls, AlertCalls):
         epoch, _, ver = (await self._wire.run("last_version", [keys.log(pool)])).partition(b"-")
         return int(epoch), int(ver)
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        await self._wire.run("unpublished", [keys.in_slot(slot, "unpublished")], pool, keys.ALIVE_TTL_MS)
+
     async def lagging(self) -> list[str]:
         return (await self._lagging())[1]
 
@@ -218,10 +222,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         """The server's time, the pools that lag, and whether there is another pool (or none at all): one exchange while nothing lags."""
         slots = range(self.slots)
         found = await self._wire.execute(
-            *(
-                script("lagging", [keys.in_slot(slot, "judged"), keys.in_slot(slot, "dirty")], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1)
-                for slot in slots
-            )
+            *(script("lagging", [keys.in_slot(slot, name) for name in _LAGGING], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1) for slot in slots)
         )
         now_ms = min(now_ms for now_ms, _, _ in found)
         silent = [(slot, name.decode()) for slot, (_, names, _) in zip(slots, found, strict=True) for name in names]

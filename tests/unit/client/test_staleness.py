@@ -167,7 +167,7 @@ def test_what_is_published_of_a_pool_that_lags_does_not_make_it_younger(timeline
     timeline.at(0).publish(WEIGHTS).at(20_000).poll(alive=True, lagging=("shop",))
     timeline.at(50_000).publish({"a": 1_000, "b": 0}).expect(FROZEN, 50_000)
     assert timeline.picks() == {"a": 1_000}
-    timeline.at(52_000).poll(alive=True).expect(FRESH, 0)
+    timeline.at(52_000).poll(alive=True).expect(FRESH, 0).at(60_000).publish(WEIGHTS).expect(FRESH, 0)
 
 
 def test_a_view_that_starts_while_a_pool_lags_takes_a_young_snapshot_for_frozen(timeline, make_snapshot):
