@@ -180,7 +180,7 @@ class System:
 
     # What is true -----------------------------------------------------------------------------------------------
 
-    def ask(self, question: Callable[[Store], Awaitable[T]]) -> T:
+    def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
         async def asked() -> T:
             if not self._open:
                 await self._store.open()
