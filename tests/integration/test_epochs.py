@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from workers.journey.records import Record, encode_record
 
 from alert_rules.files.rule_file import load_rules
 from monitor.client import Freshness, HealthView
@@ -27,7 +28,6 @@ from tests.conftest import RedisServer
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.records import Record, encode_record
 
 ALL = {"a": 334, "b": 333, "c": 333}
 WITHIN_S = 10.0
