@@ -219,6 +219,9 @@ class System:
             entries: list[Any] = client.xrange(keys.log(pool))
         return [(int(entry.partition(b"-")[0]), int(entry.partition(b"-")[2])) for entry, _ in entries]
 
+    def lagging(self) -> list[str]:
+        return self.execute(lambda store: store.lagging())
+
     def counter(self, name: str) -> int:
         return self.execute(lambda store: store.counters()).get(name, 0)
 
