@@ -13,7 +13,8 @@ from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Committed, Queue
+from monitor.store.port import Commit, Committed
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 from workers.journey.system import SystemStep, decode_process

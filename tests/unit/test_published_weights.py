@@ -26,7 +26,7 @@ def member(
     *,
     weight: int = 100,
     override: Override | None = None,
-    evidence: Evidence = Evidence(),
+    evidence: Evidence | None = None,
     warm_up_since_ms: int = 0,
     **seen: Any,
 ) -> Reading:
