@@ -36,7 +36,7 @@ wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       com
 wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
-wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON: each alert once, until it has ended and no group refers to it
+wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it
 wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
 wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
 wk:i:{alerts}:open       zset    fingerprint -> start ms, of those that fire without a known end

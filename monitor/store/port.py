@@ -165,7 +165,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: bool = False
 
 
-class Standing(StrEnum):
+class AlertPhase(StrEnum):
     """Whether an alert's condition holds."""
 
     FIRING = "firing"
@@ -357,8 +357,9 @@ class Store(Protocol):
         """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
         any more."""
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
-        """Hold a claimed member for `lease_ms` from now. Returns the new token; Stale when the lease is not ours any more."""
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        """Hold a claimed member until `until_ms` (odd), which is its token from now on. Repeatable. Stale when the lease is not ours
+        any more."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""
@@ -415,7 +416,7 @@ class Store(Protocol):
         """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
         many alerts ended. Stale when the lease is not ours any more."""
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
 
     async def alert(self, fingerprint: str) -> StoredAlert | None: ...

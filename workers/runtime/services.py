@@ -24,7 +24,9 @@ from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
 from monitor.store.port import Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep
@@ -33,12 +35,17 @@ from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.system import SystemStep
-from workers.receivers import send
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
+ALERT_WORKER = "alert-worker"
+
 log = logging.getLogger(__name__)
+
+
+def _leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
+    """Leave it to the alert workers: a process that probes sends no messages."""
 
 
 class Services:
@@ -57,9 +64,20 @@ class Services:
             return await run_probe(endpoint, probe, context, due_ms)
 
         self.cache = EndpointCache(store, clock, prepare)
-        self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
-        route = self.alerting.request_routing
         quarantine = Quarantine(store, counters)
+        self.alerting = Alerting(
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=receivers.send,
+            services=receivers.services,
+            counters=counters,
+            quarantine=quarantine,
+            soon=None if part == ALERT_WORKER else _leave,
+        )
+        route = self.alerting.request_routing
+        if part == ALERT_WORKER:
+            receivers.warm_up()
         self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
         self.deciding = DecideStep(
             store=store,

@@ -11,12 +11,12 @@ from monitor.core.errors import Stale
 from monitor.store import keys
 from monitor.store.memory.pace import Pace
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    Standing,
     StoredAlert,
     SubjectAssertion,
 )
@@ -198,11 +198,11 @@ class MemoryAlerts:
             return StoredAlert(fingerprint, b"", 0, "")
         return StoredAlert(fingerprint, held.alert, held.ver, held.subject, held.ends_ms, held.reason)
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         now_ms = self._clock.now_ms()
         open_ = sorted((held.starts_ms, name) for name, held in self._alerts.items() if not held.ends_ms)
         ends = sorted((held.ends_ms, name) for name, held in self._alerts.items() if held.ends_ms)
-        if standing is Standing.FIRING:
+        if phase is AlertPhase.FIRING:
             found = [name for _, name in open_] + [name for ends_ms, name in ends if ends_ms > now_ms]
         else:
             found = [name for ends_ms, name in reversed(ends) if ends_ms <= now_ms]

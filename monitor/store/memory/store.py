@@ -289,12 +289,11 @@ class MemoryStore(MemoryAlerts):
             members[member] = due_time(next_ms)
         return True
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
         members = self._queue(queue, slot)
-        if members.get(member) != token_ms:
+        if members.get(member) not in (token_ms, until_ms):
             raise Stale(f"{member} in {queue.value} is not ours any more")
-        members[member] = max(token_ms, lease_token(self._clock.now_ms() + lease_ms))
-        return members[member]
+        members[member] = until_ms
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         now_ms = self._clock.now_ms()

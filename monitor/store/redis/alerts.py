@@ -9,12 +9,12 @@ from typing import Any
 from monitor.core.errors import Stale
 from monitor.store import keys
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    Standing,
     StoredAlert,
     SubjectAssertion,
 )
@@ -76,8 +76,8 @@ class AlertCalls(ABC):
             raise Stale(f"the assertion of {subject} is not ours any more")
         return ended
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
-        return await self._alerts(standing.value, limit)
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        return await self._alerts(phase.value, limit)
 
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return next(iter(await self._alerts("named", 1, fingerprint)), None)

@@ -154,11 +154,9 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
-        token = int(await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, lease_ms))
-        if not token:
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        if not await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, until_ms):
             raise Stale(f"{member} in {queue.value} is not ours any more")
-        return token
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         return await self._late(_queue(queue, slot))
