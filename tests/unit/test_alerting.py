@@ -176,7 +176,9 @@ async def test_an_end_counts_by_its_version_and_not_by_a_clock() -> None:
     await house.says("endpoint:a", "a", ver=5)
     await house.passes(2 * S)
     await house.put(encode_assertion(Assertion(subject="endpoint:a", ver=6, at_ms=house.clock.now_ms() - 5 * S)))
-    await house.put(encode_assertion(Assertion(subject="endpoint:a", ver=5, at_ms=house.clock.now_ms(), alerts=(alert("endpoint:a", "a", 1),))))
+    await house.put(
+        encode_assertion(Assertion(subject="endpoint:a", ver=5, at_ms=house.clock.now_ms(), alerts=(alert("endpoint:a", "a", 1),)))
+    )
     await house.passes(MINUTE)
     assert house.heard["people/apprise/0"] == ["[FIRING] a", "[RESOLVED] a"]
     await house.quiet()
