@@ -41,13 +41,10 @@ from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
+WORKER = "worker"
 ALERT_WORKER = "alert-worker"
 
 log = logging.getLogger(__name__)
-
-
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
 
 
 class Services:
