@@ -15,7 +15,7 @@ from alert_rules.files.rule_file import load_rules
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.query.reading import read_alerts
+from monitor.query.alerts import read_alerts
 from monitor.store.port import Commit, Committed, Lease
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
