@@ -49,6 +49,7 @@ wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> 
                                  "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
 wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
@@ -85,8 +86,10 @@ POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{s0}:subjects"
+HINTS = "wk:i:hints"
 ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held", "open", "ends", "ended"))
 """In the order in which the scripts take them (lua/shared/alerts.lua)."""
+ALERT_ENDS = ALERT_STORE[4]
 ASSERTED = "wk:i:{alerts}:asserted"
 ASSERTIONS = "wk:i:{alerts}:assertions"
 GROUPS = "wk:i:{alerts}:groups"

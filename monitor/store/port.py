@@ -7,7 +7,7 @@ All methods raise StoreError when the store cannot be reached or refuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -402,6 +402,10 @@ class Store(Protocol):
 
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
         """Delete the entries and give the stream back, if the lease is still ours. Stale otherwise."""
+
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        """Call `heard` with a slot whenever alert events are written to its stream, until cancelled; `listening` is called once, when
+        nothing is missed any more. Hints are lost with the connection, which raises StoreError."""
 
     async def streams(self) -> list[int]:
         """Slots whose stream of alert events is not empty."""

@@ -6,11 +6,12 @@ import pytest
 
 from monitor.core.tilt import JUMP_MS
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Flush, GroupInsert, NewDelivery
+from monitor.store.port import AlertPhase, AssertedAlert, Flush, Membership, NewDelivery, SubjectAssertion
 from monitor.store.queues import JUDGING_GAP_MS, Queue
 from monitor.store.redis.store import RedisStore
 
 HOUR_MS = 3_600_000
+FAR_MS = 9_000_000_000_000
 
 
 async def was_ahead(house, ms: int) -> None:
@@ -31,12 +32,19 @@ async def beat(house) -> int:
     return sum([await house.store.realign(slot) for slot in range(house.store.slots)])
 
 
+async def standing(house) -> list[str]:
+    return sorted(alert.fingerprint for alert in await house.store.alerts(AlertPhase.FIRING, 9))
+
+
 async def due_now(house, queue: Queue) -> list[str]:
     return await house.drain(queue)
 
 
-def insert(group: str, due_ms: int) -> GroupInsert:
-    return GroupInsert(group=group, meta=b"m", first_flush_ms=due_ms, fingerprint="f", alert=b"a", updated_ms=1)
+async def put(house, group: str, due_ms: int, *, expires_ms: int = FAR_MS, ends_ms: int = 0) -> None:
+    """Let a subject assert an alert that makes a group."""
+    member = Membership(fingerprint=group, group=group, meta=b"m", first_flush_ms=due_ms)
+    alert = AssertedAlert(fingerprint=group, alert=b"a", starts_ms=1, ends_ms=ends_ms, groups=(member,))
+    await house.store.assert_alerts([SubjectAssertion(subject=f"pool:{group}", ver=1, at_ms=1, expires_ms=expires_ms, alerts=(alert,))])
 
 
 async def test_every_queue_comes_back_when_the_time_was_ahead_by_an_hour(house):
@@ -44,24 +52,28 @@ async def test_every_queue_comes_back_when_the_time_was_ahead_by_an_hour(house):
     claimed = await house.claim_one()
     await house.dirty()
     await house.commit(house.result(claimed, reevaluate_ms=now_ms + HOUR_MS, dirty_at_ms=now_ms + HOUR_MS))
-    await house.store.insert_alerts([insert("late", now_ms + HOUR_MS), insert("flushed", now_ms)])
+    await put(house, "late", now_ms + HOUR_MS, expires_ms=now_ms + HOUR_MS, ends_ms=now_ms + HOUR_MS)
+    await put(house, "flushed", now_ms)
     (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000, ["flushed"])
     rows = (NewDelivery("d", "mail", b"p", now_ms + HOUR_MS),)
     await house.store.commit_flush(Flush(group="flushed", token_ms=lease.token_ms, next_ms=now_ms + HOUR_MS + 30_000, deliveries=rows))
     await beat(house)
-    assert [await due_now(house, queue) for queue in Queue] == [[], [], [], []]
+    assert [await due_now(house, queue) for queue in Queue] == [[]] * len(Queue)
+    assert await standing(house) == ["flushed", "late"]
 
     await was_ahead(house, HOUR_MS)
     assert await beat(house) >= 5
     assert await due_now(house, Queue.DIRTY) == ["shop"]
     assert await due_now(house, Queue.REEVALUATE) == ["e"]
     assert await due_now(house, Queue.DELIVERIES) == ["d"]
+    assert await due_now(house, Queue.ASSERTIONS) == ["pool:late"]
+    assert await standing(house) == ["flushed"], "an alert that ended by the wrong time has ended"
     assert await due_now(house, Queue.GROUPS) == ["late"], "what was asked for half a minute later than the others still is"
     assert await beat(house) == 0, "one step is made good once"
 
 
 async def test_a_lease_given_by_the_wrong_time_ends_and_is_known_as_taken_over(house):
-    await house.store.insert_alerts([insert("g", 2)])
+    await put(house, "g", 2)
     (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, HOUR_MS)
     await was_ahead(house, HOUR_MS + 10_000)
     await beat(house)
@@ -85,7 +97,7 @@ async def test_a_hold_on_the_alert_events_is_not_prolonged(house):
 
 @pytest.mark.parametrize("back_ms", [0, JUMP_MS // 2])
 async def test_a_small_correction_moves_nobody(house, back_ms):
-    await house.store.insert_alerts([insert("g", await house.store.now_ms() + HOUR_MS)])
+    await put(house, "g", await house.store.now_ms() + HOUR_MS)
     await was_ahead(house, back_ms)
     assert await beat(house) == 0
     assert await due_now(house, Queue.GROUPS) == []

@@ -245,7 +245,7 @@ async def test_each_service_hears_once_whatever_another_does() -> None:
     await house.passes(MINUTE)
     await house.says("endpoint:a")
     await house.passes(2 * MINUTE)
-    assert dict(house.heard) == dict.fromkeys(THREE, ["[FIRING] a", "[RESOLVED] a"])
+    assert dict(house.heard) == {service: ["[FIRING] a", "[RESOLVED] a"] for service in THREE}
     await house.quiet()
 
 

@@ -35,7 +35,7 @@ from monitor.store.port import (
     Publication,
     SetAside,
 )
-from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, Queue, at_once, due_time, is_lease, lease_token
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -151,8 +151,7 @@ class MemoryStore(MemoryAlerts):
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
-        for alert in alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, alerts)
         return True
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
@@ -208,7 +207,8 @@ class MemoryStore(MemoryAlerts):
         if slot == 0:
             self._pace.claimed(now_ms)
             back_ms = self._pace.take_back()
-            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue in (Queue.GROUPS, Queue.DELIVERIES))
+            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
+            moved += self._move_ends_back(back_ms, now_ms)
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -260,8 +260,7 @@ class MemoryStore(MemoryAlerts):
         for transition in item.transitions:
             self._transitions.append(transition)
             slot.logs[item.id] = [*slot.logs[item.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
-        for alert in item.alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, item.alerts)
         return Committed.OK
 
     # Work queues ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monitor.core.errors import Stale
@@ -47,6 +47,14 @@ class AlertCalls(ABC):
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
         if not await self._wire.run("ack_events", _stream(slot), token_ms, *entry_ids):
             raise Stale(f"the alert events of slot {slot} are not ours any more")
+
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        def hint(message: bytes) -> None:
+            what, _, slot = message.partition(b" ")
+            if what == b"alerts" and slot.isdigit() and int(slot) < self.slots:
+                heard(int(slot))
+
+        await self._wire.listen(keys.HINTS, hint, listening)
 
     async def streams(self) -> list[int]:
         lengths = await self._wire.execute(*(("XLEN", keys.in_slot(slot, "alerts")) for slot in range(self.slots)))

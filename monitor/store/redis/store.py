@@ -104,7 +104,8 @@ class RedisStore(RegistryCalls, AlertCalls):
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
         moves = [script("realign", queues, 3, JUMP_MS, "0")]
         if slot == 0:
-            moves.append(script("realign", [keys.ALERTS_PACE, keys.GROUPS, keys.DELIVERIES], 2, JUMP_MS, "1"))
+            once = [*_ONCE.values(), keys.ALERT_ENDS]
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1"))
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
