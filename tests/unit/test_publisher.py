@@ -427,6 +427,25 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
     assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
 
 
+@pytest.mark.parametrize("spec", [b"{", b'{"id":"a","url":"http://127.0.0.1:99999/","pool":"shop"}', b""])
+def test_an_endpoint_that_cannot_be_read_leaves_its_share_to_the_others(spec: bytes) -> None:
+    async def tell() -> None:
+        house = await House().opened()
+        load_pool = house.store.load_pool
+
+        async def torn(pool: str) -> Any:
+            load = await load_pool(pool)
+            first, *others = load.members
+            return msgspec.structs.replace(load, members=(msgspec.structs.replace(first, spec=spec), *others))
+
+        house.store.load_pool = torn  # type: ignore[method-assign]
+        await house.publisher.publish("shop")
+        assert await house.weights() == {"b": 500, "c": 500}
+        assert await house.aside() == [("endpoint", "a")]
+
+    asyncio.run(tell())
+
+
 @story
 async def test_a_pool_of_which_no_endpoint_can_be_read_stays_as_it_is_published(house: House) -> None:
     """Its members are there: taking it for a removed pool would send its traffic nowhere."""

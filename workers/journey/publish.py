@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -43,8 +44,15 @@ EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_decode_endpoint = msgspec.json.Decoder(Endpoint).decode
+_endpoint_of = msgspec.json.Decoder(Endpoint).decode
 _decode_pool = msgspec.json.Decoder(Pool).decode
+
+
+def _decode_endpoint(data: bytes) -> Endpoint:
+    """Raises ValueError (msgspec's among them) for an endpoint that cannot be published either: its port is no port."""
+    endpoint = _endpoint_of(data)
+    _ = urlsplit(endpoint.url).port
+    return endpoint
 
 
 class Told(msgspec.Struct, frozen=True):
