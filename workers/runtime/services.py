@@ -84,7 +84,9 @@ class Services:
             soon=self.soon.at,
         )
         route = self.alerting.request_routing if alerts else _leave
-        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
+        self.publisher = Publisher(
+            store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
         self.deciding = DecideStep(
             store=store,
             clock=clock,
@@ -94,6 +96,7 @@ class Services:
             route=route,
             counters=counters,
             quarantine=quarantine,
+            soon=self.soon.at,
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
