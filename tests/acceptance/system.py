@@ -181,13 +181,13 @@ class System:
     # What is true -----------------------------------------------------------------------------------------------
 
     def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
-        async def asked() -> T:
+        async def executed() -> T:
             if not self._open:
                 await self._store.open()
                 self._open = True
             return await question(self._store)
 
-        return self._runner.run(asked())
+        return self._runner.run(executed())
 
     def events(self) -> list[Transition]:
         return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]

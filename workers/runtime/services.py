@@ -47,6 +47,13 @@ ALERT_WORKER = "alert-worker"
 log = logging.getLogger(__name__)
 
 
+LAG_MAX_S = 0.05
+"""A loop that takes longer to come to what it is handed has enough to do: half of what a probe's deadline may be noticed late by."""
+PROBES_IN_FLIGHT_MAX = 5_000
+"""Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
+FULL_PAUSE_S = 0.02
+
+
 class Services:
     """Everything that one worker process works with; made on its event loop, with a store that is open and a clock that knows."""
 
@@ -77,7 +84,9 @@ class Services:
             soon=self.soon.at,
         )
         route = self.alerting.request_routing if alerts else _leave
-        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
+        self.publisher = Publisher(
+            store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
         self.deciding = DecideStep(
             store=store,
             clock=clock,
@@ -87,6 +96,7 @@ class Services:
             route=route,
             counters=counters,
             quarantine=quarantine,
+            soon=self.soon.at,
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
@@ -173,6 +183,25 @@ class Runtime:
         except BaseException:
             await store.close()
             raise
+
+    def admit(self, leases: Sequence[tuple[str, int, int]]) -> bool:
+        """Wait until this process can take more probes: its loop answers at once, and not too many are in flight.
+
+        False when every lease has ended before that, or the process is about to end: then the probes are another's. Meanwhile
+        messages stay in the broker, where beat sees them and claims no more.
+        """
+        end_ms = max((token_ms for _, token_ms, _ in leases), default=0)
+        services = self.services
+        while not self._stopping.is_set() and services.clock.now_ms() < end_ms:
+            if services.probing.in_flight >= PROBES_IN_FLIGHT_MAX:
+                self._stopping.wait(FULL_PAUSE_S)
+            elif self.loop.comes_to(LAG_MAX_S):
+                return True
+        return False
+
+    def count(self, name: str, by: int) -> None:
+        """Count from a thread that is not the loop's."""
+        self.loop.loop().call_soon_threadsafe(self.services.counters.add, name, by)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work on the process's loop, and return."""
