@@ -1,6 +1,6 @@
 """Step 8 of the journey: what subjects assert goes into the alert store, and into the groups that the routes name.
 
-Assertions say what is true, not what happened: one that is lost, late or doubled is made good by the next, and what nobody
+Assertions say what is true, not what happened: one that is lost, late or duplicated is made good by the next, and what nobody
 asserts any more ends, with that reason.
 """
 
