@@ -181,7 +181,7 @@ class System:
     # What is true -----------------------------------------------------------------------------------------------
 
     def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
-        async def asked() -> T:
+        async def executed() -> T:
             if not self._open:
                 await self._store.open()
                 self._open = True

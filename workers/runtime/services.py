@@ -41,13 +41,17 @@ from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
+WORKER = "worker"
 ALERT_WORKER = "alert-worker"
 
 log = logging.getLogger(__name__)
 
 
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
+LAG_MAX_S = 0.05
+"""A loop that takes longer to come to what it is handed has enough to do: half of what a probe's deadline may be noticed late by."""
+PROBES_IN_FLIGHT_MAX = 5_000
+"""Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
+FULL_PAUSE_S = 0.02
 
 
 class Services:
@@ -179,6 +183,25 @@ class Runtime:
         except BaseException:
             await store.close()
             raise
+
+    def admit(self, leases: Sequence[tuple[str, int, int]]) -> bool:
+        """Wait until this process can take more probes: its loop answers at once, and not too many are in flight.
+
+        False when every lease has ended before that, or the process is about to end: then the probes are another's. Meanwhile
+        messages stay in the broker, where beat sees them and claims no more.
+        """
+        end_ms = max((token_ms for _, token_ms, _ in leases), default=0)
+        services = self.services
+        while not self._stopping.is_set() and services.clock.now_ms() < end_ms:
+            if services.probing.in_flight >= PROBES_IN_FLIGHT_MAX:
+                self._stopping.wait(FULL_PAUSE_S)
+            elif self.loop.comes_to(LAG_MAX_S):
+                return True
+        return False
+
+    def count(self, name: str, by: int) -> None:
+        """Count from a thread that is not the loop's."""
+        self.loop.loop().call_soon_threadsafe(self.services.counters.add, name, by)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work on the process's loop, and return."""
