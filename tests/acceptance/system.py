@@ -187,7 +187,7 @@ class System:
                 self._open = True
             return await question(self._store)
 
-        return self._runner.run(asked())
+        return self._runner.run(executed())
 
     def events(self) -> list[Transition]:
         return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]
