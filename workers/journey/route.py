@@ -26,6 +26,8 @@ from workers.journey.quarantine import Quarantine
 
 EVENTS_MAX = 500
 ROUTE_LEASE_MS = 10_000
+UNSERVED_MS = 30_000
+"""A subject whose time comes up so late was not served by any alert worker; those that assert were not served either."""
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,8 @@ class RouteStep:
 
     async def _end_one(self, lease: Lease) -> None:
         timeout_ms, now_ms = self._routing.resolve_timeout_ms, self._clock.now_ms()
-        earliest_ms = await self._judging_since(lease.member) + timeout_ms
+        unserved = now_ms - lease.due_ms > UNSERVED_MS
+        earliest_ms = (now_ms if unserved else await self._judging_since(lease.member)) + timeout_ms
         if now_ms < earliest_ms:
             await self._store.finish(Queue.ASSERTIONS, 0, lease.member, lease.token_ms, earliest_ms)
             return
