@@ -19,7 +19,7 @@ from alert_rules.rules.memory import Assertion, decode_assertion
 from monitor.clock import Clock
 from monitor.core.durations import format_duration
 from monitor.core.errors import Stale, StoreError
-from monitor.store.port import AssertedAlert, Lease, Membership, Store, SubjectAssertion
+from monitor.store.port import AssertedAlert, Lease, Membership, SetAside, Store, SubjectAssertion
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
@@ -84,14 +84,28 @@ class RouteStep:
         now_ms = self._clock.now_ms()
         read = [self._quarantine.read("assertion", f"s{slot}:{entry_id}", data, decode_assertion) for entry_id, data in events]
         await self._quarantine.flush()
-        assertions = [self._taken_in(assertion, now_ms) for assertion in read if assertion is not None]
-        made = await self._store.assert_alerts(assertions)
+        assertions = [self._grouped(assertion, now_ms) for assertion in read if assertion is not None]
+        made = await self._take_in(assertions)
+        self.announce(made, [group for one in assertions for alert in one.alerts for group in alert.groups])
         await self._store.ack_alert_events(slot, token_ms, [entry_id for entry_id, _ in events])
         self._counters.add("assertions_routed", len(assertions))
-        self.announce(made, [group for one in assertions for alert in one.alerts for group in alert.groups])
         return True
 
-    def _taken_in(self, assertion: Assertion, now_ms: int) -> SubjectAssertion:
+    async def _take_in(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        """Take assertions in; where the store refuses them together each goes alone, and one that it refuses is set aside."""
+        try:
+            return await self._store.assert_alerts(assertions)
+        except StoreError as error:
+            if len(assertions) > 1:
+                return [group for one in assertions for group in await self._take_in([one])]
+            await self._store.now_ms()  # Raises where it is the store that is away.
+            (refused,) = assertions
+            log.exception("what %s asserts cannot be taken in and is set aside", refused.subject)
+            self._counters.add("unreadable")
+            await self._store.set_aside([SetAside("assertion", refused.subject, _encode(refused), str(error))])
+            return []
+
+    def _grouped(self, assertion: Assertion, now_ms: int) -> SubjectAssertion:
         return SubjectAssertion(
             subject=assertion.subject,
             ver=assertion.ver,

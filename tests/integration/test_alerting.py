@@ -1,4 +1,4 @@
-"""A real file of three addresses, real HTTP services, a real store: each service hears each thing once, whatever the others answer."""
+"""Alerting on a real store: three real services behind one file hear apart, and what the store refuses harms itself alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import Assertion, encode_assertion
 from monitor.clock import SystemClock
+from monitor.store import keys
 from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
 from workers import receivers
@@ -23,8 +25,6 @@ from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
-
-LABELS = {"alertname": "EndpointDown", "endpoint": "a"}
 
 
 class Services:
@@ -91,9 +91,10 @@ receivers: [{{name: people, apprise_configs: [{{url_file: "{addresses}"}}]}}]
             soon=lambda *_: None,
         )
 
-    async def says(self, ver: int, *alerts: Alert) -> None:
-        said = encode_assertion(Assertion(subject="endpoint:a", ver=ver, at_ms=self.clock.now_ms(), alerts=alerts))
-        assert await self.store.commit_subject("carrier", ver - 1, ver, b"x", alerts=[said])
+    async def says(self, ver: int, *alerts: Alert, subject: str = "endpoint:a") -> None:
+        said = encode_assertion(Assertion(subject=subject, ver=ver, at_ms=self.clock.now_ms(), alerts=alerts))
+        held, _ = await self.store.load_subject("carrier")
+        assert await self.store.commit_subject("carrier", held, held + 1, b"x", alerts=[said])
 
     async def work_until(self, done: Any) -> None:
         for _ in range(600):
@@ -106,6 +107,32 @@ receivers: [{{name: people, apprise_configs: [{{url_file: "{addresses}"}}]}}]
         raise AssertionError("it did not come true")
 
 
+def fire(endpoint: str, at_ms: int) -> Alert:
+    labels = {"alertname": "EndpointDown", "endpoint": endpoint}
+    return Alert(labels=labels, annotations={"summary": f"{endpoint} is down"}, starts_at_ms=at_ms, fingerprint=fingerprint(labels))
+
+
+def test_an_assertion_that_the_store_refuses_is_set_aside_and_the_others_go_on(redis_url: str, services: Services, tmp_path: Path) -> None:
+    addresses = tmp_path / "addresses"
+    addresses.write_text(services.address("one") + "\n")
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(keys.group('{}:{endpoint="a"}'), "a hand has been here")
+
+    async def story() -> None:
+        worker = Worker(redis_url, addresses)
+        await worker.store.open()
+        now_ms = worker.clock.now_ms()
+        for name in ("a", "b"):
+            await worker.says(1, fire(name, now_ms), subject=f"endpoint:{name}")
+        await worker.work_until(lambda: services.accepted)
+        assert services.accepted == {"/one": ["[FIRING] b is down"]}
+        assert [(item.kind, item.key) for item in await worker.store.aside()] == [("assertion", "endpoint:a")]
+        assert await worker.store.streams() == []
+        await worker.store.close()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
 def test_three_services_of_one_file_hear_apart(redis_url: str, services: Services, tmp_path: Path) -> None:
     addresses = tmp_path / "addresses"
     addresses.write_text("".join(services.address(name) + "\n" for name in ("one", "two", "three")))
@@ -114,10 +141,7 @@ def test_three_services_of_one_file_hear_apart(redis_url: str, services: Service
     async def story() -> None:
         worker = Worker(redis_url, addresses)
         await worker.store.open()
-        fire = Alert(
-            labels=LABELS, annotations={"summary": "a is down"}, starts_at_ms=worker.clock.now_ms(), fingerprint=fingerprint(LABELS)
-        )
-        await worker.says(1, fire)
+        await worker.says(1, fire("a", worker.clock.now_ms()))
         await worker.work_until(lambda: services.refused.get("/two", 0) >= 4)
         assert services.accepted == {"/one": ["[FIRING] a is down"], "/three": ["[FIRING] a is down"]}
         services.failing = set()
