@@ -415,6 +415,23 @@ def test_a_snapshot_that_was_lost_is_published_anew_although_nothing_moves(snaps
 
 
 @story
+async def test_a_pool_of_which_everything_published_was_lost_goes_on_above_what_consumers_hold(house: House) -> None:
+    for breaker in (Breaker.OPEN, Breaker.CLOSED, Breaker.OPEN):
+        house.clock.advance(60_000)
+        await house.become(breaker, "a")
+        await house.publisher.publish("shop")
+    before = await house.snapshot()
+    del house.store._published["shop"]
+    house.clock.advance(10)
+    await house.publisher.publish("shop")
+    after = await house.snapshot()
+    assert before is not None
+    assert after is not None
+    assert (after.epoch, after.endpoints) == (before.epoch, before.endpoints)
+    assert after.ver > before.ver
+
+
+@story
 async def test_a_pool_without_members_whose_snapshot_was_lost_leaves_the_index(house: House) -> None:
     await house.publisher.publish("shop")
     held = house.store._published["shop"]

@@ -164,7 +164,8 @@ class Publisher:
             if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
                 now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
             last_ver = previous.ver if previous else (await self._store.last_version(name))[1]
-            ver = last_ver + GAP if last_ver and not previous else 0
+            # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
+            ver = last_ver + GAP if last_ver else now_ms - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
