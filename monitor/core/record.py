@@ -30,6 +30,8 @@ class OverrideRecord(msgspec.Struct, frozen=True, kw_only=True):
     override: Override
     reason: str
     at_ms: int
+    by: str = ""
+    """Who said it."""
 
 
 class Verdict(StrEnum):
@@ -40,7 +42,7 @@ class Verdict(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change with its reason. `kind` is breaker, override, flapping or pool."""
+    """A change with its reason. `kind` is breaker, override, flapping, pool or registry; `actor` is the person behind it, if one is."""
 
     endpoint: str
     pool: str
@@ -51,6 +53,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_ms: int
     gen: int = 0
     evidence: dict[str, int | float | str] = {}
+    actor: str = ""
 
 
 class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,6 +14,8 @@ LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
 PATIENCE_INTERVALS = 3
 """A new endpoint without a result is looked at after so many intervals and one lease."""
+GRACE_MIN_MS = 15_000
+"""A new pool counts as judged for this long at least: what is published is fresh for as long."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -31,6 +33,11 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def patience_ms(self) -> int:
         return self.delay_ms + PATIENCE_INTERVALS * self.interval_ms + self.lease_ms
+
+    @property
+    def grace_ms(self) -> int:
+        """How long a new pool counts as judged before its first result."""
+        return self.delay_ms + max(GRACE_MIN_MS, PATIENCE_INTERVALS * self.interval_ms)
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""

@@ -18,6 +18,7 @@ from monitor.query.reading import read_alerts
 from monitor.store.port import Commit, Committed, Lease, Queue
 from monitor.store.redis.store import RedisStore
 from tests.integration.commands import Run
+from tests.registering import register
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache
@@ -93,8 +94,8 @@ def endpoint(**changes: Any) -> Endpoint:
 
 async def down(url: str) -> Plant:
     plant = Plant(url)
-    await plant.store.open()
-    await plant.store.register([endpoint(), endpoint(id="other")], [], [])
+    await plant.store.open(create=True)
+    await register(plant.store, [endpoint(), endpoint(id="other")], [], [])
     await plant.round()
     plant.failing = True
     for _ in range(3):
@@ -109,9 +110,9 @@ def test_an_endpoint_that_is_taken_out_while_it_is_down_ends_its_alert(redis_url
     async def story() -> None:
         plant = await down(redis_url)
         if how == "removed":
-            await plant.store.register([], ["e"], [])
+            await register(plant.store, [], ["e"], [])
         else:
-            await plant.store.register([endpoint(paused=True)], [], [])
+            await register(plant.store, [endpoint(paused=True)], [], [])
         await plant.work()
         assert [alert.labels["endpoint"] for alert in await read_alerts(plant.store) if "endpoint" in alert.labels] == ["other"]
         assert await _eventually_told(plant, "[RESOLVED] e is down")
@@ -126,7 +127,7 @@ def test_a_pool_without_members_ends_its_alerts_and_leaves_a_tombstone(redis_url
     async def story() -> None:
         plant = await down(redis_url)
         assert any("shop" in title for title in plant.messages), plant.messages
-        await plant.store.register([], ["e", "other"], [])
+        await register(plant.store, [], ["e", "other"], [])
         await plant.work()
         assert await read_alerts(plant.store) == []
         snapshot = msgspec.json.decode((await plant.store.load_pool("shop")).snapshot)
@@ -139,7 +140,7 @@ def test_a_pool_without_members_ends_its_alerts_and_leaves_a_tombstone(redis_url
 def test_a_rule_looks_at_an_edited_endpoint_without_waiting_for_a_result(redis_url: str) -> None:
     async def story() -> None:
         plant = await down(redis_url)
-        await plant.store.register([endpoint(labels={"team": "shop"})], [], [])
+        await register(plant.store, [endpoint(labels={"team": "shop"})], [], [])
         await plant.work()
         (alert,) = [alert for alert in await read_alerts(plant.store) if alert.labels.get("endpoint") == "e"]
         assert alert.labels["team"] == "shop"
@@ -151,8 +152,8 @@ def test_a_rule_looks_at_an_edited_endpoint_without_waiting_for_a_result(redis_u
 def test_a_record_that_cannot_be_read_holds_up_nobody_else(redis_url: str) -> None:
     async def story() -> None:
         plant = Plant(redis_url)
-        await plant.store.open()
-        await plant.store.register([endpoint(), endpoint(id="other")], [], [])
+        await plant.store.open(create=True)
+        await register(plant.store, [endpoint(), endpoint(id="other")], [], [])
         broken = Commit(id="e", token_ms=None, ver=0, next_ver=1, record=b"{not json", reevaluate_ms=0, pool="shop")
         assert await plant.store.commit([broken]) == [Committed.OK]
         await plant.round()
