@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from monitor.clock import Clock, SystemClock
 from monitor.config.settings import Settings
-from monitor.core.errors import StoreError
+from monitor.core.errors import ConfigError, StoreError
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, decode_process
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, decode_process, give_up
 
 PARTS = ("beat", "worker", "alert-worker")
 """A system without one of these does not do its work."""
@@ -53,6 +53,9 @@ async def _open_store(store: Store, background: Background | None) -> None:
             break
         except StoreError:
             await asyncio.sleep(0.2)
+        except ConfigError as error:
+            give_up(error)
+            return
     if background is not None:
         await background()
 

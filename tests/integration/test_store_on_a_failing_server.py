@@ -13,6 +13,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.store.port import Publication
 from monitor.store.redis.store import RedisStore
+from tests.registering import register
 
 
 def endpoint(name: str) -> Endpoint:
@@ -23,8 +24,8 @@ def test_what_was_answered_survives_a_killed_server(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
-        await store.register([endpoint("e")], [], [])
+        await store.open(create=True)
+        await register(store, [endpoint("e")], [], [])
         server.kill()
         with pytest.raises(StoreError):
             await store.endpoints()
@@ -39,11 +40,11 @@ def test_a_restart_between_two_calls_is_not_noticed(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         await asyncio.gather(*(store.now_ms() for _ in range(8)))  # several connections, all dead after the restart
         server.kill()
         server.start()
-        await store.register([endpoint("e")], [], [])
+        await register(store, [endpoint("e")], [], [])
         assert await store.endpoints() == {"e": endpoint("e")}
         await store.close()
 
@@ -54,7 +55,7 @@ def test_a_hung_server_costs_no_more_than_the_timeout(new_server):
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url, timeout_s=0.3)
-        await store.open()
+        await store.open(create=True)
         server.pause()
         started = time.monotonic()
         with pytest.raises(StoreError):
@@ -84,7 +85,7 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         first = await store.epoch()
         await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
         server.kill()
@@ -102,10 +103,10 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
 def test_a_server_that_forgot_its_scripts_learns_them_again(redis_url):
     async def scenario() -> None:
         store = RedisStore(redis_url, slots=3)
-        await store.open()
+        await store.open(create=True)
         with redis.Redis.from_url(redis_url) as client:
             client.script_flush()
-        await store.register([endpoint(f"e{i}") for i in range(9)], [], [])
+        await register(store, [endpoint(f"e{i}") for i in range(9)], [], [])
         assert len(await store.load([f"e{i}" for i in range(9)])) == 9
         await store.close()
 
@@ -115,8 +116,8 @@ def test_a_server_that_forgot_its_scripts_learns_them_again(redis_url):
 def test_a_caller_who_gives_up_leaves_no_foreign_answer_behind(redis_url):
     async def scenario() -> None:
         store = RedisStore(redis_url)
-        await store.open()
-        await store.register([endpoint(f"e{i}") for i in range(500)], [], [])
+        await store.open(create=True)
+        await register(store, [endpoint(f"e{i}") for i in range(500)], [], [])
         for turns in range(40):
             task = asyncio.create_task(store.endpoints())
             for _ in range(turns % 8):
@@ -132,7 +133,7 @@ def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_u
     store = RedisStore(redis_url)
 
     async def scenario() -> None:
-        await store.open()
+        await store.open(create=True)
         await asyncio.gather(*(store.now_ms() for _ in range(30)))
         await store.close()
 
@@ -143,14 +144,3 @@ def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_u
         while len(client.client_list()) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(client.client_list()) == 1
-
-
-def test_the_stored_number_of_slots_wins(redis_url):
-    async def scenario() -> None:
-        first, second = RedisStore(redis_url, slots=3), RedisStore(redis_url, slots=7)
-        for store in (first, second):
-            await store.open()
-            await store.close()
-        assert (first.slots, second.slots) == (3, 3)
-
-    asyncio.run(scenario())

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import platform
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 from alert_rules.rules.facts import system_facts
 from alert_rules.rules.rule import RuleSet, evaluate
 from monitor.clock import Clock
-from monitor.core.errors import StoreError
+from monitor.core.errors import ConfigError, StoreError
 from monitor.core.record import next_version
 from monitor.core.tilt import Tilt
 from monitor.store.port import Queue, Store
@@ -81,8 +82,13 @@ class Heartbeat:
         self.name = f"{part}:{platform.node()}:{os.getpid()}"
 
     async def run(self) -> None:
+        """Beat for ever. A data set that was made anew with another number of slots is not this process's: it ends."""
         while True:
-            await self.beat()
+            try:
+                await self.beat()
+            except ConfigError as error:
+                give_up(error)
+                return
             await asyncio.sleep(self._interval_ms / 1000)
 
     async def stop(self) -> None:
@@ -133,6 +139,12 @@ class Heartbeat:
                 self._alive_file.touch()
         except OSError as error:  # A health check will miss it; that is no reason to stop the heart.
             log.warning("the alive file cannot be touched: %s", error)
+
+
+def give_up(error: ConfigError) -> None:
+    """End this process, as one that was told to stop: what supervises it starts it again, and it reads its settings afresh."""
+    log.critical("this process cannot do its work and ends: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def look_at_ourselves(store: Store, clock: Clock, rules: RuleSet, max_age_ms: int, route: Callable[[int], None]) -> None:
