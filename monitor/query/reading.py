@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -16,12 +18,13 @@ from monitor.core.record import EndpointState, OverrideRecord, Transition, Verdi
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.registry.known import find
 from monitor.store.port import Store
 from workers.journey.publish import Reading, compose, decode_snapshot, silent
-from workers.journey.records import decode_override, decode_record, decode_states
+from workers.journey.records import EMPTY, Record, decode_override, decode_record, decode_states
 
 SAMPLES_SHOWN = 30
-EVENTS_READ_MAX = 10_000
+T = TypeVar("T")
 _decode_transition = msgspec.json.Decoder(Transition).decode
 
 
@@ -88,20 +91,11 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     ]
 
 
-async def find_endpoint(store: Store, endpoint_id: str) -> Endpoint:
-    """ConfigError when there is no such endpoint."""
-    found = await store.endpoints([endpoint_id])
-    if endpoint_id not in found:
-        hint = did_you_mean(endpoint_id, sorted(await store.endpoints()), "`watchkeeper endpoint list` lists them")
-        raise ConfigError([Problem("", "endpoint", endpoint_id, "there is no such endpoint", hint)])
-    return found[endpoint_id]
-
-
 async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms: int) -> History:
     """ConfigError when there is no such endpoint; `period_name` is min, hour or day."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     period = next(period for period in PERIODS if period.name == period_name)
-    state = decode_record((await store.load([endpoint_id]))[0].record).state
+    state = _record((await store.load([endpoint_id]))[0].record).state
     rows = read_rows(period, await store.samples(endpoint_id, period.name), now_ms)
     present = open_rows(state, endpoint, now_ms).get(period.name)
     rows = [row for row in rows if present is None or row.start_ms != present.start_ms] + ([present] if present else [])
@@ -115,7 +109,7 @@ async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms:
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
     """ConfigError when there is no such endpoint."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     endpoints = await store.endpoints()
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     members = sorted((one for one in endpoints.values() if one.pool == endpoint.pool), key=lambda one: one.id)
@@ -127,28 +121,34 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
         one.endpoint.id: _verdict(one, now_ms)
         for one in await _readings(store, [endpoints[p] for p in endpoint.depends_on if p in endpoints])
     }
-    history = [transition for _, transition in await read_events(store, EVENTS_READ_MAX) if transition.endpoint == endpoint_id]
+    history = list(_readable(enumerate(await store.own_log(endpoint_id))))
     return Explanation(
         status=status,
         pool=pool,
         snapshot=snapshot,
         published=next((one for one in snapshot.endpoints if one.id == endpoint_id), None) if snapshot else None,
         factors=weighing.factors.get(endpoint_id),
-        transitions=tuple(history[-transitions_max:]),
+        transitions=tuple(transition for _, transition in history[-transitions_max:]),
         parents=parents,
     )
 
 
 async def read_events(store: Store, limit: int, after: str = "") -> list[tuple[str, Transition]]:
-    """Transitions with their cursors, oldest first."""
-    return [(cursor, _decode_transition(data)) for cursor, data in await store.events(limit, after)]
+    """Transitions with their cursors, oldest first. One that cannot be read is left out."""
+    return list(_readable(await store.events(limit, after)))
+
+
+def _readable(entries: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, Transition]]:
+    for place, data in entries:
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            yield place, _decode_transition(data)
 
 
 async def read_alerts(store: Store) -> list[AlertState]:
     """All pending and firing alerts: of endpoints, of pools, of Watchkeeper itself."""
     endpoints = await store.endpoints()
     ids = sorted(endpoints)
-    alerts = [alert for loaded in await store.load(ids) for alert in decode_record(loaded.record).alerts]
+    alerts = [alert for loaded in await store.load(ids) for alert in _record(loaded.record).alerts]
     subjects = ["system", *(f"pool:{name}" for name in sorted({endpoint.pool for endpoint in endpoints.values()}))]
     for subject in subjects:
         alerts += decode_states((await store.load_subject(subject))[1])
@@ -157,9 +157,22 @@ async def read_alerts(store: Store) -> list[AlertState]:
 
 async def _readings(store: Store, endpoints: Sequence[Endpoint]) -> list[Reading]:
     loaded = await store.load([endpoint.id for endpoint in endpoints])
-    return [
-        Reading(endpoint, decode_record(one.record), decode_override(one.override)) for endpoint, one in zip(endpoints, loaded, strict=True)
-    ]
+    return [Reading(endpoint, _record(one.record), _override(one.override)) for endpoint, one in zip(endpoints, loaded, strict=True)]
+
+
+def _record(data: bytes) -> Record:
+    """The record, or an empty one where it cannot be read: one such record hides nothing of the others."""
+    try:
+        return decode_record(data)
+    except (msgspec.MsgspecError, ValueError):
+        return EMPTY
+
+
+def _override(data: bytes) -> OverrideRecord | None:
+    try:
+        return decode_override(data)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
