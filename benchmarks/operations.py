@@ -15,15 +15,16 @@ from monitor.client import HealthView, PublishedEndpoint, Snapshot
 from monitor.client.view import Fetch, View
 from monitor.client.wheel import equal_weights, wheel
 from monitor.core.breaker import Event, step
-from monitor.core.decide import decide
+from monitor.core.decide import Subject, decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import Breaker, BreakerState, EndpointState, Evidence
+from monitor.core.record import Breaker, BreakerState, Evidence, Record
 from monitor.pool.balancer import Candidate, weigh
 
 START_MS = 1_700_000_000_000
 ENDPOINT = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool="shop")
 POOL = Pool(name="shop")
+SUBJECT = Subject(ENDPOINT, POOL)
 REPEATS = 11
 RUN_S = 0.05
 
@@ -43,13 +44,13 @@ def success(at_ms: int, duration_ms: float) -> Result:
     return Result(outcome=Outcome.SUCCESS, at_ms=at_ms + 5, started_ms=at_ms, scheduled_ms=at_ms, duration_ms=duration_ms, status=200)
 
 
-def steady_state(results: int) -> tuple[EndpointState, int]:
-    """The state after so many successes, and the time after them."""
-    state, now_ms = EndpointState(), START_MS
+def steady_record(results: int) -> tuple[Record, int]:
+    """The record after so many successes, and the time after them."""
+    record, now_ms = Record(), START_MS
     for n in range(results):
-        state = decide(ENDPOINT, POOL, state, None, success(now_ms, 5.0 + n % 7), now_ms + 6).state
+        record = decide(SUBJECT, record, success(now_ms, 5.0 + n % 7), now_ms + 6).record
         now_ms += ENDPOINT.interval_ms
-    return state, now_ms
+    return record, now_ms
 
 
 def candidates(n: int) -> list[Candidate]:
@@ -83,7 +84,7 @@ class Floor:
 
 def operations(_: Scale) -> list[Report]:
     say("pure operations")
-    state, now_ms = steady_state(3_000)
+    record, now_ms = steady_record(3_000)
     rows = [
         cost(
             "breaker step",
@@ -91,9 +92,9 @@ def operations(_: Scale) -> list[Report]:
             step=step, state=BreakerState(), trip=Event.TRIP, pool=POOL, now_ms=now_ms,
         ),
         cost(
-            "settle, steady success",
-            "decide(endpoint, pool, state, None, result, now_ms + 6)",
-            decide=decide, endpoint=ENDPOINT, pool=POOL, state=state, result=success(now_ms, 6.0), now_ms=now_ms,
+            "decide, steady success",
+            "decide(subject, record, result, now_ms + 6)",
+            decide=decide, subject=SUBJECT, record=record, result=success(now_ms, 6.0), now_ms=now_ms,
         ),
     ]  # fmt: skip
     for count in (10, 100, 1_000):

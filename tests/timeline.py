@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from monitor.core.decide import Decision, decide
+from monitor.core.decide import Decision, Subject, decide
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.observation import Observation
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.core.record import Breaker, EndpointState, Override, Transition, Verdict
+from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.core.verdict import verdict
 
 START_MS = 1_700_000_000_000
@@ -25,12 +26,12 @@ class Timeline:
     def __init__(self, pool: Pool | None = None, **settings: Any) -> None:
         self.pool = pool or Pool(name="shop")
         self.endpoint = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool=self.pool.name, **settings)
-        self.state = EndpointState()
+        self.record = Record()
         self.override: Override | None = None
         self.tilted = False
         self.now_ms = START_MS
         self.transitions: list[Transition] = []
-        self.settled: Decision | None = None
+        self.decision: Decision | None = None
 
     def at(self, ms: int) -> Self:
         self.now_ms = START_MS + ms
@@ -42,14 +43,18 @@ class Timeline:
 
     def cooled(self) -> Self:
         """Move to the moment at which the open breaker lets trials in."""
-        self.now_ms = self.state.breaker.open_until_ms
+        self.now_ms = self.record.breaker.open_until_ms
         return self
 
     def saw(self, outcome: Outcome, **fields: Any) -> Self:
-        seen = result(outcome, self.now_ms, **fields)
-        self.settled = decide(self.endpoint, self.pool, self.state, self.override, seen, self.now_ms, tilted=self.tilted)
-        self.state = self.settled.state
-        self.transitions.extend(self.settled.transitions)
+        return self.observe(result(outcome, self.now_ms, **fields))
+
+    def observe(self, observation: Observation) -> Self:
+        """Let anything happen, whatever its source."""
+        subject = Subject(self.endpoint, self.pool, self.override)
+        self.decision = decide(subject, self.record, observation, self.now_ms, tilted=self.tilted)
+        self.record = self.decision.record
+        self.transitions.extend(self.decision.transitions)
         return self
 
     def ok(self, **fields: Any) -> Self:
@@ -76,23 +81,23 @@ class Timeline:
         return self.expect(OPEN)
 
     def expect(self, state: Breaker) -> Self:
-        assert self.state.breaker.state is state, self.transitions
+        assert self.record.breaker.state is state, self.transitions
         return self
 
     def expect_verdict(self, wanted: Verdict) -> Self:
-        assert verdict(self.state, no_data=False) is wanted
+        assert verdict(self.record, no_data=False) is wanted
         return self
 
     def expect_reason(self, text: str) -> Self:
-        assert self.state.breaker.reason == text
+        assert self.record.breaker.reason == text
         return self
 
     def expect_interval(self, ms: int) -> Self:
-        assert self.settled is not None
-        assert self.settled.interval_ms == ms
+        assert self.decision is not None
+        assert self.decision.interval_ms == ms
         return self
 
     def expect_weigh(self, wanted: bool) -> Self:
-        assert self.settled is not None
-        assert self.settled.weigh is wanted
+        assert self.decision is not None
+        assert self.decision.weigh is wanted
         return self

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 from celery.beat import Scheduler
 from kombu.exceptions import KombuError
 
-from monitor.clock import SystemClock
+from monitor.clock import ServerClock
 from monitor.config.settings import find_redis_url, load_settings
 from monitor.core.errors import StoreError
 from monitor.store.redis.store import RedisStore
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
-from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import new_loop
+from workers.runtime.opening import open_store
 
 PAUSE_S = 0.5
 """How long to wait after the store or the broker did not answer."""
@@ -29,24 +31,27 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loop = new_loop()
         settings = load_settings()
-        clock = SystemClock()
+        self._clock = clock = ServerClock()
         self._tick_s = settings.claim_tick_ms / 1000
         self._store = RedisStore(find_redis_url(settings), slots=settings.slots)
-        self._dispatcher = Dispatcher(self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit)
+        self._loop.run_until_complete(open_store(self._store, clock, settings.store_wait_ms))
+        self._dispatcher = Dispatcher(
+            self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit, waiting=self._waiting
+        )
+        age_max_ms = settings.heartbeat_ms * STALE_AFTER_HEARTBEATS
         self._heart = Heartbeat(
             store=self._store,
             clock=clock,
+            learn=functools.partial(clock.learn, self._store.now_ms),
             counters=Counters(),
             part="beat",
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
             alive_file=settings.alive_file,
-            duties={"grid": self._dispatcher.realign},
+            duties={"realigning": self._dispatcher.realign, "live workers": functools.partial(self._dispatcher.count_live, age_max_ms)},
         )
-        self._clock = clock
         self._heartbeat_ms = settings.heartbeat_ms
         self._next_heartbeat_ms = 0
-        self._open = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -64,13 +69,14 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         return max(0.001, self._tick_s - (self._clock.monotonic_ms() - started_ms) / 1000)
 
     async def _work(self, now_ms: int) -> list[Message]:
-        if not self._open:
-            await self._store.open()
-            self._open = True
         if now_ms >= self._next_heartbeat_ms:
             self._next_heartbeat_ms = now_ms + self._heartbeat_ms
             await self._heart.beat()
         return await self._dispatcher.tick()
+
+    def _waiting(self, queue: str) -> int:
+        """How many messages nobody has taken yet."""
+        return int(self.producer.channel.queue_declare(queue=queue).message_count)
 
     def _publish(self, messages: list[Message]) -> None:
         if not messages:
@@ -82,13 +88,12 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
                     args=message.args,
                     queue=message.queue,
                     producer=self.producer,
-                    expires=message.expires_ms / 1000,
                     ignore_result=True,
                     retry=False,
                 )
 
     def close(self) -> None:
-        """Take the sign of life back and let go of the store.
+        """Deregister and let go of the store.
 
         Celery asks twice: in its signal handler, which may interrupt a tick inside the loop, and when the tick has unwound.
         """

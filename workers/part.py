@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from monitor.config.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
-from monitor.core.errors import ConfigError, StoreError
+from monitor.core.errors import StoreError, WatchkeeperError
 
 PARENT_VARIABLE = "WATCHKEEPER_PARENT"
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
@@ -29,7 +30,7 @@ ORPHAN_GRACE_S = 3.0
 
 
 def run_part(name: str, settings: Settings) -> int:
-    """Run the part until it is told to stop, and return its exit status. ConfigError where the data set is not the settings'."""
+    """Run the part until it is told to stop, and return its exit status. Raises WatchkeeperError where it cannot work."""
     os.environ.update(as_environment(settings))
     refuse_other_data_set(settings)
     leave_with_parent()
@@ -53,7 +54,7 @@ def refuse_other_data_set(settings: Settings) -> None:
 
 
 def raise_file_limit() -> None:
-    """Every probe under way holds a socket: take as many descriptors as the system allows, not its cautious default of 1,024."""
+    """Every probe in flight holds a socket: take as many descriptors as the system allows, not its cautious default of 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -61,14 +62,20 @@ def raise_file_limit() -> None:
 
 
 def run_worker(settings: Settings) -> int:
-    from workers.app import PROBE_QUEUE, work
+    from monitor.store.queues import PROBE_QUEUE
+    from workers.app import work
+    from workers.runtime.services import RUNTIME, WORKER
 
+    RUNTIME.open(settings, WORKER)
     return work(PROBE_QUEUE, settings.log_level)
 
 
 def run_alert_worker(settings: Settings) -> int:
-    from workers.app import ALERT_QUEUE, work
+    from monitor.store.queues import ALERT_QUEUE
+    from workers.app import work
+    from workers.runtime.services import ALERT_WORKER, RUNTIME
 
+    RUNTIME.open(settings, ALERT_WORKER)
     return work(ALERT_QUEUE, settings.log_level)
 
 
@@ -82,7 +89,7 @@ def run_beat(settings: Settings) -> int:
 def run_web(settings: Settings) -> int:
     import uvicorn
 
-    from monitor.clock import SystemClock
+    from monitor.clock import ServerClock
     from monitor.store.redis.store import RedisStore
     from monitor.web.app import create_app
     from workers.journey.counters import Counters
@@ -91,9 +98,11 @@ def run_web(settings: Settings) -> int:
     inherited = os.environ.get(LISTEN_FD_VARIABLE)
     listener = socket.socket(fileno=int(inherited)) if inherited else open_listener(settings.listen)
     store = RedisStore(find_redis_url(settings), slots=settings.slots)
+    clock = ServerClock()
     heart = Heartbeat(
         store=store,
-        clock=SystemClock(),
+        clock=clock,
+        learn=functools.partial(clock.learn, store.now_ms),
         counters=Counters(),
         part="web",
         location=settings.location,
@@ -101,7 +110,7 @@ def run_web(settings: Settings) -> int:
         alive_file=settings.alive_file,
         duties={},
     )
-    app = create_app(store, settings, background=heart.run)
+    app = create_app(store, settings, clock=clock, background=heart.run)
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
@@ -140,8 +149,15 @@ PARTS: MappingProxyType[str, Callable[[Settings], int]] = MappingProxyType(
     {"worker": run_worker, "alert-worker": run_alert_worker, "beat": run_beat, "web": run_web}
 )
 
-if __name__ == "__main__":
+
+def main(name: str) -> int:
+    """Run a part for a supervisor; what keeps it from working is said in one line on standard error."""
     try:
-        sys.exit(run_part(sys.argv[1], load_settings()))
-    except ConfigError as refusal:
-        sys.exit(f"error: {refusal}")
+        return run_part(name, load_settings())
+    except WatchkeeperError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,7 +1,9 @@
 """Celery tasks: parse what came, hand it to the process's event loop, return. They carry ids and leases, never URLs or secrets.
 
-A task does not wait for its work: a batch with targets that hang would hold a slot of the pool until they time out, and a slow
-service one until it answers. What is under way is bounded by the leases: an endpoint, a pool, a group or a delivery has one.
+A task waits until the loop can take its work, and no longer: what has no place yet stays in the broker, where beat counts it. It
+does not wait for its work: a batch with targets that hang would hold a slot of the pool until they time out, and a slow
+service one until it answers. What is in flight is bounded by the leases: an endpoint, a pool, a group or a delivery has one.
+A message carries the ends of its leases on the shared timeline, and what has ended when it comes is dropped.
 """
 
 from __future__ import annotations
@@ -9,68 +11,85 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from monitor.store.port import Lease
-from workers.app import ALERT_QUEUE, PROBE_QUEUE, app
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
+from workers.app import app
 from workers.runtime.services import RUNTIME
 
 DRAIN_S = 2.0
-"""How long a stopping process waits for what is under way; the leases of the rest expire."""
+"""How long a stopping process waits for what is in flight; the leases of the rest expire."""
 
 Leases = Sequence[tuple[str, int, int]]
 
 
 def _leases(items: Leases) -> list[Lease]:
-    return [Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items]
+    """The leases that have not ended yet."""
+    return RUNTIME.services.current([Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items])
 
 
 @app.task(name="probe_batch", queue=PROBE_QUEUE)  # type: ignore[untyped-decorator]
 def probe_batch(slot: int, rev: int, items: Leases) -> None:
-    """Probe claimed endpoints and settle their results."""
-    RUNTIME.start(RUNTIME.rooms().pipeline.probe_batch(slot, rev, items))
+    """Probe claimed endpoints and commit their results, as soon as this process can."""
+    if RUNTIME.admit(items):
+        RUNTIME.start(RUNTIME.services.probing.probe_batch(slot, rev, items))
+    else:
+        RUNTIME.count("probes_expired", len(items))
 
 
 @app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def weigh_pools(slot: int, items: Leases) -> None:
     """Weigh and publish pools whose time has come: warm-up, damping, a change that its committer did not live to publish."""
-    RUNTIME.start(RUNTIME.rooms().publisher.settle_all((slot, lease) for lease in _leases(items)))
+    RUNTIME.start(RUNTIME.services.weigh(slot, _leases(items)))
 
 
 @app.task(name="reevaluate_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def reevaluate_endpoints(slot: int, items: Leases) -> None:
-    """Let rules look at endpoints whose time has come without a result."""
-    RUNTIME.start(RUNTIME.rooms().pipeline.reevaluate(slot, _leases(items)))
+    """Re-evaluate endpoints whose time has come without a result."""
+    RUNTIME.start(RUNTIME.services.deciding.reevaluate(slot, _leases(items)))
 
 
 @app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def route_alerts(slot: int) -> None:
-    """Put alerts into groups that their committer did not live to route."""
-    RUNTIME.start(RUNTIME.rooms().alerting.route(slot))
+    """Put alerts into groups that nobody heard of."""
+    RUNTIME.start(RUNTIME.services.alerting.route(slot))
 
 
 @app.task(name="flush_groups", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def flush_groups(slot: int, items: Leases) -> None:
     """Let groups whose timer has come decide what to send."""
     del slot
-    RUNTIME.start(RUNTIME.rooms().alerting.flush(_leases(items)))
+    RUNTIME.start(RUNTIME.services.alerting.flush(_leases(items)))
+
+
+@app.task(name="end_unasserted", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+def end_unasserted(slot: int, items: Leases) -> None:
+    """End the alerts of subjects that nobody asserts any more."""
+    del slot
+    RUNTIME.start(RUNTIME.services.alerting.end_unasserted(_leases(items)))
 
 
 @app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot
-    RUNTIME.start(RUNTIME.rooms().alerting.deliver(_leases(items)))
+    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def start_heart(sender: Any, **_: Any) -> None:
-    """Open the rooms before the first batch comes, and let the process show that it lives."""
-    RUNTIME.part = "worker" if PROBE_QUEUE in sender.app.amqp.queues.consume_from else "alert-worker"
+def start_heart(**_: Any) -> None:
+    """Let the process show that it lives: its services are open, and it takes messages from now on."""
     RUNTIME.begin()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def stop_starting(**_: Any) -> None:
+    """Let no task wait for its turn any more, so that the process can end."""
+    RUNTIME.stop()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def stop_heart(**_: Any) -> None:
-    """Take the sign of life back, so that readiness does not count a process that has left."""
+    """Deregister, so that readiness does not count a process that has left."""
     RUNTIME.close(DRAIN_S)

@@ -14,7 +14,7 @@ from alert_rules.files.reader import Reader, nearest, read_file
 from alert_rules.notify.message import NAMES
 from alert_rules.routes.matcher import Matcher, MatcherError, Op, compile_anchored, matchers_text
 from alert_rules.routes.matcher_text import parse_matchers
-from alert_rules.routes.route import Integration, Receiver, Route, Routing
+from alert_rules.routes.route import RESOLVE_TIMEOUT_MS, Integration, Receiver, Route, Routing
 from alert_rules.rules.template import TemplateError, compile_template
 from monitor.config.located import Node, load_yaml, shorten
 from monitor.config.secret import is_reference
@@ -75,6 +75,7 @@ class _Reading(Reader):
         self.top = top
         self.warnings: list[str] = []
         self.receivers: dict[str, Receiver] = {}
+        self.resolve_timeout_ms = RESOLVE_TIMEOUT_MS
 
     def routing(self) -> Routing:
         if self.top.value is None:
@@ -91,7 +92,7 @@ class _Reading(Reader):
             self.refuse(self.top.where, "route", "no routes provided", "write `route: {receiver: NAME}`")
         self.done()
         assert root is not None  # noqa: S101 - a missing root was refused.
-        return Routing(root, self.receivers, tuple(self.warnings))
+        return Routing(root, self.receivers, tuple(self.warnings), resolve_timeout_ms=self.resolve_timeout_ms)
 
     def known(self, node: Node, key: str, names: Sequence[str], later: Sequence[str] = ()) -> None:
         """Refuse keys that nobody knows, and those that are known but not built, unless they are empty."""
@@ -110,7 +111,10 @@ class _Reading(Reader):
             if name != "resolve_timeout":
                 why = f"{name} is not supported: apprise URLs carry all that a service needs"
                 self.refuse(node.key_where(name), f"global.{name}", why, "take it out; write it into the receiver's `apprise_configs`")
-        self.duration(entry.get("resolve_timeout"), "global.resolve_timeout", 0)
+        self.resolve_timeout_ms = self.duration(entry.get("resolve_timeout"), "global.resolve_timeout", RESOLVE_TIMEOUT_MS)
+        if self.resolve_timeout_ms < RESOLVE_TIMEOUT_MS:
+            why = "less than 5m: an alert that still fires is asserted again within that time, and would end and fire in turn"
+            self.refuse(entry["resolve_timeout"].where, "global.resolve_timeout", why, "write 5m or more, or take it out")
 
     # Receivers ----------------------------------------------------------------------------------------------------
 
@@ -130,9 +134,10 @@ class _Reading(Reader):
             hint = f"write `apprise_configs: [{{url: '{_APPRISE_URL[block]}'}}]`"
             self.refuse(node.key_where(block), f"{name}.{block}", f"{block} is not supported yet", hint)
         blocks = self.sequence(entry.get("apprise_configs"), f"{name}.apprise_configs")
-        self.receivers[name] = Receiver(name, tuple(self.integration(block, name, place) for place, block in enumerate(blocks)), labels)
+        integrations = tuple(self.integration(block, name, place, labels) for place, block in enumerate(blocks))
+        self.receivers[name] = Receiver(name, integrations, labels)
 
-    def integration(self, node: Node, receiver: str, place: int) -> Integration:
+    def integration(self, node: Node, receiver: str, place: int, labels: dict[str, str]) -> Integration:
         key = f"{receiver}.apprise_configs"
         if node.value is None:
             self.refuse(node.where, key, "missing apprise config", "write `- url: SCHEME://...`")
@@ -151,12 +156,22 @@ class _Reading(Reader):
             except TemplateError as error:
                 self.refuse(entry[name].where, f"{key}.{name}", str(error), "", shorten(texts[name]))
         send_resolved = self.boolean(entry.get("send_resolved"), f"{key}.send_resolved", default=True)
-        return Integration(key=f"{receiver}/apprise/{place}", receiver=receiver, send_resolved=send_resolved, **texts)
+        return Integration(
+            key=f"{receiver}/apprise/{place}",
+            receiver=receiver,
+            url=url,
+            url_file=texts["url_file"],
+            send_resolved=send_resolved,
+            title=texts["title"],
+            body=texts["body"],
+            tag=texts["tag"],
+            receiver_labels=labels,
+        )
 
     # Routes -------------------------------------------------------------------------------------------------------
 
     def route(self, node: Node, parent: Route | None, place: int) -> Route:
-        """Read a route; what it does not say it takes from its parent (R3, R4)."""
+        """Read a route; what it does not say it takes from its parent."""
         entry = self.mapping(node, "route")
         self.known(node, "route", _ROUTE if parent else _ROUTE + _ROUTE_LATER, _ROUTE_LATER)
         matchers = self.matchers(entry)
@@ -205,7 +220,7 @@ class _Reading(Reader):
                 self.refuse(node.key_where(name), f"route.{name}", said[name], "move it into a child under `routes`")
 
     def group_by(self, node: Node | None, inherited: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """R5: absent inherits, `[]` is one group, `['...']` every label."""
+        """Absent inherits, `[]` is one group, `['...']` every label."""
         if node is None or node.value is None:
             return inherited
         names = [self.text(entry, "route.group_by") for entry in self.sequence(node, "route.group_by")]
@@ -216,7 +231,7 @@ class _Reading(Reader):
         return None if "..." in names else tuple(names)
 
     def matchers(self, entry: Mapping[str, Node]) -> tuple[Matcher, ...]:
-        """`match`, `match_re` and `matchers` of one route must all match (M5)."""
+        """`match`, `match_re` and `matchers` of one route must all match."""
         for kind in ("match", "match_re"):
             for name in self.texts(entry.get(kind), f"route.{kind}"):
                 if not _CLASSIC_NAME.fullmatch(name):

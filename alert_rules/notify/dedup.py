@@ -1,4 +1,4 @@
-"""Does a receiver need to hear of this group now? One decision, with its reason (rules D1 to D5, B2, B4)."""
+"""Does a receiver need to hear of this group now? One decision, with its reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
+
+from alert_rules.routes.route import Integration
 
 
 class Reason(StrEnum):
@@ -21,19 +23,30 @@ class Reason(StrEnum):
 
 
 class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an integration was last told of a group: fingerprints with the start of those that fired and the end of those that had ended.
+    """What a service was last told of a group: fingerprints with the start of those that fired and the end of those that had ended.
 
-    `at_ms` is the tick that decided it, so that `repeat_interval: 5m` repeats every five minutes (B4). An entry lives as long as its
-    group, so that no resolved notice is lost (B5).
+    `at_ms` is the tick that decided it, so that `repeat_interval: 5m` repeats every five minutes. An entry lives as long as its
+    group, so that no resolved notice is lost.
     """
 
     firing: dict[str, int] = {}
     resolved: dict[str, int] = {}
     at_ms: int = 0
+    service: str = ""
+    """Which service accepted it (Integration.service), so that it is known again where others were written beside it."""
 
     def without_ended(self, firing: Mapping[str, int]) -> LogEntry:
-        """The entry without alerts that no longer fire: should one fire again, that is news (B2)."""
+        """The entry without alerts that no longer fire: should one fire again, that is news."""
         return msgspec.structs.replace(self, firing={key: start for key, start in self.firing.items() if key in firing})
+
+
+def entry_of(log: Mapping[str, LogEntry], integration: Integration) -> LogEntry | None:
+    """What the log says that this service was told last, also before others were written beside it, or while they were."""
+    alone = log.get(integration.key)
+    among = log.get(f"{integration.key}/{integration.service}")
+    if alone is not None and not integration.alone and alone.service != integration.service:
+        alone = None  # It was told to the service that stood there alone.
+    return max((entry for entry in (alone, among) if entry is not None), key=lambda entry: entry.at_ms, default=None)
 
 
 def needs_update(

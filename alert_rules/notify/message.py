@@ -1,4 +1,4 @@
-"""What a message says: a title and a plain text, made for a telephone's lock screen, a chat and a mail alike (X1, B12)."""
+"""What a message says: a title and a plain text, made for a telephone's lock screen, a chat and a mail alike."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BODY = """\
 - {{ alert.summary }}{% if alert.severity %} ({{ alert.severity }}){% endif %}{{ ": " if alert.description }}{{ alert.description }}
   {{ alert.labels_text }}
 {% if alert.ends_at %}
-  from {{ alert.starts_at }} to {{ alert.ends_at }} ({{ alert.lasted }})
+  from {{ alert.starts_at }} to {{ alert.ends_at }} ({{ alert.lasted }}){{ ": " if alert.end_reason }}{{ alert.end_reason }}
 {% else %}
   since {{ alert.starts_at }}
 {% endif %}
@@ -64,6 +64,8 @@ NAMES = frozenset(
         "group_labels",
         "common_labels",
         "common_annotations",
+        "route_labels",
+        "receiver_labels",
         "firing",
         "resolved",
         "alerts",
@@ -104,6 +106,8 @@ def render_message(notification: Notification, integration: Integration) -> Mess
         "group_labels": notification.group_labels,
         "common_labels": common_labels,
         "common_annotations": _common([alert.annotations for alert in notification.alerts]),
+        "route_labels": notification.route_labels,
+        "receiver_labels": integration.receiver_labels,
         "firing": firing,
         "resolved": resolved,
         "alerts": alerts,
@@ -148,6 +152,7 @@ def _shown(alert: Alert) -> dict[str, Any]:
         "starts_at": _time(alert.starts_at_ms),
         "ends_at": _time(alert.ends_at_ms) if alert.ends_at_ms else "",
         "lasted": format_duration((alert.ends_at_ms - alert.starts_at_ms) // 1000 * 1000) if alert.ends_at_ms else "",
+        "end_reason": alert.end_reason,
         "value": alert.value,
         "fingerprint": alert.fingerprint,
     }

@@ -1,4 +1,4 @@
-"""When is a message that was not accepted tried again, and when is it given up (rules T1, T2, B11)?"""
+"""When is a message that was not accepted tried again, and when is it given up?"""
 
 from __future__ import annotations
 

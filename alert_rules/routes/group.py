@@ -1,4 +1,4 @@
-"""Groups: alerts that are told together, and their timers (rules G1 to G3)."""
+"""Groups: alerts that are told together, and their timers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str]
     group_interval_ms: int
     repeat_interval_ms: int
+    route_labels: dict[str, str] = {}
+    """Labels of the route, for templates."""
 
     @property
     def deadline_ms(self) -> int:
-        """How long one notification may try before the next tick decides afresh (G3)."""
+        """How long one notification may try before the next tick decides afresh."""
         return max(self.group_interval_ms, DEADLINE_MIN_MS)
 
 
@@ -37,6 +39,7 @@ def group_of(route: Route, labels: Mapping[str, str]) -> GroupMeta:
         labels=group_labels(route, labels),
         group_interval_ms=route.group_interval_ms,
         repeat_interval_ms=route.repeat_interval_ms,
+        route_labels=dict(route.labels),
     )
 
 
@@ -49,5 +52,5 @@ def tick_of(meta: GroupMeta, due_ms: int, now_ms: int) -> int:
 
 
 def first_flush_ms(alert: Alert, route: Route, now_ms: int) -> int:
-    """When a group that this alert creates is flushed first: at once where the alert has waited long enough already (G1)."""
+    """When a group that this alert creates is flushed first: at once where the alert has waited long enough already."""
     return now_ms if alert.starts_at_ms + route.group_wait_ms < now_ms else now_ms + route.group_wait_ms

@@ -1,4 +1,4 @@
-"""A condition on one label: `=`, `!=`, `=~`, `!~` (rules R2, M1, M6). The texts that people write are read in matcher_text.py."""
+"""A condition on one label: `=`, `!=`, `=~`, `!~`. The texts that people write are read in matcher_text.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Op(StrEnum):
 
 
 class Matcher:
-    """One condition. Equal when name, operator and value are equal; a label that is missing counts as empty (R2)."""
+    """One condition. Equal when name, operator and value are equal; a label that is missing counts as empty."""
 
     __slots__ = ("_negative", "_search", "name", "op", "value")
 
@@ -54,12 +54,6 @@ class Matcher:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return self.matches_text(labels.get(self.name, ""))
-
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        """As `matches`, by the rule of the API's filters: `=""` is any absent label, `!=""` any present one (M6)."""
-        if not self.value and (self.name in labels) is self._negative:
-            return True
-        return self.matches(labels)
 
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
@@ -81,19 +75,19 @@ def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
 
 
 def matchers_text(matchers: Iterable[Matcher]) -> str:
-    """`{a="b",c=~"d"}`, ordered by name, value and operator: a part of a group's key (R7)."""
+    """`{a="b",c=~"d"}`, ordered by name, value and operator: a part of a group's key."""
     ordered = sorted(matchers, key=lambda matcher: (matcher.name, matcher.value, matcher.op))
     return "{" + ",".join(map(str, ordered)) + "}"
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
-    """`{a="b", c="d"}`, ordered by name (R7)."""
+    """`{a="b", c="d"}`, ordered by name."""
     return "{" + ", ".join(f"{name}={_quote(labels[name])}" for name in sorted(labels)) + "}"
 
 
 @lru_cache(maxsize=1_024)
 def compile_anchored(pattern: str) -> Any:
-    """The pattern bound to the whole text, as Prometheus binds it: `^(?:pattern)$`; `.` takes no newline (M1)."""
+    """The pattern bound to the whole text, as Prometheus binds it: `^(?:pattern)$`; `.` takes no newline."""
     if len(pattern) > REGEX_LENGTH_MAX:
         raise MatcherError(f"error parsing regexp: expression is longer than {REGEX_LENGTH_MAX} characters")
     try:

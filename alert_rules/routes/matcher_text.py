@@ -1,14 +1,13 @@
-"""Matchers as people write them (rules M2 to M5).
+"""Matchers as people write them.
 
 Two grammars are in use. The UTF-8 one wants values that are quoted or free of reserved characters; the classic one is
-older and more tolerant. By default both read the text: where only the classic one can, or where they disagree, the classic
+older and more tolerant. Both read the text: where only the classic one can, or where they disagree, the classic
 one wins and a warning says so; where none can, the classic one's error is told.
 """
 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import NamedTuple
 
 from alert_rules.routes.matcher import Matcher, MatcherError, Op, is_reserved
@@ -19,25 +18,15 @@ _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92
 _HEX = {"x": 2, "u": 4, "U": 8}
 
 
-class Mode(StrEnum):
-    FALLBACK = "fallback"
-    UTF8_STRICT = "utf8-strict-mode"
-    CLASSIC = "classic-mode"
-
-
 class Parsed(NamedTuple):
     matchers: list[Matcher]
     warning: str = ""
 
 
-def parse_matchers(text: str, mode: Mode = Mode.FALLBACK) -> Parsed:
+def parse_matchers(text: str) -> Parsed:
     """Return the matchers in `text`, all of which must match. Raises MatcherError with Alertmanager's text."""
     if len(text) > TEXT_LENGTH_MAX:
         raise MatcherError(f"matchers are longer than {TEXT_LENGTH_MAX} characters")
-    if mode is Mode.CLASSIC:
-        return Parsed(parse_classic(text))
-    if mode is Mode.UTF8_STRICT:
-        return Parsed(parse_utf8(text))
     try:
         new = parse_utf8(text)
     except MatcherError as error:
@@ -53,21 +42,11 @@ def parse_matchers(text: str, mode: Mode = Mode.FALLBACK) -> Parsed:
     return Parsed(new)
 
 
-def parse_matcher(text: str, mode: Mode = Mode.FALLBACK) -> Parsed:
-    """As `parse_matchers`, for exactly one matcher without braces (filters of the API, arguments of commands)."""
-    if mode is not Mode.CLASSIC and (text.startswith("{") or text.endswith("}")):
-        raise MatcherError(f"unexpected open or close brace: {text}")
-    parsed = parse_matchers(text, mode)
-    if len(parsed.matchers) != 1:
-        raise MatcherError(f"expected 1 matcher, found {len(parsed.matchers)}" if parsed.matchers else "no matchers")
-    return parsed
-
-
 # The classic grammar ------------------------------------------------------------------------------------------------
 
 
 def parse_classic(text: str) -> list[Matcher]:
-    """The older grammar: the value may be missing, unquoted, and hold nearly anything (M3)."""
+    """The older grammar: the value may be missing, unquoted, and hold nearly anything."""
     text = text.removeprefix("{").removesuffix("}")
     return [_classic(token) for token in _split_classic(text)]
 
@@ -144,7 +123,7 @@ _WORDS = ("quoted", "unquoted")
 
 
 def parse_utf8(text: str) -> list[Matcher]:
-    """The newer grammar: braces both or neither, one trailing comma, names and values quoted or plain (M2)."""
+    """The newer grammar: braces both or neither, one trailing comma, names and values quoted or plain."""
     return _Utf8(text).parse()
 
 

@@ -1,4 +1,4 @@
-"""Routes: which receivers hear of an alert, and in which group (rules R1 to R8, B7). The file is read in routing_file.py."""
+"""Routes: which receivers hear of an alert, and in which group. The file is read in routing_file.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from alert_rules.routes.matcher import Matcher, labels_text, matches_all
 GROUP_WAIT_MS = 30_000
 GROUP_INTERVAL_MS = 300_000
 REPEAT_INTERVAL_MS = 4 * 3_600_000
+RESOLVE_TIMEOUT_MS = 300_000
+"""How long an alert that nobody asserts goes on firing; never less, since what fires is asserted again within that time."""
 
 
 class Integration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way to reach a receiver. `key` is its place in the notification log: `<receiver>/<kind>/<index>`.
+    """One way to reach a receiver. `key` is its place in the file: `<receiver>/<kind>/<index>`.
 
-    `url` may be a reference (`env:NAME`, `file:PATH`); what it stands for is read when a message is sent.
+    `url` may be a reference (`env:NAME`, `file:PATH`); what it stands for is read when a message is sent. That may be several
+    services: then each of them is an integration of its own, made by `of_service`, and hears of each notification apart.
     `title` and `body` are sources of templates, empty for the default ones.
     """
 
@@ -29,6 +32,21 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     title: str = ""
     body: str = ""
     tag: str = ""
+    receiver_labels: dict[str, str] = {}
+    """Labels of the receiver, for templates."""
+    service: str = ""
+    """Eight hexadecimal digits that tell its service from others; empty where it is not known."""
+    alone: bool = True
+    """Whether it is the only service of its address."""
+
+    @property
+    def log_key(self) -> str:
+        """Its place in the notification log and in the outbox: `<key>`, or `<key>/<service>` where there are several."""
+        return self.key if self.alone else f"{self.key}/{self.service}"
+
+    def of_service(self, service: str, *, alone: bool) -> Integration:
+        """The integration as it reaches one of its services."""
+        return msgspec.structs.replace(self, service=service, alone=alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +60,7 @@ class Receiver:
 class Route:
     """A node of the tree, with everything it inherits filled in.
 
-    `id` is its path in the tree with the place among its siblings, so that no two routes share a group or a log entry (B7).
+    `id` is its path in the tree with the place among its siblings, so that no two routes share a group or a log entry.
     `group_by` None groups by all labels (`['...']`).
     """
 
@@ -59,7 +77,7 @@ class Route:
     children: tuple[Route, ...] = ()
 
     def match(self, labels: Mapping[str, str]) -> list[Route]:
-        """The routes that take an alert, in the order of the tree (R1)."""
+        """The routes that take an alert, in the order of the tree."""
         if not matches_all(self.matchers, labels):
             return []
         found: list[Route] = []
@@ -79,12 +97,20 @@ class Route:
 class Routing:
     """A routing file: the tree and the receivers. `warnings` are for people; they change nothing."""
 
-    __slots__ = ("_routes", "receivers", "root", "warnings")
+    __slots__ = ("_routes", "receivers", "resolve_timeout_ms", "root", "warnings")
 
-    def __init__(self, root: Route, receivers: Mapping[str, Receiver], warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: Route,
+        receivers: Mapping[str, Receiver],
+        warnings: tuple[str, ...] = (),
+        *,
+        resolve_timeout_ms: int = RESOLVE_TIMEOUT_MS,
+    ) -> None:
         self.root = root
         self.receivers = receivers
         self.warnings = warnings
+        self.resolve_timeout_ms = resolve_timeout_ms
         self._routes = {route.id: route for route in root.walk()}
 
     def match(self, labels: Mapping[str, str]) -> list[Route]:
@@ -98,19 +124,19 @@ class Routing:
         found = self.receivers.get(receiver)
         return found.integrations if found else ()
 
-    def integration(self, key: str) -> Integration | None:
+    def integration(self, receiver: str, key: str) -> Integration | None:
         """The integration of a delivery; None when the file no longer has it."""
-        return next((one for one in self.integrations(key.rsplit("/", 2)[0]) if one.key == key), None)
+        return next((one for one in self.integrations(receiver) if one.key == key), None)
 
 
 def group_labels(route: Route, labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that an alert's group shares; those that the alert lacks are simply absent (R6)."""
+    """The labels that an alert's group shares; those that the alert lacks are simply absent."""
     names = sorted(labels) if route.group_by is None else route.group_by
     return {name: labels[name] for name in names if name in labels}
 
 
 def group_key(route: Route, labels: Mapping[str, str]) -> str:
-    """The group of an alert in a route: `{}/{team="shop"}/0:{alertname="EndpointDown"}` (R7, B7)."""
+    """The group of an alert in a route: `{}/{team="shop"}/0:{alertname="EndpointDown"}`."""
     return f"{route.id}:{labels_text(group_labels(route, labels))}"
 
 

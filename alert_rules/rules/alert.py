@@ -1,4 +1,4 @@
-"""Alerts: what a rule remembers of its subject, and what is told to the routes (rules R9, A2, G3)."""
+"""Alerts: what a rule remembers of its subject, and what is told to the routes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     value: str = ""
-    """The facts that the rule looked at when it fired, for people."""
+    """The facts that the rule named, as they were when it fired, for people."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,20 +48,21 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str
     annotations: dict[str, str] = {}
     ends_at_ms: int = 0
-    updated_ms: int = 0
+    end_reason: str = ""
+    """Why it ended; empty where its condition no longer holds."""
     value: str = ""
 
     def resolved_at(self, now_ms: int) -> bool:
-        """Whether the condition has ended at that time (A2)."""
+        """Whether the condition has ended at that time."""
         return 0 < self.ends_at_ms <= now_ms
 
     def frozen_at(self, tick_ms: int) -> Alert:
-        """The alert as a notification of that tick tells it: one that still fires has no end (G3)."""
+        """The alert as a notification of that tick tells it: one that still fires has no end."""
         return self if not self.ends_at_ms or self.resolved_at(tick_ms) else msgspec.structs.replace(self, ends_at_ms=0)
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
-        """Order inside a message, as Alertmanager's: by job and by instance, where those that have none come last, then by labels (G3).
+        """Order inside a message, as Alertmanager's: by job and by instance, where those that have none come last, then by labels.
 
         Of two sets of labels the smaller one is first. Of two of one size the names decide, in their order: where only one set has
         a name, the other is first; where the values differ, the lesser one.
@@ -84,7 +85,7 @@ _by_labels = cmp_to_key(_compare)
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
-    """The identity of a label set, as Alertmanager's API shows it: FNV-1a-64 over the sorted names and values (R9)."""
+    """The identity of a label set, as Alertmanager's API shows it: FNV-1a-64 over the sorted names and values."""
     return _fnv(b"".join([b"%b\xff%b\xff" % (name.encode(), value.encode()) for name, value in sorted(labels.items())]))
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import Breaker, EndpointState, Override, Verdict
+from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import Snapshot
 
@@ -63,7 +63,7 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         Variable("labels", "map", 'Its own labels; ask `"team" in labels` before `labels.team`.', ({}, {"team": "shop"})),
         _choice("verdict", "What its results say of it.", tuple(Verdict)),
         _choice("breaker", "State of its breaker.", tuple(Breaker)),
-        _choice("override", "An operator's word; empty without one.", ("", *Override)),
+        _choice("override", "An operator's override; empty without one.", ("", *Override)),
         _int("failures", "Failed probes in a row, up to the last result; 0 after a success.", 0, 3, 1_000),
         _int("successes", "Successful probes in a row, up to the last result; 0 after a failure.", 0, 3, 1_000),
         _bool("flapping", "Its outcomes change too often to be believed."),
@@ -105,12 +105,14 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_overdue_ms", "How late the most overdue probe is."),
         _int("system_overdue_endpoints", "Endpoints past their due time.", 0, 1, 10_000),
         _int("system_lateness_ms", "Start lateness of recent probes (99th percentile)."),
-        _int("system_workers", "Probe workers that show signs of life.", 0, 1, 16),
-        _int("system_alert_workers", "Alert workers that show signs of life.", 0, 1, 16),
-        _int("system_beats", "Schedulers that show signs of life.", 0, 1, 2),
+        _int("system_workers", "Probe workers with a heartbeat.", 0, 1, 16),
+        _int("system_alert_workers", "Alert workers with a heartbeat.", 0, 1, 16),
+        _int("system_beats", "Schedulers with a heartbeat.", 0, 1, 2),
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
+        _int("system_pools_lagging", "Pools whose endpoints nobody judges, or that nobody publishes, for too long.", 0, 1, 1_000),
         _int("system_dead_deliveries", "Messages given up during the last hour (of the last hundred).", 0, 1, 100),
+        _int("system_unreadable", "Stored records that could not be read; `watchkeeper quarantine list` shows them.", 0, 1, 100),
         _bool("system_tilted", "The clock of one of its processes has jumped: for half a minute that one records and judges nothing."),
     ),
 }
@@ -126,9 +128,12 @@ def scope_of(facts: Facts) -> Scope:
     return Scope.POOL if "pool" in facts else Scope.SYSTEM
 
 
-def endpoint_facts(endpoint: Endpoint, state: EndpointState, override: Override | None, now_ms: int, *, no_data: bool) -> dict[str, Any]:
-    """What rules can ask about an endpoint, of one state at one time."""
-    last = state.last
+def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
+    """What rules can ask about an endpoint, as its record had it when it was decided: with the override, the silence and the time of
+    that decision, so that the facts of two records differ in whatever has changed between them, time included."""
+    probes, override = record.probes, record.override
+    no_data = record.silent and not endpoint.paused
+    last = probes.last
     failed = last.outcome is Outcome.FAILURE
     expires_ms = last.certificate_not_after_ms
     return {
@@ -137,19 +142,19 @@ def endpoint_facts(endpoint: Endpoint, state: EndpointState, override: Override 
         "url": endpoint.url,
         "kind": endpoint.kind,
         "labels": endpoint.labels,
-        "verdict": verdict(state, no_data=no_data)._value_,
-        "breaker": state.breaker.state._value_,
+        "verdict": verdict(record, no_data=no_data)._value_,
+        "breaker": record.breaker.state._value_,
         "override": override._value_ if override else "",
-        "failures": state.run_length if state.run_outcome is Outcome.FAILURE else 0,
-        "successes": state.run_length if state.run_outcome is Outcome.SUCCESS else 0,
-        "flapping": state.flapping,
+        "failures": probes.run_length if probes.run_outcome is Outcome.FAILURE else 0,
+        "successes": probes.run_length if probes.run_outcome is Outcome.SUCCESS else 0,
+        "flapping": probes.flapping,
         "status": last.status,
         "error": last.text if failed else "",
         "failure_class": last.failure._value_ if failed and last.failure else "",
-        "latency_ms": two_digits(state.evidence.latency_ms),
+        "latency_ms": two_digits(record.weighing.latency_ms),
         "timeout_ms": endpoint.timeout_ms,
         "interval_ms": endpoint.interval_ms,
-        "certificate_days": (expires_ms - now_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
+        "certificate_days": (expires_ms - record.decided_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
         "no_data": no_data,
         "paused": endpoint.paused,
         "weight": endpoint.weight,
@@ -187,7 +192,9 @@ def system_facts(
     beats: int = 0,
     groups_overdue_ms: int = 0,
     deliveries_overdue_ms: int = 0,
+    pools_lagging: int = 0,
     dead_deliveries: int = 0,
+    unreadable: int = 0,
     tilted: bool = False,
 ) -> dict[str, Any]:
     """What rules can ask about Watchkeeper itself."""

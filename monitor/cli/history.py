@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli.common import System, needs_system
-from monitor.cli.look import stamp
+from monitor.cli.look import age, stamp
 from monitor.cli.output import emit, output_option, say, sparkline
 
 if TYPE_CHECKING:
     from monitor.core.history import Row
     from monitor.query.reading import History
 
-COLUMNS = ("start", "uptime", "ok", "failed", "unknown", "inconclusive", "p50", "p90", "p99")
+COLUMNS = ("start", "uptime", "ok", "failed", "inconclusive", "down", "unknown", "paused", "p50", "p90", "p99")
 PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
 
 
@@ -27,7 +27,8 @@ PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
 def history(system: System, endpoint_id: str, by: str, output: str) -> None:
     """Show an endpoint's uptime and latency over time: 120 minutes, 192 hours or 400 days.
 
-    Uptime is ok / (ok + failed). Probes that did not run or taught nothing are unknown, and never count as down.
+    Uptime is up / (up + down) of time. A result stands until the next one; time without one is unknown, a pause is paused, and neither
+    is ever down. Counts are of results.
 
     \b
     Examples:
@@ -46,13 +47,16 @@ def history(system: System, endpoint_id: str, by: str, output: str) -> None:
 
 
 def _row(row: Row, *, table: bool) -> dict[str, Any]:
-    counts: dict[str, Any] = {"ok": row.ok, "failed": row.failed, "unknown": row.unknown, "inconclusive": row.inconclusive}
+    counts: dict[str, Any] = {"ok": row.ok, "failed": row.failed, "inconclusive": row.inconclusive}
     if not table:
         times = {"start_ms": row.start_ms, "start": stamp(row.start_ms), "uptime": row.uptime}
+        counts |= {"up_ms": row.up_ms, "down_ms": row.down_ms, "unknown_ms": row.unknown_ms, "paused_ms": row.paused_ms}
         return {**times, **counts, "p50_ms": row.p50_ms, "p90_ms": row.p90_ms, "p99_ms": row.p99_ms}
     shown = {"start": stamp(row.start_ms), "uptime": _percent(row), **counts}
-    for name, ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
-        shown[name] = None if ms is None else f"{ms:.1f}ms"
+    for name, ms in (("down", row.down_ms), ("unknown", row.unknown_ms), ("paused", row.paused_ms)):
+        shown[name] = age(ms) if ms >= 1_000 else None
+    for name, latency_ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
+        shown[name] = None if latency_ms is None else f"{latency_ms:.1f}ms"
     return shown
 
 
@@ -60,7 +64,7 @@ def _summary(found: History) -> Iterator[str]:
     if not found.rows:
         yield "no result yet"
         return
-    yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms)}; {found.whole.unknown} probes unknown"
+    yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms)}; unknown for {age(found.whole.unknown_ms)}"
     yield f"p50 {sparkline([row.p50_ms for row in found.rows])}"
     yield f"last {len(found.samples)} probes {sparkline([s.duration_ms if s.outcome == 'SUCCESS' else None for s in found.samples])}"
 

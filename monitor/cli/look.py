@@ -56,6 +56,10 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
         for pool in found:
             if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
                 say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
+        shown = {pool.pool.name for pool in found}
+        for name in await store.lagging():
+            if name in shown:
+                say(f"pool {name}: no results come, or they are not published; its consumers keep the last weights. Look at the workers")
 
     system.run(lambda store: _again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
 
@@ -80,43 +84,43 @@ def _pool_rows(pool: PoolStatus, now_ms: int, *, table: bool) -> Iterator[dict[s
 
 
 def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
-    state = member.state
-    since_ms = member.override.at_ms if member.override else state.breaker.since_ms or state.run_since_ms
-    latency_ms = state.evidence.latency_ms
+    record = member.record
+    since_ms = member.override.at_ms if member.override else record.breaker.since_ms or record.probes.run_since_ms
+    latency_ms = record.weighing.latency_ms
     return {
         "pool": member.endpoint.pool,
         "endpoint": member.endpoint.id,
         "verdict": "PAUSED" if member.endpoint.paused else member.verdict.value,
-        "breaker": f"{state.breaker.state.value} ({member.override.override.value})" if member.override else state.breaker.state.value,
+        "breaker": f"{record.breaker.state.value} ({member.override.override.value})" if member.override else record.breaker.state.value,
         "weight": member.weight,
         "latency": f"{latency_ms:.1f}ms" if latency_ms else None,
         "history": sparkline([sample.duration_ms if sample.outcome == "SUCCESS" else None for sample in member.samples]),
         "since": age(now_ms - since_ms) if since_ms else None,
-        "reason": member.override.reason if member.override else state.breaker.reason or None,
-        "last_error": state.last_failure_text or state.last.text or None,
+        "reason": member.override.reason if member.override else record.breaker.reason or None,
+        "last_error": record.probes.last_failure_text or record.probes.last.text or None,
     }
 
 
 def _data_row(member: EndpointStatus) -> dict[str, Any]:
-    state, override = member.state, member.override
+    record, override = member.record, member.override
     return {
         "pool": member.endpoint.pool,
         "endpoint": member.endpoint.id,
         "url": hide_password(member.endpoint.url),
         "paused": member.endpoint.paused,
         "verdict": member.verdict.value,
-        "breaker": state.breaker.state.value,
+        "breaker": record.breaker.state.value,
         "override": override.override.value if override else None,
-        "reason": override.reason if override else state.breaker.reason,
-        "since_ms": state.breaker.since_ms,
-        "open_until_ms": state.breaker.open_until_ms,
+        "reason": override.reason if override else record.breaker.reason,
+        "since_ms": record.breaker.since_ms,
+        "open_until_ms": record.breaker.open_until_ms,
         "weight": member.weight,
-        "latency_ms": round(state.evidence.latency_ms, 3),
-        "flapping": state.flapping,
-        "last_at_ms": state.last.at_ms,
-        "last_outcome": state.last.outcome.value if state.last.at_ms else None,
-        "last_error": state.last_failure_text,
-        "last_error_at_ms": state.last_failure_ms,
+        "latency_ms": round(record.weighing.latency_ms, 3),
+        "flapping": record.probes.flapping,
+        "last_at_ms": record.probes.last.at_ms,
+        "last_outcome": record.probes.last.outcome.value if record.probes.last.at_ms else None,
+        "last_error": record.probes.last_failure_text,
+        "last_error_at_ms": record.probes.last_failure_ms,
         "samples": [{"at_ms": s.at_ms, "outcome": s.outcome.value, "duration_ms": round(s.duration_ms, 3)} for s in member.samples],
         "alerts": [{"alertname": alert.labels.get("alertname"), "status": alert.status.value} for alert in member.alerts],
     }
@@ -244,7 +248,7 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     status = found.status
     said = status.override.override if status.override else None
     yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
-    lines = reasons(status.endpoint, found.pool, status.state, said, status.verdict, found.factors, now_ms)
+    lines = reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms)
     for line in (*lines, *ownership(status.endpoint, found.transitions, now_ms)):
         yield f"  {line.topic + ':':<11} {line.text}"
     if status.override:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "alerts": ("monitor.cli.alerts:alerts", "List alerts, and notifications that were sent."),
         "rules": ("monitor.cli.alerts:rules", "Check alert rules."),
         "receivers": ("monitor.cli.alerts:receivers", "List receivers and send test messages."),
+        "quarantine": ("monitor.cli.quarantine:quarantine", "List and delete records that could not be read."),
     },
     "Act": {
         "pool": ("monitor.cli.pool:pool", "List pools; drain members and take them back."),

@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from monitor.client.view import NOTHING, Fetch, Version, View
+from monitor.client.view import NOBODY, NOTHING, Fetch, Version, View
 from monitor.clock import Clock
 from monitor.pool.snapshot import Delta, Snapshot
 from monitor.store import keys
@@ -38,6 +38,7 @@ RETRY_MIN_MS = 100
 _HEAD = re.compile(rb'\{"schema":\d+,"pool":"(?:[^"\\]|\\.)*","epoch":(\d+),"ver":(\d+),')
 _CHANNEL_PREFIX, _, _CHANNEL_SUFFIX = keys.channel("\0").partition("\0")
 _snapshot = msgspec.json.Decoder(Snapshot)
+_names = msgspec.json.Decoder(list[str]).decode
 _delta = msgspec.json.Decoder(Delta)
 
 
@@ -197,7 +198,8 @@ class Follower:
             command(pipeline)
         (seconds, micros), alive, *replies = await self._bounded(pipeline.execute(raise_on_error=False))
         server_ms = int(seconds) * 1_000 + int(micros) // 1_000
-        return replies, Fetch(server_ms, _alive_ms(alive), at_ms)
+        alive_ms, lagging = _heartbeat(alive)
+        return replies, Fetch(server_ms, alive_ms, at_ms, lagging)
 
     async def _bounded(self, work: Awaitable[Any]) -> Any:
         async with asyncio.timeout(self._timeout_s):
@@ -229,8 +231,12 @@ def _version(head: Any) -> Version | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _alive_ms(value: Any) -> int | None:
+def _heartbeat(value: Any) -> tuple[int | None, frozenset[str]]:
+    """The heartbeat's time and the pools that it names as lagging; nothing where it is missing or cannot be read."""
+    if not isinstance(value, bytes):
+        return None, NOBODY
+    at_ms, _, names = value.partition(b" ")
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
+        return int(at_ms), frozenset(_names(names)) if names else NOBODY
+    except ValueError:
+        return None, NOBODY

@@ -24,11 +24,17 @@ NEVER_TRAFFIC = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """One reading: the server's clock, the evaluator's heartbeat (None when there was none), and the local time before it."""
+    """One reading: the server's clock, the evaluators' heartbeat (None when there was none, 0 when it vouches for no pool), the local
+    time before it, and the pools that the heartbeat names as lagging."""
 
     server_ms: int
     alive_ms: int | None
     at_ms: int
+    lagging: frozenset[str] = NOBODY
+
+    def vouches_for(self, pool: str) -> bool:
+        """Whether the heartbeat says that the pool's endpoints are being judged."""
+        return bool(self.alive_ms) and pool not in self.lagging
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -47,9 +53,13 @@ class _Use(msgspec.Struct, frozen=True):
 
 
 class _Pool:
-    """What is known of one pool. Its age is `age_ms` at `anchor_ms` and grows with the local clock."""
+    """What is known of one pool. Its age is `age_ms` at `anchor_ms` and grows with the local clock.
 
-    __slots__ = ("age_ms", "alive_ms", "anchor_ms", "cold", "endpoints", "published", "snapshot", "use")
+    `lagging`: the last heartbeat said that nobody judges its endpoints. Then no snapshot makes it younger: one may still be
+    published for other reasons, and tells of the same old results.
+    """
+
+    __slots__ = ("age_ms", "alive_ms", "anchor_ms", "cold", "endpoints", "lagging", "published", "snapshot", "use")
 
     def __init__(self, snapshot: Snapshot, age_ms: int, anchor_ms: int, *, cold: bool) -> None:
         self.snapshot = snapshot
@@ -57,6 +67,7 @@ class _Pool:
         self.anchor_ms = anchor_ms
         self.alive_ms: int | None = None
         self.cold = cold
+        self.lagging = False
         self.endpoints: dict[str, EndpointView] = {}
         self.published: dict[str, PublishedEndpoint] = {}
         """What `endpoints` were made of: an endpoint that a delta left alone is the same object in the next version."""
@@ -78,6 +89,12 @@ class _Pool:
         age_ms = max(0, age_ms)
         if age_ms < self.age_at(at_ms):
             self.age_ms, self.anchor_ms = age_ms, at_ms
+
+    def lag(self, at_ms: int) -> None:
+        """It is not fresh: nobody has vouched for it for `ttl_ms` at least."""
+        self.lagging = True
+        if self.age_at(at_ms) < self.snapshot.ttl_ms:
+            self.age_ms, self.anchor_ms = self.snapshot.ttl_ms, at_ms
 
 
 class View:
@@ -212,16 +229,23 @@ class View:
         before = self._pools.get(snapshot.pool)
         if before is not None:
             pool.endpoints, pool.published, pool.alive_ms = before.endpoints, before.published, before.alive_ms
-            if not before.cold:
+            if before.lagging and snapshot.tombstone is not True:
+                pool.age_ms, pool.lagging = before.age_at(at_ms), True
+            elif not before.cold:
                 pool.rejuvenate(before.age_at(at_ms), at_ms)
         return pool
 
     @staticmethod
     def _heard(pool: _Pool, fetch: Fetch) -> None:
         """A heartbeat counts once: the same one read again says nothing about the time since."""
-        if fetch.alive_ms is not None and fetch.alive_ms != pool.alive_ms:
+        if fetch.alive_ms is None or fetch.alive_ms == pool.alive_ms:
+            return
+        pool.alive_ms = fetch.alive_ms
+        if fetch.vouches_for(pool.snapshot.pool) or pool.snapshot.tombstone is True:
+            pool.lagging = False
             pool.rejuvenate(fetch.server_ms - fetch.alive_ms, fetch.at_ms)
-            pool.alive_ms = fetch.alive_ms
+        else:
+            pool.lag(fetch.at_ms)
 
     def _settle(self, pool: _Pool, now_ms: int) -> None:
         """Build the pool anew if time alone has changed how it is used."""

@@ -7,7 +7,7 @@ A `parse` takes what was written (text, list, mapping) and returns the normalise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,10 +20,10 @@ from monitor.core.endpoint import (
     INTERVAL_MIN_MS,
     LABELS_MAX,
     RETRIES_MAX,
-    THRESHOLD_MAX,
     WEIGHT_MAX,
 )
 from monitor.core.policies import POLICIES
+from monitor.core.policies.policy import Scope
 
 LABEL_LENGTH_MAX = 256
 RESERVED_LABELS = frozenset({"alertname", "endpoint", "pool", "severity"})
@@ -138,6 +138,15 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _policy_fields(scope: Scope) -> Iterator[Field]:
+    """The options of all policies that are written at one place."""
+    for option in {option.name: option for policy in POLICIES.values() for option in policy.options if option.scope is scope}.values():
+        timed = option.unit == "ms"
+        parse = duration(option.low, option.high) if timed else whole(option.low, option.high)
+        example = format_duration(option.default) if timed else str(option.default)
+        yield Field(option.name, option.attribute, parse, format_duration if timed else _same, example, option.help)
+
+
 ENDPOINT_FIELDS: Mapping[str, Field] = {
     field.key: field
     for field in (
@@ -177,10 +186,7 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
         Field(
             "retry_delay", "retry_delay_ms", duration(0, INTERVAL_MAX_MS), format_duration, "1s", "Time before a retry, doubled each time."
         ),
-        Field(
-            "failure_threshold", "failure_threshold", whole(1, THRESHOLD_MAX), _same, "3", "Failed probes in a row that open the breaker."
-        ),
-        Field("success_threshold", "success_threshold", whole(1, THRESHOLD_MAX), _same, "2", "Successful probes in a row that close it."),
+        *_policy_fields(Scope.ENDPOINT),
         Field("weight", "weight", whole(1, WEIGHT_MAX), _same, "100", "Base weight in the pool; its proportion to the others' counts."),
         Field("labels", "labels", labels, dict, "{team: shop}", "Labels of the endpoint, carried by its alerts."),
         Field("depends_on", "depends_on", ids, list, "[db]", "Ids of the endpoints without which this one cannot work."),
@@ -202,9 +208,6 @@ POOL_FIELDS: Mapping[str, Field] = {
             "Time in which a recovered member's weight grows.",
         ),
         Field("policy", "policy", one_of(*POLICIES), _same, "consecutive", "What opens the breaker."),
-        Field(
-            "open", "open_ms", duration(INTERVAL_MIN_MS, INTERVAL_MAX_MS), format_duration, "5s", "First time that a breaker stays open."
-        ),
-        Field("open_max", "open_max_ms", duration(INTERVAL_MIN_MS, INTERVAL_MAX_MS), format_duration, "5m", "Longest, as `open` doubles."),
+        *_policy_fields(Scope.POOL),
     )
 }

@@ -11,11 +11,9 @@ from urllib.parse import SplitResult, quote, urlsplit
 import msgspec
 
 from monitor.config.secret import SECRET, is_reference, is_sensitive
-from monitor.core.endpoint import ID_LENGTH_MAX, URL_LENGTH_MAX
+from monitor.core.endpoint import DEFAULT_PORTS, ID_LENGTH_MAX, URL_LENGTH_MAX
 from monitor.probes.base import Option, Prober
 from monitor.probes.catalog import PROBERS
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Deny = Callable[[str], str | None]
 """Takes a literal address; returns why it must not be probed, or None."""

@@ -129,8 +129,12 @@ class Settings(BaseSettings):
     claim_tick_ms: int = Field(150, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=2_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")
-    alive_file: Path | None = Field(None, description="File touched with each sign of life, for the health checks of containers.")
-    heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its sign of life.")
+    alive_file: Path | None = Field(None, description="File touched with each heartbeat, for the health checks of containers.")
+    heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its heartbeat.")
+
+    store_wait_ms: int = Field(
+        60_000, ge=0, le=3_600_000, description="How long a part waits at its start for a Redis that does not answer, before it ends."
+    )
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

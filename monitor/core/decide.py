@@ -1,4 +1,4 @@
-"""The one entry to the pure decisions about an endpoint: what a result changes, why, and what follows from it."""
+"""The one entry to the pure decisions about an endpoint: what an observation changes, why, and what follows from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,24 @@ from monitor.core import flapping, history
 from monitor.core.breaker import count_trial, forgive, step, target
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
+from monitor.core.observation import Observation, OperatorWord, SourceReport, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES
 from monitor.core.policies.policy import Ruling, Seen
-from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult, Override, Transition
+from monitor.core.record import (
+    DECISION_SKEW_MAX_MS,
+    SOURCES_MAX,
+    Breaker,
+    BreakerState,
+    LastResult,
+    Override,
+    ProbeStatistics,
+    Record,
+    SourceStatistics,
+    Standing,
+    Transition,
+)
+from monitor.core.schedule import silent_after_ms
 from monitor.core.verdict import verdict
 
 AUTOMATIC: Final = "AUTO"
@@ -26,84 +40,168 @@ FLAPPING: Final = "flapping"
 # Bound once: reading a member from its enum costs a tenth of a microsecond, and this is done for each probe.
 _SUCCESS, _FAILURE, _INCONCLUSIVE = Outcome.SUCCESS, Outcome.FAILURE, Outcome.INCONCLUSIVE
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
+_PAUSED = Standing.PAUSED
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Whom a decision is about: what is registered, and what an operator has said of it."""
+
+    endpoint: Endpoint
+    pool: Pool
+    override: Override | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What one result leads to. `weigh` is true when the pool's weights, or what is published beside them, might move."""
+    """What one observation leads to.
 
-    state: EndpointState
-    transitions: tuple[Transition, ...]
-    writes: tuple[RowWrite, ...]
-    interval_ms: int
-    weigh: bool
-
-
-def decide(  # noqa: PLR0917 - what a decision is about comes in the order of the journey.
-    endpoint: Endpoint,
-    pool: Pool,
-    state: EndpointState,
-    override: Override | None,
-    result: Result,
-    now_ms: int,
-    *,
-    tilted: bool = False,
-) -> Decision:
-    """Return the state after `result`, the changes with their reasons, and the bytes of history to write.
-
-    An inconclusive result, and any result while `tilted`, is recorded (as inconclusive) and judges nothing.
-    A result older than the newest settled one is dropped.
+    `weigh` is true when the pool's weights, or what is published beside them, might move; `interval_ms` is the time to the next probe.
+    `refused` says why the observation changed nothing: it was overtaken by a newer one, or its source had told it before.
     """
-    if _overtaken(endpoint, state, result) and not tilted:
-        return Decision(state, (), (), next_interval_ms(endpoint, state), False)
+
+    record: Record
+    transitions: tuple[Transition, ...] = ()
+    writes: tuple[RowWrite, ...] = ()
+    interval_ms: int = 0
+    weigh: bool = False
+    refused: str = ""
+
+
+def decide(subject: Subject, record: Record, observation: Observation, now_ms: int, *, tilted: bool = False) -> Decision:
+    """Return the record after `observation`, the changes with their reasons, and the bytes of history to write.
+
+    An inconclusive result, and any result while `tilted`, is recorded (as inconclusive) and judges nothing. A result older than the
+    newest one, and a report whose sequence its source has passed, change nothing.
+    """
+    if 0 < record.decided_ms - now_ms <= DECISION_SKEW_MAX_MS:
+        now_ms = record.decided_ms
+    if isinstance(observation, Result):
+        return _probed(subject, record, observation, now_ms, tilted)
+    if isinstance(observation, TimePassed):
+        return _time_passed(subject, record, observation, now_ms)
+    if isinstance(observation, OperatorWord):
+        return _told(subject, record, observation, now_ms)
+    return _reported(subject, record, observation, now_ms)
+
+
+def silent_at_ms(endpoint: Endpoint, record: Record, judging_since_ms: int = 0) -> int:
+    """When an endpoint without a further result counts as silent: nothing is known of it then. Time in which we did not probe at all
+    (`judging_since_ms` is when that ended) is not its silence."""
+    delay_ms = 0 if record.probes.last.at_ms else endpoint.initial_delay_ms
+    return max(record.conclusive_ms + delay_ms, judging_since_ms) + silent_after_ms(endpoint)
+
+
+def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilted: bool) -> Decision:
+    endpoint = subject.endpoint
+    if _overtaken(endpoint, record, result) and not tilted:
+        return Decision(
+            record, interval_ms=next_interval_ms(endpoint, record.breaker, record.probes), refused="overtaken by a newer result"
+        )
     outcome = _INCONCLUSIVE if tilted else result.outcome
-    minute, hour, day, rows = history.count(state, endpoint, result, outcome)
-    writes = (history.sample_write(endpoint, result, outcome), *rows)
-    recorded = replace(state, last=_last(state.last, result), minute=minute, hour=hour, day=day)
+    last = _last(record.probes.last, result)
+    since_ms = record.since_ms or now_ms
     if outcome is _INCONCLUSIVE:
-        return Decision(recorded, (), writes, next_interval_ms(endpoint, recorded), False)
-    after, transitions = _conclude(endpoint, pool, recorded, override, result, now_ms)
-    return Decision(after, transitions, writes, next_interval_ms(endpoint, after), bool(transitions) or _moved(state, after))
+        probes = replace(record.probes, last=last)
+        interval_ms = next_interval_ms(endpoint, record.breaker, probes)
+        past, writes = history.observe(record.history, endpoint, result, outcome, interval_ms)
+        after = replace(record, probes=probes, history=past, override=subject.override, since_ms=since_ms, decided_ms=now_ms)
+        return Decision(after, (), writes, interval_ms)
 
-
-def _conclude(  # noqa: PLR0917 - as in `settle`.
-    endpoint: Endpoint, pool: Pool, state: EndpointState, override: Override | None, result: Result, now_ms: int
-) -> tuple[EndpointState, tuple[Transition, ...]]:
-    """What a conclusive result changes in the evidence, the breaker and the flapping of a state that has recorded it."""
-    outcome = result.outcome
     success = outcome is _SUCCESS
-    same = outcome is state.run_outcome
-    run_length = state.run_length + 1 if same else 1
-    evidence = evidence_.fold(state.evidence, evidence_.tau_ms(endpoint), success, result.duration_ms, now_ms)
-    breaker = _breaker_before(state, success, now_ms)
-    breaker, transitions = _advance(Seen(endpoint, pool, breaker, outcome, run_length, evidence, result, now_ms), override)
-    closed = bool(transitions) and breaker.state is _CLOSED
-
-    changes = flapping.remember(state.changes, success)
-    results = state.results + 1 if state.results < flapping.OUTCOMES else flapping.OUTCOMES
-    flaps = state.flapping
-    if flaps or changes + 1 & changes:  # Otherwise the outcomes changed once at most, as nearly always.
-        value = flapping.value_percent(changes, results)
-        flaps = flapping.is_flapping(flaps, value)
-        if flaps is not state.flapping:
-            transitions = (*transitions, _flapping_transition(endpoint, flaps, value, breaker.gen, now_ms))
-
-    after = replace(
-        state,
+    probes = _judged(record.probes, last, outcome, result.text, now_ms)
+    breaker = _breaker_before(record, success, now_ms)
+    breaker, transitions = _advance(Seen(endpoint, subject.pool, breaker, outcome, probes.run_length, result, now_ms), subject.override)
+    if probes.flapping is not record.probes.flapping:
+        transitions = (*transitions, _flapping_transition(endpoint, probes, breaker.gen, now_ms))
+    closed = bool(transitions) and breaker.state is _CLOSED and record.breaker.state is not _CLOSED
+    weighing = evidence_.fold(record.weighing, evidence_.tau_ms(endpoint), success, result.duration_ms, now_ms)
+    interval_ms = next_interval_ms(endpoint, breaker, probes)
+    past, writes = history.observe(record.history, endpoint, result, outcome, interval_ms)
+    after = Record(
         breaker=breaker,
-        run_outcome=outcome,
-        run_length=run_length,
-        run_since_ms=state.run_since_ms if same else now_ms,
-        last_success_ms=now_ms if success else state.last_success_ms,
-        last_failure_ms=state.last_failure_ms if success else now_ms,
-        last_failure_text=state.last_failure_text if success else result.text,
-        evidence=evidence_.restart(evidence) if closed else evidence,
-        changes=changes,
-        results=results,
-        flapping=flaps,
-        flapping_since_ms=state.flapping_since_ms if flaps is state.flapping else now_ms if flaps else 0,
-        warm_up_since_ms=now_ms if closed else state.warm_up_since_ms,
+        probes=probes,
+        weighing=evidence_.restart(weighing) if closed else weighing,
+        sources=record.sources,
+        history=past,
+        override=subject.override,
+        silent=False,
+        warm_up_since_ms=now_ms if closed else record.warm_up_since_ms,
+        since_ms=since_ms,
+        decided_ms=now_ms,
     )
-    return after, transitions
+    return Decision(after, transitions, writes, interval_ms, bool(transitions) or record.silent or _moved(record, after))
+
+
+def _judged(probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: str, now_ms: int) -> ProbeStatistics:
+    """The statistics with one more conclusive result."""
+    success = outcome is _SUCCESS
+    same = outcome is probes.run_outcome
+    changes = flapping.remember(probes.changes, success)
+    results = probes.results + 1 if probes.results < flapping.OUTCOMES else flapping.OUTCOMES
+    flaps = probes.flapping
+    if flaps or changes + 1 & changes:  # Otherwise the outcomes changed once at most, as nearly always.
+        flaps = flapping.is_flapping(flaps, flapping.value_percent(changes, results))
+    return ProbeStatistics(
+        outcome,
+        probes.run_length + 1 if same else 1,
+        probes.run_since_ms if same else now_ms,
+        last,
+        now_ms if success else probes.last_success_ms,
+        probes.last_failure_ms if success else now_ms,
+        probes.last_failure_text if success else text,
+        changes,
+        results,
+        flaps,
+        probes.flapping_since_ms if flaps is probes.flapping else now_ms if flaps else 0,
+    )
+
+
+def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: int) -> Decision:
+    """Nothing came: an endpoint falls silent, a pause begins or ends, and an operator's word is taken into account."""
+    endpoint = subject.endpoint
+    past, since_ms = record.history, record.since_ms or now_ms
+    writes: tuple[RowWrite, ...] = ()
+    if endpoint.paused is not (past.standing is _PAUSED):
+        past, writes = history.pause(past, endpoint, endpoint.paused, now_ms)
+        since_ms = now_ms  # Silence is counted from the end of a pause.
+    after = replace(record, history=past, override=subject.override, since_ms=since_ms, decided_ms=now_ms)
+    silent = not endpoint.paused and silent_at_ms(endpoint, after, passed.judging_since_ms) <= now_ms
+    weigh = silent is not record.silent or subject.override is not record.override
+    if silent is not record.silent:
+        after = replace(after, silent=silent)
+    return Decision(after, (), writes, endpoint.interval_ms, weigh)
+
+
+def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> Decision:
+    """The record of an operator's word: set, changed, or taken back (AUTO)."""
+    if word.override is word.replaces:
+        return Decision(record, refused="it is so already")
+    transition = Transition(
+        endpoint=subject.endpoint.id,
+        pool=subject.endpoint.pool,
+        kind="override",
+        old=word.replaces.value if word.replaces else AUTOMATIC,
+        new=word.override.value if word.override else AUTOMATIC,
+        reason=word.reason,
+        at_ms=now_ms,
+        gen=record.breaker.gen,
+        actor=word.by,
+    )
+    return Decision(replace(record, override=word.override, decided_ms=now_ms), (transition,), (), subject.endpoint.interval_ms, True)
+
+
+def _reported(subject: Subject, record: Record, report: SourceReport, now_ms: int) -> Decision:
+    """Count what another source has told, once however often and in whatever order it comes."""
+    name = f"{report.kind.value}:{report.source}"
+    known = record.sources.get(name)
+    if known is None:
+        if len(record.sources) >= SOURCES_MAX:
+            return Decision(record, refused=f"more than {SOURCES_MAX} sources tell of this endpoint")
+        known = SourceStatistics()
+    if report.sequence <= known.sequence:
+        return Decision(record, refused=f"report {report.sequence} of {name} was heard before")
+    counted = SourceStatistics(report.sequence, max(known.at_ms, report.at_ms), known.ok + report.ok, known.failed + report.failed)
+    after = replace(record, sources={**record.sources, name: counted}, decided_ms=now_ms)
+    return Decision(after, interval_ms=subject.endpoint.interval_ms)
 
 
 def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
@@ -121,14 +219,14 @@ def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple
     return seen.breaker, transitions
 
 
-def _breaker_before(state: EndpointState, success: bool, now_ms: int) -> BreakerState:
+def _breaker_before(record: Record, success: bool, now_ms: int) -> BreakerState:
     """The breaker with the newest result counted, before the policy is asked."""
-    breaker = state.breaker
+    breaker = record.breaker
     if success:
         if breaker.state is _HALF_OPEN:
             return count_trial(breaker)
         if breaker.opens and breaker.state is _CLOSED:
-            return forgive(breaker, state.last_failure_ms, now_ms)
+            return forgive(breaker, record.probes.last_failure_ms, now_ms)
     return breaker
 
 
@@ -144,9 +242,9 @@ def _step(seen: Seen, ruling: Ruling) -> BreakerState:
     )
 
 
-def _overtaken(endpoint: Endpoint, state: EndpointState, result: Result) -> bool:
+def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
     """Older than the newest settled result. By more than a lease can last, it is the clock that went back, and life goes on."""
-    behind_ms = state.last.at_ms - result.at_ms
+    behind_ms = record.probes.last.at_ms - result.at_ms
     return 0 < behind_ms <= endpoint.interval_ms + endpoint.attempts_budget_ms
 
 
@@ -172,23 +270,22 @@ def _last(before: LastResult, result: Result) -> LastResult:
     )
 
 
-def next_interval_ms(endpoint: Endpoint, state: EndpointState) -> int:
+def next_interval_ms(endpoint: Endpoint, breaker: BreakerState, probes: ProbeStatistics) -> int:
     """The fast interval while a change is pending: a failing run below its threshold, or a recovery; else the usual one."""
     if not endpoint.fast_interval_ms:
         return endpoint.interval_ms
-    breaker = state.breaker.state
-    if breaker is _CLOSED:
-        pending = state.run_outcome is _FAILURE and state.run_length < endpoint.failure_threshold
+    if breaker.state is _CLOSED:
+        pending = probes.run_outcome is _FAILURE and probes.run_length < endpoint.failure_threshold
     else:
-        pending = breaker is _HALF_OPEN or state.run_outcome is _SUCCESS
+        pending = breaker.state is _HALF_OPEN or probes.run_outcome is _SUCCESS
     return endpoint.fast_interval_ms if pending else endpoint.interval_ms
 
 
-def _moved(before: EndpointState, after: EndpointState) -> bool:
+def _moved(before: Record, after: Record) -> bool:
     """Whether the verdict or the graded evidence changed, given that neither breaker nor flapping did."""
-    if before.run_outcome is not after.run_outcome and verdict(before, no_data=False) is not verdict(after, no_data=False):
+    if before.probes.run_outcome is not after.probes.run_outcome and verdict(before, no_data=False) is not verdict(after, no_data=False):
         return True
-    return evidence_.grade(before.evidence) != evidence_.grade(after.evidence)
+    return evidence_.grade(before.weighing) != evidence_.grade(after.weighing)
 
 
 def _breaker_transition(endpoint: Endpoint, old: BreakerState, new: BreakerState) -> Transition:
@@ -205,7 +302,8 @@ def _breaker_transition(endpoint: Endpoint, old: BreakerState, new: BreakerState
     )
 
 
-def _flapping_transition(endpoint: Endpoint, started: bool, value: float, gen: int, now_ms: int) -> Transition:
+def _flapping_transition(endpoint: Endpoint, probes: ProbeStatistics, gen: int, now_ms: int) -> Transition:
+    started, value = probes.flapping, flapping.value_percent(probes.changes, probes.results)
     if started:
         reason = f"the outcome changed too often: {value:.1f} % of the last 20 results, more than {flapping.START_PERCENT:g} %"
     else:
@@ -221,17 +319,4 @@ def _flapping_transition(endpoint: Endpoint, started: bool, value: float, gen: i
         at_ms=now_ms,
         gen=gen,
         evidence={"value_percent": value},
-    )
-
-
-def override_transition(endpoint: Endpoint, old: Override | None, new: Override | None, reason: str, now_ms: int) -> Transition:
-    """The record of an operator's word: set, changed, or taken back (AUTO)."""
-    return Transition(
-        endpoint=endpoint.id,
-        pool=endpoint.pool,
-        kind="override",
-        old=old.value if old else AUTOMATIC,
-        new=new.value if new else AUTOMATIC,
-        reason=reason,
-        at_ms=now_ms,
     )

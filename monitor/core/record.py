@@ -1,8 +1,13 @@
-"""What we know about one endpoint between two results. Derived facts (verdict, weight) are never stored here."""
+"""What is known of one endpoint between two observations. Derived facts (verdict, weight) are never stored here.
+
+A record holds statistics by source. Those that trip (`probes`) and those that make weights (`weighing`) stand apart, so that
+a policy may change without moving a weight, and the other way round.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 
@@ -31,7 +36,7 @@ class OverrideRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     at_ms: int
     by: str = ""
-    """Who said it."""
+    """The person or program that said it."""
 
 
 class Verdict(StrEnum):
@@ -42,7 +47,7 @@ class Verdict(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change with its reason. `kind` is breaker, override, flapping, pool or registry; `actor` is the person behind it, if one is."""
+    """A change with its reason, and with its actor where a person made it. `kind` is breaker, override, flapping, pool or registry."""
 
     endpoint: str
     pool: str
@@ -87,7 +92,7 @@ class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Exponentially decayed counts that weights are made of (see core/evidence)."""
+    """What weights are made of: exponentially decayed counts and a peak-sensitive latency (see core/evidence)."""
 
     ok: float = 0.0
     total: float = 0.0
@@ -99,21 +104,9 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """The last two successful durations, for the median of three."""
 
 
-class Rollup(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Counts of the current minute, hour or day; written out when the next one begins (see core/history)."""
+class ProbeStatistics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What probes have shown: all that a trip policy and the verdict look at."""
 
-    start_ms: int = 0
-    ok: int = 0
-    failed: int = 0
-    inconclusive: int = 0
-    buckets: dict[int, int] = {}
-    """Logarithmic latency bucket -> successful results in it."""
-
-
-class EndpointState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All of it is written by the holder of the probe's lease, in one commit."""
-
-    breaker: BreakerState = BreakerState()
     run_outcome: Outcome | None = None
     run_length: int = 0
     run_since_ms: int = 0
@@ -121,18 +114,107 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     last_success_ms: int = 0
     last_failure_ms: int = 0
     last_failure_text: str = ""
-    evidence: Evidence = Evidence()
     changes: int = 0
     """The last 21 conclusive outcomes as bits, newest lowest, for flapping."""
     results: int = 0
     """Conclusive outcomes seen so far, counted up to 21."""
     flapping: bool = False
     flapping_since_ms: int = 0
-    warm_up_since_ms: int = 0
-    """When the breaker last closed after a trip; 0 when the endpoint never needs to warm up."""
+
+
+class SourceStatistics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What another source than probes has told so far. `sequence` is its fence: what is not larger was heard before."""
+
+    sequence: int = 0
+    at_ms: int = 0
+    ok: int = 0
+    failed: int = 0
+
+
+class Standing(IntEnum):
+    """What the time since the newest observation counts as, until the next one."""
+
+    UNKNOWN = 0
+    UP = 1
+    DOWN = 2
+    PAUSED = 3
+
+
+class Rollup(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The current minute, hour or day; written out when the next one begins (see core/history)."""
+
+    start_ms: int = 0
+    ok: int = 0
+    failed: int = 0
+    inconclusive: int = 0
+    up_ms: int = 0
+    down_ms: int = 0
+    paused_ms: int = 0
+    buckets: dict[int, int] = {}
+    """Logarithmic latency bucket -> successful results in it."""
+
+
+class HistoryState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the history has got to: `until_ms` is the time up to which it is accounted for."""
+
     minute: Rollup = Rollup()
     hour: Rollup = Rollup()
     day: Rollup = Rollup()
+    place: int = 0
+    """Where the ring's next sample goes."""
+    until_ms: int = 0
+    standing: Standing = Standing.UNKNOWN
+    stands_ms: int = 0
+    """For how long after `until_ms` the newest observation stands; what comes later is unknown."""
+    interval_ms: int = 0
+    """The endpoint's interval at that time."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One endpoint between two observations. Whoever commits a decision writes all of it, fenced by its version."""
+
+    breaker: BreakerState = BreakerState()
+    probes: ProbeStatistics = ProbeStatistics()
+    weighing: Evidence = Evidence()
+    sources: dict[str, SourceStatistics] = {}
+    """By the name of a source that is no probe; at most SOURCES_MAX."""
+    history: HistoryState = HistoryState()
+    override: Override | None = None
+    """The operator's word that the last decision took into account."""
+    silent: bool = False
+    """Whether results had stopped coming at the last decision."""
+    warm_up_since_ms: int = 0
+    """When the breaker last closed after a trip; 0 when the endpoint never needs to warm up."""
+    since_ms: int = 0
+    """When it began to be watched: it was registered, or a pause ended."""
+    decided_ms: int = 0
+    """When the last decision was made."""
+
+    @property
+    def conclusive_ms(self) -> int:
+        """When something was last learnt about the target, or when it began to be watched."""
+        probes = self.probes
+        return max(probes.last_success_ms, probes.last_failure_ms, self.since_ms)
+
+
+EMPTY: Final = Record()
+SOURCES_MAX: Final = 64
+DECISION_SKEW_MAX_MS: Final = 2_000
+"""Two processes know the server's time to within a few milliseconds; a decision made later is never dated earlier than this allows."""
+
+_decode_record = msgspec.json.Decoder(Record).decode
+_decode_override = msgspec.json.Decoder(OverrideRecord).decode
+encode_record = msgspec.json.Encoder().encode
+
+
+def decode_record(data: bytes) -> Record:
+    """Return the record, or an empty one for b"". Raises msgspec.DecodeError for what cannot be read."""
+    return _decode_record(data) if data else EMPTY
+
+
+def decode_override(data: bytes) -> OverrideRecord | None:
+    """Return the operator's word, or None for b"". Raises msgspec.DecodeError for what cannot be read."""
+    return _decode_override(data) if data else None
 
 
 def next_version(ver: int, now_ms: int) -> int:

@@ -12,32 +12,43 @@ from monitor.core.endpoint import Endpoint
 
 LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
-PATIENCE_INTERVALS = 3
-"""A new endpoint without a result is looked at after so many intervals and one lease."""
+SILENT_INTERVALS = 3
 GRACE_MIN_MS = 15_000
 """A new pool counts as judged for this long at least: what is published is fresh for as long."""
 
 
+def lease_ms(endpoint: Endpoint) -> int:
+    """How long a claim of the endpoint lasts."""
+    return endpoint.attempts_budget_ms + LEASE_SLACK_MS
+
+
+def silent_after_ms(endpoint: Endpoint) -> int:
+    """Time without a conclusive result after which nothing is known of an endpoint: three intervals and one lease."""
+    return SILENT_INTERVALS * endpoint.interval_ms + lease_ms(endpoint)
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """`delay_ms` is how much later than its grid the first probe may be."""
+    """`delay_ms` is how much later than its grid the first probe may be, `silent_after_ms` as the function of that name."""
 
     interval_ms: int
     phase_ms: int
     lease_ms: int
     delay_ms: int
+    silent_after_ms: int
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Plan:
-        return cls(endpoint.interval_ms, endpoint.phase_ms, endpoint.attempts_budget_ms + LEASE_SLACK_MS, endpoint.initial_delay_ms)
+        return cls(endpoint.interval_ms, endpoint.phase_ms, lease_ms(endpoint), endpoint.initial_delay_ms, silent_after_ms(endpoint))
 
     @property
     def patience_ms(self) -> int:
-        return self.delay_ms + PATIENCE_INTERVALS * self.interval_ms + self.lease_ms
+        """How long a new endpoint may be without a result."""
+        return self.delay_ms + self.silent_after_ms
 
     @property
     def grace_ms(self) -> int:
         """How long a new pool counts as judged before its first result."""
-        return self.delay_ms + max(GRACE_MIN_MS, PATIENCE_INTERVALS * self.interval_ms)
+        return self.delay_ms + max(GRACE_MIN_MS, SILENT_INTERVALS * self.interval_ms)
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""
@@ -47,6 +58,14 @@ class Plan(msgspec.Struct, frozen=True):
         """The first time after `base_ms` on the grid of this plan, or on that of another interval with the same phase."""
         interval_ms = interval_ms or self.interval_ms
         return _even(base_ms - (base_ms - self.phase_ms) % interval_ms + interval_ms)
+
+    def slot_at(self, score: int, now_ms: int) -> int:
+        """What an endpoint with this score is probed for at `now_ms`: its due time, or the present slot where it has missed some. A lease
+        that has ended is the end of that lease."""
+        if score % 2 or now_ms - score < self.interval_ms:
+            return score
+        latest_ms = now_ms - (now_ms - self.phase_ms) % self.interval_ms
+        return latest_ms - latest_ms % 2
 
     def lease_from(self, start_ms: int) -> int:
         """The token of a lease that starts at `start_ms`."""

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, EndpointState, Verdict
+from monitor.core.record import Breaker, Record, Verdict
 
-SILENT_INTERVALS: Final = 3
-SILENT_SLACK_MS: Final = 5_000
+_OPEN, _HALF_OPEN = Breaker.OPEN, Breaker.HALF_OPEN
+_FAILURE = Outcome.FAILURE
 
 
-def verdict(state: EndpointState, *, no_data: bool) -> Verdict:
+def verdict(record: Record, *, no_data: bool) -> Verdict:
     """UNKNOWN before the first conclusive result or when results stopped coming; UNHEALTHY while OPEN;
     DEGRADED in trials, in a failing run or while flapping; else HEALTHY."""
-    if no_data or not state.results:
+    probes = record.probes
+    if no_data or not probes.results:
         return Verdict.UNKNOWN
-    breaker = state.breaker.state
-    if breaker is Breaker.OPEN:
+    breaker = record.breaker.state
+    if breaker is _OPEN:
         return Verdict.UNHEALTHY
-    if breaker is Breaker.HALF_OPEN or state.run_outcome is Outcome.FAILURE or state.flapping:
+    if breaker is _HALF_OPEN or probes.run_outcome is _FAILURE or probes.flapping:
         return Verdict.DEGRADED
     return Verdict.HEALTHY
-
-
-def silent_after_ms(endpoint: Endpoint) -> int:
-    """Time without a result after which an endpoint counts as having no data."""
-    return SILENT_INTERVALS * endpoint.interval_ms + endpoint.attempts_budget_ms + SILENT_SLACK_MS

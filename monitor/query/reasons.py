@@ -10,7 +10,7 @@ from monitor.core import flapping
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, EndpointState, Override, Transition, Verdict
+from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
 
@@ -27,23 +27,23 @@ class Line(msgspec.Struct, frozen=True):
 def explain(  # noqa: PLR0917 - as in `settle`.
     endpoint: Endpoint,
     pool: Pool,
-    state: EndpointState,
+    record: Record,
     override: Override | None,
     known: Verdict,
     factors: Factors | None,
     now_ms: int,
 ) -> list[Line]:
     """Return the statements, from the conclusion `known` down to what it rests on. `factors` None: the pool was not weighed yet."""
-    lines = [Line("verdict", _verdict_text(state, known, now_ms))]
+    lines = [Line("verdict", _verdict_text(record, known, now_ms))]
     if override is not None:
         lines.append(Line("override", f"{override.value}: an operator's word beats the breaker until `auto` takes it back"))
-    lines.append(Line("breaker", _breaker_text(state, now_ms)))
-    if state.breaker.evidence:
-        lines.append(Line("breaker", "evidence: " + ", ".join(f"{key} {value}" for key, value in state.breaker.evidence.items())))
-    lines.append(Line("run", _run_text(endpoint, state, now_ms)))
-    lines.append(Line("last", _last_text(state, now_ms)))
-    lines.append(Line("flapping", _flapping_text(state)))
-    evidence = state.evidence
+    lines.append(Line("breaker", _breaker_text(record, now_ms)))
+    if record.breaker.evidence:
+        lines.append(Line("breaker", "evidence: " + ", ".join(f"{key} {value}" for key, value in record.breaker.evidence.items())))
+    lines.append(Line("run", _run_text(endpoint, record, now_ms)))
+    lines.append(Line("last", _last_text(record, now_ms)))
+    lines.append(Line("flapping", _flapping_text(record)))
+    evidence = record.weighing
     lines.append(
         Line(
             "evidence",
@@ -51,9 +51,9 @@ def explain(  # noqa: PLR0917 - as in `settle`.
             f"latency of successes {evidence.latency_ms:.1f} ms from {evidence.latency_n:.2f}",
         )
     )
-    if state.warm_up_since_ms and now_ms - state.warm_up_since_ms < pool.warm_up_ms:
-        rest = format_duration(pool.warm_up_ms - max(0, now_ms - state.warm_up_since_ms))
-        lines.append(Line("warm-up", f"closed {_ago(state.warm_up_since_ms, now_ms)}; full weight in {rest}"))
+    if record.warm_up_since_ms and now_ms - record.warm_up_since_ms < pool.warm_up_ms:
+        rest = format_duration(pool.warm_up_ms - max(0, now_ms - record.warm_up_since_ms))
+        lines.append(Line("warm-up", f"closed {_ago(record.warm_up_since_ms, now_ms)}; full weight in {rest}"))
     lines.extend(weight_lines(factors))
     return lines
 
@@ -91,16 +91,16 @@ def _damping_text(factors: Factors) -> str:
     return ""
 
 
-def _verdict_text(state: EndpointState, known: Verdict, now_ms: int) -> str:
+def _verdict_text(record: Record, known: Verdict, now_ms: int) -> str:
     if known is not Verdict.UNKNOWN:
         return known.value
-    if not state.results:
+    if not record.probes.results:
         return f"{known.value}: no conclusive result yet"
-    return f"{known.value}: the last conclusive result came {_ago(max(state.last_success_ms, state.last_failure_ms), now_ms)}"
+    return f"{known.value}: the last conclusive result came {_ago(record.conclusive_ms, now_ms)}"
 
 
-def _breaker_text(state: EndpointState, now_ms: int) -> str:
-    breaker = state.breaker
+def _breaker_text(record: Record, now_ms: int) -> str:
+    breaker = record.breaker
     if not breaker.gen:
         return f"{breaker.state.value} since the beginning"
     text = f"{breaker.state.value} since {_ago(breaker.since_ms, now_ms)}: {breaker.reason}"
@@ -111,30 +111,30 @@ def _breaker_text(state: EndpointState, now_ms: int) -> str:
     return text
 
 
-def _run_text(endpoint: Endpoint, state: EndpointState, now_ms: int) -> str:
-    if state.run_outcome is None:
+def _run_text(endpoint: Endpoint, record: Record, now_ms: int) -> str:
+    if record.probes.run_outcome is None:
         return "no conclusive result yet"
-    since = _ago(state.run_since_ms, now_ms)
+    since = _ago(record.probes.run_since_ms, now_ms)
     threshold = (
         f"{endpoint.failure_threshold} open the breaker"
-        if state.run_outcome is Outcome.FAILURE
+        if record.probes.run_outcome is Outcome.FAILURE
         else f"{endpoint.success_threshold} in trials close the breaker"
     )
-    return f"{state.run_length} times {state.run_outcome.value} in a row since {since}; {threshold}"
+    return f"{record.probes.run_length} times {record.probes.run_outcome.value} in a row since {since}; {threshold}"
 
 
-def _last_text(state: EndpointState, now_ms: int) -> str:
-    last = state.last
+def _last_text(record: Record, now_ms: int) -> str:
+    last = record.probes.last
     if not last.at_ms:
         return "never probed"
     text = f": {last.text}" if last.text else ""
     return f"{last.outcome.value} {_ago(last.at_ms, now_ms)} in {last.duration_ms:.1f} ms{text}"
 
 
-def _flapping_text(state: EndpointState) -> str:
-    value = flapping.value_percent(state.changes, state.results)
+def _flapping_text(record: Record) -> str:
+    value = flapping.value_percent(record.probes.changes, record.probes.results)
     bounds = f"starts above {flapping.START_PERCENT:g} %, stops at {flapping.STOP_PERCENT:g} %"
-    return f"{'flapping' if state.flapping else 'steady'}: {value:.1f} % ({bounds})"
+    return f"{'flapping' if record.probes.flapping else 'steady'}: {value:.1f} % ({bounds})"
 
 
 def _ago(at_ms: int, now_ms: int) -> str:

@@ -121,7 +121,7 @@ def check_reason(reason: str) -> str:
 async def contended(store: Store, endpoint_id: str) -> ConfigError:
     """The refusal of a use case that lost against others in every round: what they changed, and who they are."""
     said = "somebody else keeps changing it"
-    for data in reversed(await store.own_log(endpoint_id)):
+    for data in reversed(await store.transitions(endpoint_id)):
         try:
             last = _decode(data)
         except (msgspec.MsgspecError, ValueError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.decide import override_transition
+from monitor.core.decide import AUTOMATIC, Subject, decide
+from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, Stale
-from monitor.core.record import Override, OverrideRecord, Transition
+from monitor.core.observation import OperatorWord
+from monitor.core.record import Override, OverrideRecord, Record, Transition
 from monitor.registry.journal import ROUNDS_MAX, UNREADABLE, act, check_reason, contended
 from monitor.registry.known import find
 from monitor.store.port import Store, digest
@@ -35,8 +37,8 @@ async def set_override(
             said = UNREADABLE if unreadable else old or ""
             hint = "`watchkeeper breaker auto` takes any override back"
             raise ConfigError([Problem("", "endpoint", said, f"{endpoint_id} is not under {only}", hint)])
-        transition = override_transition(endpoint, old, override, reason, doing.at_ms)
-        transition = msgspec.structs.replace(transition, actor=doing.actor, old=UNREADABLE if unreadable else transition.old)
+        word = OperatorWord(override=override, reason=reason, by=doing.actor, replaces=old)
+        transition = _over_the_unreadable(endpoint, word, doing.at_ms) if unreadable else _transition(endpoint, word, doing.at_ms)
         record = _encode(OverrideRecord(override=override, reason=reason, at_ms=doing.at_ms, by=doing.actor)) if override else b""
         try:
             await store.set_override(endpoint, digest(loaded.override), record, _encode(transition))
@@ -44,6 +46,24 @@ async def set_override(
             continue
         return transition
     raise await contended(store, endpoint_id)
+
+
+def _transition(endpoint: Endpoint, word: OperatorWord, now_ms: int) -> Transition:
+    (transition,) = decide(Subject(endpoint, Pool(name=endpoint.pool)), Record(), word, now_ms).transitions
+    return transition
+
+
+def _over_the_unreadable(endpoint: Endpoint, word: OperatorWord, now_ms: int) -> Transition:
+    return Transition(
+        endpoint=endpoint.id,
+        pool=endpoint.pool,
+        kind="override",
+        old=UNREADABLE,
+        new=word.override.value if word.override else AUTOMATIC,
+        reason=word.reason,
+        at_ms=now_ms,
+        actor=word.by,
+    )
 
 
 def _read(data: bytes) -> tuple[Override | None, bool]:

@@ -8,14 +8,17 @@ key                      type    TTL     cap             writer              rea
 wk:v1:{pool}:snap        string  *       members         pipeline.publish    consumers, exporters
 wk:v1:{pool}:log         stream  *       LOG_LENGTH_MAX  pipeline.publish    consumers
 wk:v1:{pool}:ch          channel                         pipeline.publish    consumers
-wk:v1:pools              set     -       pools           registry, publish   consumers
-wk:v1:alive              string  15 s                    worker processes    consumers, web
+wk:v1:pools              set     -       pools           pipeline.publish    consumers
+wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    consumers
+                                 "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
 Internal (may change with any release)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
+wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
+                                 the server's time has stepped back and is not yet made good   claim_probes, realign
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
@@ -26,27 +29,41 @@ wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at wit
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
-wk:i:{sN}:alerts         stream  alert events not yet put into groups, ALERTS_LENGTH_MAX   commit -> route_alerts
+wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX   commit -> route_alerts
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
+wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
-wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON   commit_subject
+wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
+wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it
+wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
+wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
+wk:i:{alerts}:open       zset    fingerprint -> start ms, of those that fire without a known end
+wk:i:{alerts}:ends       zset    fingerprint -> end ms, reached (resolved) or still to come (firing until then)
+wk:i:{alerts}:ended      hash    fingerprint -> why it ended, where it is not its condition
+wk:i:{alerts}:asserted   hash    subject -> "<ver 13 digits>" + fingerprints of its last assertion, space-separated
+wk:i:{alerts}:assertions zset    subject -> ms at which its alerts end unless they are asserted again, or lease token while claimed
 wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
-wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "<updated ms 13 digits>" + Alert JSON,
-                                 "n:<integration>" -> LogEntry JSON, "d:<integration>" -> id of the delivery under way
+wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
+                                 "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
-wk:i:{alerts}:d:<id>     string  Delivery JSON
+wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
+wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
-wk:i:{sys}:epoch         hash    run_id, epoch
+wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
 wk:i:{sys}:counters      hash    counters for /metrics
+wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
 wk:i:{sys}:slots         string  number of slots of this data set            init, up, heartbeats -> everybody
 """
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections.abc import Sequence
 
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
 
@@ -55,13 +72,17 @@ EVENTS_LENGTH_MAX = 10_000
 ALERTS_LENGTH_MAX = 100_000
 SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = 15_000
+LAGGING_MAX = 1_000
+"""Most pools that a heartbeat names; where more lag it vouches for none."""
 CLAIM_MAX = 2_000
 """Most members that one claim takes."""
 OWN_LOG_LENGTH_MAX = 50
+ASIDE_MAX = 1_000
+ASIDE_BYTES_MAX = 65_536
+"""Of what cannot be read so many bytes are kept."""
 VERSION_DIGITS = 13
 UNREADABLE = -1
 """The version of a record whose version cannot be read."""
-UPDATED_DIGITS = 13
 SLOTS_DEFAULT = 1
 """The number of slots of a data set that is made by somebody who names none."""
 
@@ -69,12 +90,20 @@ POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{s0}:subjects"
+HINTS = "wk:i:hints"
+ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held", "open", "ends", "ended"))
+"""In the order in which the scripts take them (lua/shared/alerts.lua)."""
+ALERT_ENDS = ALERT_STORE[4]
+ASSERTED = "wk:i:{alerts}:asserted"
+ASSERTIONS = "wk:i:{alerts}:assertions"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
+ALERTS_PACE = "wk:i:{alerts}:pace"
 SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
 EPOCH = "wk:i:{sys}:epoch"
 COUNTERS = "wk:i:{sys}:counters"
+ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
 
 
@@ -97,7 +126,7 @@ def slot_of(endpoint_id: str, slots: int) -> int:
 
 
 def in_slot(slot: int, name: str) -> str:
-    """A slot's key: spec, plan, rev, due, rec, ovr, watch, events, alerts, dirty."""
+    """A slot's key: spec, plan, rev, pace, due, rec, mem, ovr, reevaluate, events, alerts, routing, dirty, judged."""
     return f"wk:i:{{s{slot}}}:{name}"
 
 
@@ -130,6 +159,11 @@ def delivery(delivery_id: str) -> str:
     return f"wk:i:{{alerts}}:d:{delivery_id}"
 
 
+def heartbeat_value(now_ms: int, lagging: Sequence[str]) -> str:
+    """The evaluators' heartbeat: the server's time, and the pools that it does not vouch for."""
+    return f"{now_ms} {json.dumps(lagging, separators=(',', ':'))}" if lagging else str(now_ms)
+
+
 def version_text(ver: int) -> str:
     """A version as it stands before a body; that of what cannot be read is told apart by its sign."""
     return f"{ver:0{VERSION_DIGITS}d}"
@@ -141,3 +175,8 @@ def split_version(held: bytes | None) -> tuple[int, bytes]:
         return 0, b""
     head = held[:VERSION_DIGITS]
     return (int(head), held[VERSION_DIGITS:]) if len(head) == VERSION_DIGITS and head.isdigit() else (UNREADABLE, held)
+
+
+def aside_field(kind: str, key: str) -> bytes:
+    """The field under which a copy of what cannot be read is kept."""
+    return f"{kind} {key}".encode()

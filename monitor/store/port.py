@@ -8,14 +8,16 @@ All methods raise StoreError when the store cannot be reached or refuses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
 from monitor.core.history import RowWrite as Write
+from monitor.store.queues import Queue, is_lease
 
 T = TypeVar("T")
 
@@ -110,23 +112,24 @@ class Claim(msgspec.Struct, frozen=True):
     rev: int
     now_ms: int
     items: tuple[Claimed, ...]
+    interval_min_ms: int = 0
+    """The shortest interval of those taken; 0 where there is none."""
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """One claimed member of a work queue (dirty pools, watched endpoints, groups, deliveries)."""
+    """One claimed member of a work queue. `token_ms` is odd, and the end of the lease on the shared timeline.
+
+    `due_ms` is when it fell due: even where it was asked for, odd where it is the end of a lease that nobody finished.
+    """
 
     member: str
     token_ms: int
     due_ms: int
 
-
-class Queue(StrEnum):
-    """Work that falls due. DIRTY and REEVALUATE exist in every slot; GROUPS and DELIVERIES once."""
-
-    DIRTY = "dirty"
-    REEVALUATE = "reevaluate"
-    GROUPS = "groups"
-    DELIVERIES = "deliveries"
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody else had it and did not finish: what he did before he ended, nobody knows."""
+        return is_lease(self.due_ms)
 
 
 class Committed(StrEnum):
@@ -177,8 +180,27 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     dirty_at_ms: int | None = None
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """Something that could not be read: `kind` and `key` say what it was, `why` what the reader met; `at_ms` is when it was kept aside."""
+
+    kind: str
+    key: str
+    data: bytes
+    why: str
+    at_ms: int = 0
+
+    def kept(self, bytes_max: int, now_ms: int) -> SetAside:
+        """The copy as it is kept; a key may itself be what cannot be written."""
+        key = self.key.encode(errors="backslashreplace").decode()
+        return SetAside(self.kind, key, self.data[:bytes_max], self.why, now_ms)
+
+
 class Member(msgspec.Struct, frozen=True):
+    """One member of a pool as it is stored; each value is b"" where there is none."""
+
     id: str
+    spec: bytes
+    """The endpoint as JSON."""
     record: bytes
     override: bytes
 
@@ -188,79 +210,154 @@ class PoolLoad(msgspec.Struct, frozen=True):
 
     members: tuple[Member, ...]
     snapshot: bytes
+    settings: bytes = b""
+    """The pool's settings as JSON; b"" where it has none of its own."""
+
+
+class Epoch(msgspec.Struct, frozen=True, order=True):
+    """One life of the data set, and how many publications it has had: of two readings of one life the later one is not smaller."""
+
+    number: int = 0
+    """The server's time (ms) at which it began, or more where a larger one was known."""
+    publications: int = 0
+
+
+NO_EPOCH = Epoch()
+"""Before anybody has seen one."""
+
+
+class EpochEnded(Stale):
+    """The data set is not the one that the publisher has seen: ask `epoch` again, then decide again."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool's next version. Refused unless (epoch, ver) is larger than all before."""
+    """A pool's next version, under the epoch that the publisher has seen.
+
+    Refused (Stale) unless (epoch.number, ver) is larger than all before; `tombstone` takes the pool out of `pools` and lets snapshot
+    and log go after MAX_STALE_MS, so that every consumer sees it and a pool that comes back goes on with the next version.
+    """
 
     pool: str
-    epoch: int
+    epoch: Epoch
     ver: int
     snapshot: bytes
     delta: bytes
+    tombstone: bool = False
 
 
-class GroupInsert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert into one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer.
+class AlertPhase(StrEnum):
+    """Whether an alert's condition holds."""
 
-    The write is dropped when the group holds the alert with a larger `updated_ms`.
-    """
+    FIRING = "firing"
+    RESOLVED = "resolved"
 
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert in one group. A new group takes `meta` and falls due at `first_flush_ms`; an old one keeps its timer."""
+
+    fingerprint: str
     group: str
     meta: bytes
     first_flush_ms: int
+
+
+class AssertedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert as a subject asserts it, with the groups that it belongs to. `ends_ms` 0: it fires until it is no longer asserted."""
+
     fingerprint: str
     alert: bytes
-    updated_ms: int
+    starts_ms: int
+    ends_ms: int = 0
+    groups: tuple[Membership, ...] = ()
+
+
+class SubjectAssertion(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one subject asserts. Alerts that it asserted before, and does not any more, end at `at_ms` with `reason`.
+
+    It counts for nothing where a larger `ver` of the subject was taken in. Unless the subject asserts again, its alerts fall due in
+    the queue ASSERTIONS at `expires_ms`.
+    """
+
+    subject: str
+    ver: int
+    at_ms: int
+    expires_ms: int
+    alerts: tuple[AssertedAlert, ...] = ()
+    reason: str = ""
+
+
+class StoredAlert(msgspec.Struct, frozen=True):
+    """One alert as it stands. `ends_ms` is 0 while no end is known; `alert` is b"" where a group refers to one that is lost."""
+
+    fingerprint: str
+    alert: bytes
+    ver: int
+    subject: str
+    ends_ms: int = 0
+    reason: str = ""
 
 
 class GroupLoad(msgspec.Struct, frozen=True):
+    """A group as one reading. `meta` is b"" where it was never written."""
+
     meta: bytes
-    alerts: Mapping[str, bytes]
+    alerts: Mapping[str, StoredAlert]
     log: Mapping[str, bytes]
     in_flight: Mapping[str, str]
-    """Integration -> id of the delivery not yet settled."""
+    """Place in the log -> id of the delivery not yet settled."""
 
 
 class NewDelivery(msgspec.Struct, frozen=True):
+    """A row of the outbox; `place` is its service's place in the group's log."""
+
     id: str
-    integration: str
+    place: str
     payload: bytes
     due_ms: int
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """A row of the outbox as it stands."""
+
+    payload: bytes
+    group: str
+    place: str
 
 
 class Flush(msgspec.Struct, frozen=True, kw_only=True):
     """What a group's tick decided. Refused (Stale) unless the group's lease is still `token_ms`.
 
-    `drop` are resolved alerts, deleted only where they are still these bytes; a group left with no alert and no delivery
-    under way is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces the group's.
+    `drop` are alerts that leave the group, with their `ends_ms` as it was read: one that has changed since stays. A group left with
+    no alert and no delivery in flight is deleted whole, its log with it; otherwise it falls due again at `next_ms`. `meta` replaces
+    the group's.
     """
 
     group: str
     token_ms: int
     next_ms: int
     deliveries: tuple[NewDelivery, ...] = ()
-    drop: Mapping[str, bytes] = {}
+    drop: Mapping[str, int] = {}
     log: Mapping[str, bytes] = {}
     """Log entries to write without sending (all resolved and `send_resolved` is false)."""
     meta: bytes | None = None
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery has been accepted, or given up. Refused (Stale) unless the delivery's lease is still `token_ms`.
+    """A delivery has been accepted, given up or superseded. Refused (Stale) unless the delivery's lease is still `token_ms`.
 
     `log` None leaves the log as it was (given up, so that the next tick decides again). `drop` as in Flush; it is applied
-    only when no other delivery of the group is under way.
+    only when no other delivery of the group is in flight. `at_once` lets the group fall due now.
     """
 
     id: str
     token_ms: int
     group: str
-    integration: str
+    place: str
     log: bytes | None
-    drop: Mapping[str, bytes]
     sent: bytes
     """One entry for the stream of notifications sent or given up."""
+    drop: Mapping[str, int] = {}
+    at_once: bool = False
 
 
 class Store(Protocol):
@@ -278,8 +375,9 @@ class Store(Protocol):
     async def now_ms(self) -> int:
         """The server's clock."""
 
-    async def epoch(self) -> int:
-        """The current epoch: the server's time (ms) at which its present run was first seen. Renewed after a restart of the server."""
+    async def epoch(self, seen: Epoch = NO_EPOCH) -> Epoch:
+        """The current epoch. `seen` is the largest that the caller knows: a data set that is behind it, or whose server has restarted,
+        begins a new epoch, larger than both, and every published pool falls due for weighing."""
 
     # Registry ---------------------------------------------------------------------------------------------------
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
@@ -307,9 +405,6 @@ class Store(Protocol):
         record's version, let the endpoint fall due for re-evaluation and its pool for weighing. Nothing if it is already so.
         Raises Stale when the override is another, or the endpoint is gone or in another pool."""
 
-    async def own_log(self, endpoint_id: str) -> list[bytes]:
-        """An endpoint's own transitions, oldest first: the last OWN_LOG_LENGTH_MAX."""
-
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         """Take away what is left of a removed endpoint, and write the events that end its alerts. False when it is registered
         again or its record has moved."""
@@ -319,9 +414,16 @@ class Store(Protocol):
         """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
         An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
 
+    async def judging_since(self, slot: int) -> int:
+        """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+
     async def realign(self, slot: int) -> int:
-        """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
-        (a clock that jumped back). Returns how many."""
+        """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
+
+        Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
+        the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
+        of alert events that the wrong time would have prolonged is ended."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
 
@@ -332,11 +434,18 @@ class Store(Protocol):
     async def ready(self) -> list[tuple[Queue, int]]:
         """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        """Take what is due; a member not finished within `lease_ms` falls due again by itself."""
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
+
+        With `members`, take these alone, in their order: those that fall due within EARLY_MS (store.queues) and that nobody holds."""
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
-        """Give a member its next time, or None to take it out. False when the lease is not ours any more."""
+        """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
+        any more."""
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        """Hold a claimed member until `until_ms` (odd), which is its token from now on. Repeatable. Stale when the lease is not ours
+        any more."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""
@@ -344,15 +453,23 @@ class Store(Protocol):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad: ...
 
-    async def publish(self, publication: Publication) -> bool:
-        """Snapshot, log entry, hint. False when a newer version is already there."""
+    async def publish(self, publication: Publication) -> Epoch:
+        """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not
+        (any more) the publication's, Stale when this version or a newer one is already there."""
 
-    async def unpublish(self, pool: str) -> None:
-        """Take a pool that has no member left out of `pools`, after its tombstone was published. The tombstone and the log stay for
-        MAX_STALE_MS, so that every consumer sees it, and a pool that comes back goes on with the next version."""
+    async def last_version(self, pool: str) -> tuple[int, int]:
+        """(epoch, ver) of the last publication, from the pool's log: for when the snapshot cannot be read. (0, 0) without a log."""
 
-    async def alive(self) -> None:
-        """Write the evaluator's heartbeat in server time."""
+    async def not_published(self, pool: str, slot: int) -> None:
+        """Note that a pool that was due in this slot could not be published. Failures within ALIVE_TTL_MS of each other are one."""
+
+    async def lagging(self) -> list[str]:
+        """The pools that lag, sorted: those with a probed endpoint whose results vouch for it no longer, and those that have been due for
+        publishing for longer than ALIVE_TTL_MS, or could not be published for as long. At most LAGGING_MAX + 1 are looked for in each
+        slot and for each reason."""
+
+    async def alive(self) -> list[str]:
+        """Write the evaluators' heartbeat in server time, naming the pools that lag, which are returned."""
 
     # Alerts -----------------------------------------------------------------------------------------------------
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
@@ -372,18 +489,37 @@ class Store(Protocol):
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
         """Delete the entries and give the stream back, if the lease is still ours. Stale otherwise."""
 
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        """Call `heard` with a slot whenever alert events are written to its stream, until cancelled; `listening` is called once, when
+        nothing is missed any more. Hints are lost with the connection, which raises StoreError."""
+
     async def streams(self) -> list[int]:
         """Slots whose stream of alert events is not empty."""
 
-    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
-        """Put alerts into groups."""
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        """Take in what subjects assert, in this order. Returns the groups that this made."""
+
+    async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:
+        """Put alerts that stand in the store into groups. Returns the groups that this made."""
+
+    async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
+        """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
+        many alerts ended. Stale when the lease is not ours any more."""
+
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
+
+    async def alert(self, fingerprint: str) -> StoredAlert | None: ...
+
+    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
+        """What these subjects asserted last, in their order."""
 
     async def load_group(self, group: str) -> GroupLoad | None: ...
 
     async def commit_flush(self, flush: Flush) -> None: ...
 
-    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
-        """b"" for one that is gone."""
+    async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
+        """None for one that is gone."""
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         """Write the delivery back with its next time. Stale when the lease is not ours any more."""
@@ -393,7 +529,22 @@ class Store(Protocol):
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         """The newest notifications sent or given up, newest first."""
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
+
+    async def aside_count(self) -> int: ...
+
+    async def aside(self) -> list[SetAside]:
+        """What is kept aside, sorted by kind and key."""
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        """Delete a copy. False when there is none."""
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        """The last OWN_LOG_LENGTH_MAX transitions of one endpoint, oldest first."""
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         """The whole ring or rollup: `name` is ring, min, hour or day."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -12,27 +15,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from monitor.clock import Clock, SystemClock
+from monitor.clock import Clock
 from monitor.config.settings import Settings
-from monitor.core.errors import ConfigError, StoreError
+from monitor.core.errors import StoreError
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, decode_process, give_up
+from workers.journey.system import decode_process
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS
 
 PARTS = ("beat", "worker", "alert-worker")
 """A system without one of these does not do its work."""
 STORE_TIMEOUT_S = 2.0
 SCRAPE_TTL_MS = 1_000
 
+log = logging.getLogger(__name__)
+
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
-def create_app(store: Store, settings: Settings, *, clock: Clock | None = None, background: Background | None = None) -> Starlette:
+def create_app(store: Store, settings: Settings, *, clock: Clock, background: Background | None = None) -> Starlette:
     """Return the ASGI application. It opens the store at its start; `background` runs for as long as it does."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         running = asyncio.create_task(_open_store(store, background))
+        running.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -40,9 +47,16 @@ def create_app(store: Store, settings: Settings, *, clock: Clock | None = None, 
             await asyncio.wait([running])
             await store.close()
 
-    pages = _Pages(store, settings, clock or SystemClock())
+    pages = _Pages(store, settings, clock)
     routes = [Route("/-/healthy", pages.healthy), Route("/-/ready", pages.ready), Route("/metrics", pages.metrics)]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _ended(running: asyncio.Task[None]) -> None:
+    """A process that cannot show any more that it lives (its data set is another's) must not go on answering."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.critical("this process cannot do its work and ends: %s", error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _open_store(store: Store, background: Background | None) -> None:
@@ -53,9 +67,6 @@ async def _open_store(store: Store, background: Background | None) -> None:
             break
         except StoreError:
             await asyncio.sleep(0.2)
-        except ConfigError as error:
-            give_up(error)
-            return
     if background is not None:
         await background()
 
@@ -74,7 +85,7 @@ class _Pages:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
-        """200 when the store answers and every part has shown signs of life lately, else 503 naming what is missing."""
+        """200 when the store answers and every part has a recent heartbeat, else 503 naming what is missing."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
                 hearts = await self._store.heartbeats(self._max_age_ms)
@@ -83,7 +94,7 @@ class _Pages:
         running = {decode_process(heart).part for heart in hearts.values()}
         missing = [part for part in PARTS if part not in running]
         if missing:
-            return _not_ready(missing, "no sign of life")
+            return _not_ready(missing, "no heartbeat")
         return JSONResponse({"ready": True, "missing": [], "processes": sorted(hearts)})
 
     async def metrics(self, _: Request) -> Response:

@@ -15,11 +15,10 @@ from prometheus_client import REGISTRY, generate_latest
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
-from monitor.core.record import Breaker, EndpointState
+from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
 from monitor.store.port import Loaded, Store
-from workers.journey.records import decode_record
-from workers.runtime.heartbeat import Process, decode_process
+from workers.journey.system import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
@@ -116,21 +115,21 @@ def _add_pools(out: Exposition, snapshots: Iterable[bytes]) -> dict[str, int]:
 
 
 def _add_endpoint(out: Exposition, endpoint: Endpoint, loaded: Loaded, weights: Mapping[str, int]) -> None:
-    state = decode_record(loaded.record).state
+    record = decode_record(loaded.record)
     labels = label_text(endpoint=endpoint.id, pool=endpoint.pool)
     if endpoint.id in weights:
         out.add("watchkeeper_weight", labels, weights[endpoint.id])
     if not loaded.record:
         return
-    out.add("watchkeeper_breaker_state", labels, BREAKER_VALUES[state.breaker.state])
-    if state.run_outcome is not None:
-        out.add("probe_success", labels, int(state.run_outcome is Outcome.SUCCESS))
-    if state.last.at_ms:
-        _add_last_result(out, endpoint.kind, labels, state)
+    out.add("watchkeeper_breaker_state", labels, BREAKER_VALUES[record.breaker.state])
+    if record.probes.run_outcome is not None:
+        out.add("probe_success", labels, int(record.probes.run_outcome is Outcome.SUCCESS))
+    if record.probes.last.at_ms:
+        _add_last_result(out, endpoint.kind, labels, record)
 
 
-def _add_last_result(out: Exposition, kind: str, labels: str, state: EndpointState) -> None:
-    last = state.last
+def _add_last_result(out: Exposition, kind: str, labels: str, record: Record) -> None:
+    last = record.probes.last
     out.add("watchkeeper_last_result_timestamp_seconds", labels, last.at_ms / 1000)
     out.add("probe_duration_seconds", labels, last.duration_ms / 1000)
     if last.certificate_not_after_ms:

@@ -19,8 +19,9 @@ import yaml
 from monitor import registry
 from monitor.clock import SystemClock
 from monitor.config.located import load_yaml
-from monitor.core.record import Transition
+from monitor.core.record import Record, Transition, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
+from monitor.pool.compose import decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.query.reading import read_events
 from monitor.store import keys
@@ -30,8 +31,6 @@ from tests.acceptance.receiver import BODY
 from tests.acceptance.targets import Targets
 from tests.conftest import RedisServer, die_with_parent
 from tests.waiting import POLL_S
-from workers.journey.publish import decode_snapshot
-from workers.journey.records import Record, decode_record
 
 T = TypeVar("T")
 HEARTBEAT_MS = 500
@@ -182,13 +181,13 @@ class System:
     # What is true -----------------------------------------------------------------------------------------------
 
     def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
-        async def asked() -> T:
+        async def executed() -> T:
             if not self._open:
                 await self._store.open(create=True)
                 self._open = True
             return await question(self._store)
 
-        return self._runner.run(asked())
+        return self._runner.run(executed())
 
     def events(self) -> list[Transition]:
         return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]
@@ -202,7 +201,7 @@ class System:
         return decode_record(loaded.record)
 
     def breaker(self, endpoint: str) -> str:
-        return self.record(endpoint).state.breaker.state.value
+        return self.record(endpoint).breaker.state.value
 
     def snapshot(self, pool: str) -> Snapshot:
         (data,) = self.execute(lambda store: store.snapshots([pool]))
@@ -218,6 +217,9 @@ class System:
         with redis.Redis.from_url(self.url, socket_timeout=5) as client:
             entries: list[Any] = client.xrange(keys.log(pool))
         return [(int(entry.partition(b"-")[0]), int(entry.partition(b"-")[2])) for entry, _ in entries]
+
+    def lagging(self) -> list[str]:
+        return self.execute(lambda store: store.lagging())
 
     def counter(self, name: str) -> int:
         return self.execute(lambda store: store.counters()).get(name, 0)

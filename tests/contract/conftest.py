@@ -16,7 +16,8 @@ from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Claimed, Commit, Committed, Lease, Queue, Store
+from monitor.store.port import Claimed, Commit, Committed, Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.registering import register
 
@@ -118,6 +119,14 @@ class House:
         else:
             assert isinstance(self.store, RedisStore)
             await self.store._wire.execute_one("HSET", keys.REGISTRY_POOLS, name, settings)
+
+    async def judged_until(self, slot: int, pool: str, until_ms: int) -> None:
+        """Let a slot's results vouch for the pool until then and no longer."""
+        if isinstance(self.store, MemoryStore):
+            self.store._slots[slot].judged[pool] = until_ms
+        else:
+            assert isinstance(self.store, RedisStore)
+            await self.store._wire.execute_one("ZADD", keys.in_slot(slot, "judged"), until_ms, pool)
 
     async def judged(self, pool: str) -> int | None:
         """Until when the pool counts as judged, over all slots; None where nobody vouches for it."""

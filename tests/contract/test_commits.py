@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.store import keys
 from monitor.store.keys import slot_of
-from monitor.store.port import Committed, Loaded, Queue, Write
+from monitor.store.port import Committed, Loaded, Write
+from monitor.store.queues import Queue
 from tests.registering import register
 
 
@@ -151,3 +153,18 @@ async def test_a_batch_larger_than_one_script_takes(house):
     assert len(claimed) == 2_500
     assert set(await house.commit(*map(house.result, claimed.values()))) == {Committed.OK}
     assert {loaded.ver for loaded in await house.store.load(list(claimed))} == {1}
+
+
+async def test_what_rules_remember_and_an_endpoints_own_transitions_are_written_with_its_record(house):
+    claimed = await house.claim_one()
+    assert await house.commit(house.result(claimed, memory=b"m1", transitions=(b"t1", b"t2"))) == [Committed.OK]
+    assert await house.store.load(["e"]) == [Loaded(1, b"r", b"", b"m1")]
+    again = house.result(claimed, ver=1, token_ms=None, record=b"r2", transitions=(b"t3",))
+    assert await house.commit(again) == [Committed.OK]
+    assert await house.store.load(["e"]) == [Loaded(2, b"r2", b"", b"m1")]
+    assert await house.store.transitions("e") == [b"t1", b"t2", b"t3"]
+    many = tuple(b"n%d" % n for n in range(keys.OWN_LOG_LENGTH_MAX))
+    assert await house.commit(house.result(claimed, ver=2, token_ms=None, memory=b"", transitions=many)) == [Committed.OK]
+    assert await house.store.transitions("e") == list(many)
+    assert (await house.store.load(["e"]))[0].memory == b""
+    assert await house.store.transitions("nobody") == []

@@ -1,62 +1,177 @@
-"""Publishing: a version never goes back, a removed pool says so before it goes."""
+"""Publishing: a version never goes back, a removed pool says so before it goes, and a data set that begins anew is told apart."""
 
 from __future__ import annotations
 
+import pytest
+
+from monitor.core.errors import Stale
 from monitor.store import keys
-from monitor.store.port import Publication
+from monitor.store.memory.store import MemoryStore
+from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Publication, Queue
 
 
-def version(epoch: int, ver: int, pool: str = "shop") -> Publication:
-    return Publication(pool=pool, epoch=epoch, ver=ver, snapshot=b"s%d-%d" % (epoch, ver), delta=b"d%d-%d" % (epoch, ver))
+def version(epoch: Epoch, ver: int, pool: str = "shop", *, tombstone: bool = False) -> Publication:
+    return Publication(pool=pool, epoch=epoch, ver=ver, snapshot=b"s%d" % ver, delta=b"d%d" % ver, tombstone=tombstone)
+
+
+async def published(house) -> set[str]:
+    if isinstance(house.store, MemoryStore):
+        return house.store.published
+    return {name.decode() for name in await house.store._wire.execute_one("SMEMBERS", keys.POOLS)}
 
 
 async def test_only_a_larger_version_is_published(house):
-    assert await house.store.publish(version(5, 1))
-    assert await house.store.publish(version(5, 2))
-    for epoch, ver in ((5, 2), (5, 1), (4, 99)):
-        assert not await house.store.publish(version(epoch, ver))
-    assert (await house.store.load_pool("shop")).snapshot == b"s5-2"
-    assert await house.store.publish(version(6, 1))
-    assert await house.store.snapshots(["shop", "ghost"]) == [b"s6-1", b""]
+    epoch = await house.store.epoch()
+    assert await house.store.publish(version(epoch, 1)) == Epoch(epoch.number, 1)
+    assert await house.store.publish(version(epoch, 2)) == Epoch(epoch.number, 2)
+    for ver in (2, 1):
+        with pytest.raises(Stale):
+            await house.store.publish(version(epoch, ver))
+    assert (await house.store.load_pool("shop")).snapshot == b"s2"
+    assert await house.store.last_version("shop") == (epoch.number, 2)
+    assert await house.store.last_version("ghost") == (0, 0)
+    assert await house.store.snapshots(["shop", "ghost"]) == [b"s2", b""]
     assert await house.store.snapshots([]) == []
 
 
-async def test_a_removed_pool_keeps_its_tombstone_and_its_version_for_a_while(house):
-    await house.store.publish(version(5, 7))
-    await house.store.unpublish("shop")
-    assert (await house.store.load_pool("shop")).snapshot == b"s5-7"
-    assert not await house.store.publish(version(5, 7))
-    assert await house.store.publish(version(5, 8))
+async def test_the_loser_of_two_publishers_is_told_that_it_is_stale_and_nothing_else(house):
+    epoch = await house.store.epoch()
+    await house.store.publish(version(epoch, 1))
+    with pytest.raises(Stale) as loser:
+        await house.store.publish(version(epoch, 1))
+    assert not isinstance(loser.value, EpochEnded)
+    assert await house.store.epoch(epoch) == Epoch(epoch.number, 1)
+
+
+async def test_a_removed_pool_leaves_the_index_with_its_tombstone_and_comes_back_with_the_next_version(house):
+    epoch = await house.store.epoch()
+    await house.store.publish(version(epoch, 7))
+    assert await published(house) == {"shop"}
+    await house.store.publish(version(epoch, 8, tombstone=True))
+    assert await published(house) == set()
+    assert (await house.store.load_pool("shop")).snapshot == b"s8"
+    await house.store.publish(version(epoch, 9))
+    assert await published(house) == {"shop"}
     if not house.url:
-        await house.store.unpublish("shop")
-        await house.passes(180_000)
+        await house.passes(10_000_000)
+        assert (await house.store.load_pool("shop")).snapshot == b"s9", "a pool that came back stays"
+        await house.store.publish(version(epoch, 10, tombstone=True))
+        await house.passes(179_999)
+        assert (await house.store.load_pool("shop")).snapshot == b"s10"
+        await house.passes(1)
         assert (await house.store.load_pool("shop")).snapshot == b""
+
+
+async def test_a_late_tombstone_takes_no_live_pool_out(house):
+    """Two workers: one saw the pool without members, the other published it with a new one before the first got to it."""
+    epoch = await house.store.epoch()
+    await house.store.publish(version(epoch, 1))
+    await house.store.publish(version(epoch, 2))
+    with pytest.raises(Stale):
+        await house.store.publish(version(epoch, 2, tombstone=True))
+    assert await published(house) == {"shop"}
+    assert (await house.store.load_pool("shop")).snapshot == b"s2"
+    if house.url:
+        assert await house.store._wire.execute_one("PTTL", keys.snapshot("shop")) == -1
 
 
 async def test_consumers_find_the_contracts_keys(house):
     if not house.url:
         return
     wire = house.store._wire
-    await house.store.publish(version(5, 1))
-    await house.store.publish(version(5, 2))
-    assert await wire.execute_one("GET", "wk:v1:{shop}:snap") == b"s5-2"
-    assert await wire.execute_one("XRANGE", "wk:v1:{shop}:log", "-", "+") == [[b"5-1", [b"d", b"d5-1"]], [b"5-2", [b"d", b"d5-2"]]]
+    epoch = await house.store.epoch()
+    for ver in (1, 2):
+        await house.store.publish(version(epoch, ver))
+    assert await wire.execute_one("GET", "wk:v1:{shop}:snap") == b"s2"
+    entries = [[b"%d-%d" % (epoch.number, ver), [b"d", b"d%d" % ver]] for ver in (1, 2)]
+    assert await wire.execute_one("XRANGE", "wk:v1:{shop}:log", "-", "+") == entries
     assert await wire.execute_one("SMEMBERS", "wk:v1:pools") == [b"shop"]
-    await house.store.unpublish("shop")
+    await house.store.publish(version(epoch, 3, tombstone=True))
     assert await wire.execute_one("SMEMBERS", "wk:v1:pools") == []
-    assert 0 < await wire.execute_one("PTTL", "wk:v1:{shop}:snap") <= 180_000
-    await house.store.publish(version(5, 3))
+    for key in ("wk:v1:{shop}:snap", "wk:v1:{shop}:log"):
+        assert 0 < await wire.execute_one("PTTL", key) <= 180_000
+    await house.store.publish(version(epoch, 4))
     assert await wire.execute_one("PTTL", "wk:v1:{shop}:snap") == await wire.execute_one("PTTL", "wk:v1:{shop}:log") == -1
 
 
-async def test_the_evaluators_heartbeat_is_the_servers_time_and_ends(house):
-    await house.store.alive()
-    if house.url:
-        assert abs(int(await house.store._wire.execute_one("GET", keys.ALIVE)) - await house.store.now_ms()) < 5_000
-        assert 0 < await house.store._wire.execute_one("PTTL", keys.ALIVE) <= keys.ALIVE_TTL_MS
-
-
-async def test_one_run_of_the_server_has_one_epoch(house):
+async def test_keys_of_another_type_are_replaced(house):
+    if not house.url:
+        return
     epoch = await house.store.epoch()
-    assert epoch == await house.store.epoch()
-    assert abs(epoch - await house.store.now_ms()) < 60_000
+    await house.store._wire.execute(("LPUSH", keys.snapshot("shop"), "x"), ("SET", keys.log("shop"), "x"))
+    load = await house.store.load_pool("shop")
+    assert load.snapshot
+    assert load.snapshot[0:1] != b"{"
+    assert await house.store.last_version("shop") == (0, 0)
+    await house.store.publish(version(epoch, 2))
+    assert (await house.store.load_pool("shop")).snapshot == b"s2"
+    assert await house.store.last_version("shop") == (epoch.number, 2)
+
+
+# Epochs ---------------------------------------------------------------------------------------------------------
+
+
+async def lose(house, *, publications: int | None = None) -> None:
+    """The data set forgets its epoch, or some of its publications."""
+    if isinstance(house.store, MemoryStore):
+        held = house.store._epoch
+        house.store._epoch = NO_EPOCH if publications is None else Epoch(held.number, publications)
+    elif publications is None:
+        await house.store._wire.execute_one("DEL", keys.EPOCH)
+    else:
+        await house.store._wire.execute_one("HSET", keys.EPOCH, "publications", publications)
+
+
+async def test_one_life_of_a_data_set_has_one_epoch(house):
+    epoch = await house.store.epoch()
+    assert epoch == await house.store.epoch() == await house.store.epoch(epoch)
+    assert abs(epoch.number - await house.store.now_ms()) < 60_000
+    after = await house.store.publish(version(epoch, 1))
+    assert await house.store.epoch(epoch) == await house.store.epoch(after) == after > epoch
+
+
+@pytest.mark.parametrize("kept", [None, 1])
+async def test_a_data_set_that_went_back_refuses_publishers_and_begins_a_larger_epoch(house, kept):
+    """A flush forgets the epoch; an older backup, restored without a restart, forgets the last publications."""
+    epoch = await house.store.epoch()
+    for ver in (1, 2, 3):
+        epoch = await house.store.publish(version(epoch, ver))
+    await house.dirty()
+    await lose(house, publications=kept)
+    with pytest.raises(EpochEnded):
+        await house.store.publish(version(epoch, 4))
+    assert (await house.store.load_pool("shop")).snapshot == b"s3"
+    renewed = await house.store.epoch(epoch)
+    assert renewed.number > epoch.number
+    assert await house.dirty() == ["shop"], "consumers hold versions of the old epoch: every pool is published anew"
+    with pytest.raises(EpochEnded):
+        await house.store.publish(version(epoch, 4))
+    await house.store.publish(version(renewed, 1))
+    assert await house.store.last_version("shop") == (renewed.number, 1)
+
+
+async def test_the_others_adopt_the_new_epoch_instead_of_beginning_one_each(house):
+    epoch = await house.store.publish(version(await house.store.epoch(), 1))
+    await lose(house)
+    renewed = await house.store.epoch(epoch)
+    assert await house.store.epoch(epoch) == await house.store.epoch(Epoch(epoch.number, 99)) == renewed
+
+
+async def test_a_new_epoch_is_larger_than_any_that_was_seen_elsewhere(house):
+    """A snapshot may be of a later epoch than the data set knows of; the server's clock may be behind."""
+    await house.store.epoch()
+    ahead = await house.store.now_ms() + 10_000_000
+    assert (await house.store.epoch(Epoch(ahead))).number == ahead + 1
+
+
+async def test_a_mark_of_a_new_epoch_is_not_taken_away_by_who_weighs_from_an_earlier_reading(house):
+    await house.register(house.endpoint("e"))
+    await house.store.publish(version(await house.store.epoch(), 1))
+    leases = [(slot, lease) for slot in range(house.store.slots) for lease in await house.store.claim(Queue.DIRTY, slot, 9, 60_000)]
+    await lose(house)
+    await house.store.epoch()
+    answers = [await house.store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, None) for slot, lease in leases]
+    marks = [lease.due_ms for lease in await house.store.claim(Queue.DIRTY, 0, 9, 60_000)]
+    assert marks
+    assert all(due_ms % 2 == 0 for due_ms in marks), "a mark is no lease that somebody left"
+    assert house.store.slots > 1 or answers == [False]

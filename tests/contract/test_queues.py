@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
-from monitor.store.port import GroupInsert, Lease, Queue
+from monitor.core.errors import Stale
+from monitor.store.port import AssertedAlert, Lease, Membership, SubjectAssertion
+from monitor.store.queues import EARLY_MS, Queue, lease_token
+from tests.registering import set_override
 
 
-async def put(house, *groups: str, due_ms: int = 1) -> None:
-    await house.store.insert_alerts(
-        [
-            GroupInsert(group=group, meta=b"m", first_flush_ms=due_ms + i, fingerprint="f", alert=b"a", updated_ms=1)
-            for i, group in enumerate(groups)
-        ]
+async def put(house, *groups: str, due_ms: int = 2) -> None:
+    memberships = tuple(
+        Membership(fingerprint="f", group=group, meta=b"m", first_flush_ms=due_ms + 2 * i) for i, group in enumerate(groups)
     )
+    alert = AssertedAlert(fingerprint="f", alert=b"a", starts_ms=1, groups=memberships)
+    far_ms = await house.store.now_ms() + 600_000
+    await house.store.assert_alerts([SubjectAssertion(subject="system", ver=1, at_ms=1, expires_ms=far_ms, alerts=(alert,))])
 
 
 async def test_a_member_is_leased_to_one_earliest_first(house):
@@ -23,7 +28,7 @@ async def test_a_member_is_leased_to_one_earliest_first(house):
     first = await house.store.claim(Queue.GROUPS, 0, 2, 60_000)
     second = await house.store.claim(Queue.GROUPS, 0, 2, 60_000)
     assert [lease.member for lease in first + second] == ["a", "b", "c"]
-    assert first[0].due_ms == 1
+    assert first[0].due_ms == 2
     assert first[0].token_ms > await house.store.now_ms()
     assert await house.store.claim(Queue.GROUPS, 0, 2, 60_000) == []
 
@@ -42,8 +47,24 @@ async def test_a_member_not_finished_in_time_falls_due_again(house):
 async def test_a_finished_member_falls_due_at_its_next_time(house):
     await put(house, "a")
     (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
-    assert await house.store.finish(Queue.GROUPS, 0, "a", lease.token_ms, 7)
-    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == [Lease("a", pytest.approx(lease.token_ms, abs=10_000), 7)]
+    assert await house.store.finish(Queue.GROUPS, 0, "a", lease.token_ms, 8)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == [Lease("a", pytest.approx(lease.token_ms, abs=10_000), 8)]
+
+
+async def test_a_lease_is_renewed_by_its_holder_alone(house):
+    await put(house, "a")
+    (first,) = await house.store.claim(Queue.GROUPS, 0, 1, 40)
+    until_ms = lease_token(await house.store.now_ms() + 60_000)
+    for _ in range(2):  # An answer that was lost is asked for again.
+        await house.store.renew(Queue.GROUPS, 0, "a", first.token_ms, until_ms)
+    await house.passes(60)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 60_000) == []
+    with pytest.raises(Stale):
+        await house.store.renew(Queue.GROUPS, 0, "a", first.token_ms, until_ms + 2)
+    with pytest.raises(Stale):
+        await house.store.renew(Queue.GROUPS, 0, "ghost", 1, until_ms)
+    assert not await house.store.finish(Queue.GROUPS, 0, "a", first.token_ms, None)
+    assert await house.store.finish(Queue.GROUPS, 0, "a", until_ms, None)
 
 
 async def test_nothing_is_due_before_its_time(house):
@@ -71,6 +92,64 @@ async def test_a_pool_marked_while_it_is_weighed_is_weighed_again(house):
     await house.commit(house.result(claimed, dirty_at_ms=await house.store.now_ms()))
     assert not await house.store.finish(Queue.DIRTY, slot, "shop", lease.token_ms, None)
     assert await house.dirty() == ["shop"]
+
+
+async def test_due_times_are_even_and_tokens_odd_so_that_a_lease_taken_over_is_known(house):
+    await put(house, "a", due_ms=3)
+    (first,) = await house.store.claim(Queue.GROUPS, 0, 1, 1)
+    assert (first.due_ms, first.token_ms % 2, first.taken_over) == (4, 1, False)
+    await house.passes(5)
+    (second,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
+    assert (second.due_ms, second.token_ms % 2, second.taken_over) == (first.token_ms, 1, True)
+    assert await house.store.finish(Queue.GROUPS, 0, "a", second.token_ms, 7)
+    (third,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000)
+    assert (third.due_ms, third.taken_over) == (8, False)
+
+
+@pytest.mark.parametrize("at_ms", [1_000_000, 1_000_001])
+async def test_a_mark_always_changes_the_score_whoever_makes_it(house, at_ms):
+    """A commit, a registration and an override take a pool out of the hands of whoever is weighing it."""
+    claimed = await house.claim_one()
+    slot = next(slot for queue, slot in await house.store.ready() if queue is Queue.DIRTY)
+
+    async def marked_by(change: Awaitable[Any]) -> bool:
+        (lease,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
+        await change
+        return not await house.store.finish(Queue.DIRTY, slot, "shop", lease.token_ms, None)
+
+    assert await marked_by(house.commit(house.result(claimed, dirty_at_ms=at_ms)))
+    assert await marked_by(house.register(house.endpoint("e", timeout_ms=1_000)))
+    assert await marked_by(set_override(house.store, house.endpoint("e"), b"drain", b"t"))
+    (held,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
+    assert held.due_ms % 2 == 0
+    assert await house.store.finish(Queue.DIRTY, slot, "shop", held.token_ms, at_ms)
+    again = (await house.claim())["e"]
+    await house.commit(house.result(again, ver=await house.version("e"), dirty_at_ms=at_ms))
+    (lease,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
+    assert lease.due_ms == 1_000_000 if at_ms % 2 else lease.due_ms == 999_998
+
+
+async def test_named_members_are_claimed_alone_when_they_are_due_and_nobody_holds_them(house):
+    now_ms = await house.store.now_ms()
+    await put(house, "a", "b", "c")
+    await put(house, "soon", due_ms=now_ms + 60_000)
+    (held,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000, ["b"])
+    assert (held.member, held.due_ms) == ("b", 4)
+    assert await house.store.claim(Queue.GROUPS, 0, 9, 60_000, ["b", "soon", "unknown"]) == []
+    assert [lease.member for lease in await house.store.claim(Queue.GROUPS, 0, 1, 60_000, ["c", "a"])] == ["c"]
+    assert [lease.member for lease in await house.store.claim(Queue.GROUPS, 0, 9, 60_000)] == ["a"]
+
+
+async def test_a_named_member_may_be_claimed_a_little_early_but_no_lease_is(house):
+    await put(house, "a", due_ms=await house.store.now_ms() + EARLY_MS + 60_000)
+    assert await house.store.claim(Queue.GROUPS, 0, 1, 5, ["a"]) == []
+    await put(house, "b", due_ms=await house.store.now_ms() + EARLY_MS - 1)
+    (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, EARLY_MS - 5, ["b"])
+    if not house.url:
+        assert await house.store.claim(Queue.GROUPS, 0, 1, 5, ["b"]) == []
+    await house.passes(EARLY_MS)
+    (again,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000, ["b"])
+    assert again.due_ms == lease.token_ms
 
 
 async def test_claimers_share_a_queue(house):

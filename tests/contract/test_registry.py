@@ -9,7 +9,8 @@ import pytest
 
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
-from monitor.store.port import Committed, Queue, Write
+from monitor.store.port import Committed, Write
+from monitor.store.queues import Queue
 from tests.registering import register, set_override
 
 
@@ -114,9 +115,9 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
     assert await house.drain(Queue.REEVALUATE) == []
-    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":alerts"))}
+    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":pace", ":events", ":alerts"))}
     assert left == set()
-    assert await house.store.own_log("e") == []
+    assert await house.store.transitions("e") == []
     await register(house.store, [], ["e"], [])
     assert await house.dirty() == []
 

@@ -32,7 +32,7 @@ async def test_an_edit_decided_from_an_older_reading_is_stale_and_writes_nothing
     answer = await house.store.register(put(house.endpoint("e", weight=7), read, b"t"))
     assert (answer.ok, answer.stale, answer.unwritten) == (False, {"e"}, {"e"})
     assert (await house.store.endpoints())["e"] == house.endpoint("e", paused=True)
-    assert await events(house) == await house.store.own_log("e") == []
+    assert await events(house) == await house.store.transitions("e") == []
     assert await house.version("e") == ver
     assert await house.drain(Queue.REEVALUATE) == []
     assert (await house.store.register(put(house.endpoint("e", paused=True, weight=7), await entry(house)))).ok
@@ -135,7 +135,7 @@ async def test_an_override_decided_from_an_older_reading_is_stale(house):
         await house.store.set_override(endpoint, digest(b"drain"), b"", b"no")
     await house.store.set_override(endpoint, digest(b"drain"), b"open", b"no")  # it is so: an answer was lost, and it is asked again
     assert (await house.store.load(["e"]))[0].override == b"open"
-    assert await events(house) == await house.store.own_log("e") == [b"t1", b"t2"]
+    assert await events(house) == await house.store.transitions("e") == [b"t1", b"t2"]
 
 
 async def test_an_override_goes_with_the_pool_that_it_was_decided_for(house):
@@ -151,8 +151,8 @@ async def test_an_endpoints_own_log_is_capped_and_tells_what_the_stream_is_spare
     await house.store.register(
         RegistryChanges(puts=(Put(endpoint=house.endpoint("e"), transitions=many),), transitions=(b"one for all",), in_stream=False)
     )
-    assert await house.store.own_log("e") == list(many[10:])
-    assert await house.store.own_log("ghost") == []
+    assert await house.store.transitions("e") == list(many[10:])
+    assert await house.store.transitions("ghost") == []
     assert await events(house) == [b"one for all"]
 
 

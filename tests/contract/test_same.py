@@ -21,24 +21,28 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import (
+    AlertPhase,
+    AssertedAlert,
     Commit,
     Committed,
     Entry,
+    Epoch,
     Flush,
-    GroupInsert,
+    Membership,
     NewDelivery,
     PoolPut,
     Publication,
     Put,
-    Queue,
     RegistryAnswer,
     RegistryChanges,
     Removal,
     Settle,
     Store,
+    SubjectAssertion,
     Write,
     digest,
 )
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.registering import register, set_override
 
@@ -49,7 +53,8 @@ ids = st.sampled_from(IDS)
 pools = st.sampled_from(POOLS)
 groups = st.sampled_from(["g", "h"])
 fingerprints = st.sampled_from(["f1", "f2"])
-alerts = st.sampled_from([b"firing", b"resolved"])
+subjects = st.sampled_from(["endpoint:e", "system"])
+ends = st.sampled_from([0, 101, 102])
 data = st.binary(max_size=8)
 Tokens = tuple[int, int]
 """The same lease in either store."""
@@ -199,14 +204,28 @@ class Twins(RuleBasedStateMachine):
 
         self.same(drain)
 
-    @rule(epoch=st.integers(1, 2), ver=st.integers(1, 4), pool=pools, body=data)
-    def publish(self, epoch: int, ver: int, pool: str, body: bytes) -> None:
-        publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body)
-        self.same(lambda store, _: store.publish(publication))
+    @rule(ver=st.integers(1, 4), pool=pools, body=data, tombstone=st.booleans(), seen=st.sampled_from([0, 0, 0, 2]))
+    def publish(self, ver: int, pool: str, body: bytes, tombstone: bool, seen: int) -> None:
+        async def publish(store: Store, _: int) -> int:
+            epoch = Epoch((await store.epoch()).number, seen)
+            publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body, tombstone=tombstone)
+            return (await store.publish(publication)).publications
 
-    @rule(pool=pools)
-    def unpublish(self, pool: str) -> None:
-        self.same(lambda store, _: store.unpublish(pool))
+        self.same(publish)
+
+    @rule(ahead=st.integers(0, 3))
+    def begin_anew(self, ahead: int) -> None:
+        """By a publisher that has seen more publications than the data set knows of."""
+
+        async def begin(store: Store, _: int) -> int:
+            epoch = await store.epoch()
+            return (await store.epoch(Epoch(epoch.number, ahead))).publications
+
+        self.same(begin)
+
+    @rule()
+    def lag(self) -> None:
+        self.same(lambda store, _: store.lagging())
 
     @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
     def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
@@ -225,26 +244,53 @@ class Twins(RuleBasedStateMachine):
 
         self.same(route)
 
-    @rule(inserts=st.lists(st.tuples(groups, fingerprints, alerts, st.integers(1, 3)), max_size=3))
-    def insert(self, inserts: list[tuple[str, str, bytes, int]]) -> None:
-        rows = [
-            GroupInsert(group=group, meta=alert, first_flush_ms=1, fingerprint=fingerprint, alert=alert, updated_ms=updated_ms)
-            for group, fingerprint, alert, updated_ms in inserts
-        ]
-        self.same(lambda store, _: store.insert_alerts(rows))
+    @rule(
+        subject=subjects,
+        ver=st.integers(1, 3),
+        alerts=st.lists(
+            st.tuples(fingerprints, st.lists(groups, max_size=2), ends, st.integers(1, 2)), max_size=2, unique_by=lambda one: one[0]
+        ),
+        reason=st.sampled_from(["", "gone"]),
+    )
+    def assert_alerts(self, subject: str, ver: int, alerts: list[tuple[str, list[str], int, int]], reason: str) -> None:
+        rows = tuple(
+            AssertedAlert(
+                fingerprint=fingerprint,
+                alert=b"alert",
+                starts_ms=starts_ms,
+                ends_ms=ends_ms,
+                groups=tuple(Membership(fingerprint=fingerprint, group=group, meta=b"m", first_flush_ms=1) for group in named),
+            )
+            for fingerprint, named, ends_ms, starts_ms in alerts
+        )
+        said = SubjectAssertion(subject=subject, ver=ver, at_ms=100 + ver, expires_ms=1, alerts=rows, reason=reason)
+        self.same(lambda store, _: store.assert_alerts([said]))
+
+    @rule(rows=st.lists(st.tuples(fingerprints, groups), max_size=2))
+    def join(self, rows: list[tuple[str, str]]) -> None:
+        memberships = [Membership(fingerprint=name, group=group, meta=b"j", first_flush_ms=1) for name, group in rows]
+        self.same(lambda store, _: store.join_groups(memberships))
+
+    @rule(at_ms=st.integers(100, 104))
+    def end_asserted(self, at_ms: int) -> None:
+        async def end(store: Store, _: int) -> list[tuple[str, int]]:
+            leases = await store.claim(Queue.ASSERTIONS, 0, 1, 60_000)
+            return [(one.member, await store.end_asserted(one.member, one.token_ms, at_ms, "lost", 1)) for one in leases]
+
+        self.same(end)
 
     @rule(
         integrations=st.lists(st.sampled_from(["mail", "chat"]), max_size=2, unique=True),
-        drop=st.dictionaries(fingerprints, alerts),
+        drop=st.dictionaries(fingerprints, ends),
         log=st.dictionaries(st.just("mail"), data, max_size=1),
         meta=st.none() | st.just(b"meta"),
         twice=st.booleans(),
     )
-    def flush(self, integrations: list[str], drop: dict[str, bytes], log: dict[str, bytes], meta: bytes | None, twice: bool) -> None:
+    def flush(self, integrations: list[str], drop: dict[str, int], log: dict[str, bytes], meta: bytes | None, twice: bool) -> None:
         rows: dict[str, tuple[NewDelivery, ...]] = {}
         for group in ("g", "h"):
             made = [NewDelivery(f"{group}-{name}-{len(self.deliveries)}", name, b"p", 1) for name in integrations]
-            self.deliveries |= {row.id: (group, row.integration) for row in made}
+            self.deliveries |= {row.id: (group, row.place) for row in made}
             rows[group] = tuple(made)
 
         async def flush(store: Store, _: int) -> list[Any]:
@@ -268,17 +314,28 @@ class Twins(RuleBasedStateMachine):
 
         self.same(flush)
 
-    @rule(log=st.none() | data.filter(bool), drop=st.dictionaries(fingerprints, alerts), retry=st.booleans())
-    def deliver(self, log: bytes | None, drop: dict[str, bytes], retry: bool) -> None:
+    @rule(
+        log=st.none() | data.filter(bool),
+        drop=st.dictionaries(fingerprints, ends),
+        what=st.sampled_from(["settle", "settle and flush at once", "retry"]),
+    )
+    def deliver(self, log: bytes | None, drop: dict[str, int], what: str) -> None:
         async def deliver(store: Store, _: int) -> list[str]:
             leases = await store.claim(Queue.DELIVERIES, 0, 1, 60_000)
             for lease in leases:
-                group, integration = self.deliveries[lease.member]
-                if retry:
+                group, place = self.deliveries[lease.member]
+                if what == "retry":
                     await store.retry_delivery(lease.member, lease.token_ms, b"again", 1)
                 else:
                     row = Settle(
-                        id=lease.member, token_ms=lease.token_ms, group=group, integration=integration, log=log, drop=drop, sent=b"s"
+                        id=lease.member,
+                        token_ms=lease.token_ms,
+                        group=group,
+                        place=place,
+                        log=log,
+                        drop=drop,
+                        sent=b"s",
+                        at_once="at once" in what,
                     )
                     await store.settle_delivery(row)
             return [lease.member for lease in leases]
@@ -292,13 +349,17 @@ class Twins(RuleBasedStateMachine):
                 await store.endpoints(),
                 await store.pools(),
                 [(loaded.ver > 0, loaded.record, loaded.override, loaded.memory) for loaded in await store.load(IDS)],
-                [await store.own_log(name) for name in IDS],
+                [await store.transitions(name) for name in IDS],
                 await store.endpoint_entries(),
                 await store.pool_entries(),
                 [await store.load_pool(pool) for pool in POOLS],
+                [(await store.last_version(pool))[1] for pool in POOLS],
                 [await store.samples(name, "ring") for name in IDS],
                 [await store.load_group(group) for group in ("g", "h")],
                 await store.load_deliveries(sorted(self.deliveries)),
+                [await store.alerts(phase, 10) for phase in AlertPhase],
+                [await store.alert(name) for name in ("f1", "f2")],
+                await store.alerts_of(["system", "endpoint:e"]),
                 await store.load_subject("system"),
                 sorted(body for _, body in await store.events(1_000)),
                 [body for _, body in await store.sent(1_000)],

@@ -12,7 +12,7 @@ from workers.app import configuration
 from workers.beat import PAUSE_S, ProbeScheduler
 from workers.journey.dispatch import Message
 
-MESSAGE = Message("route_alerts", "alert", (0,), 1_000)
+MESSAGE = Message("route_alerts", "alert", (0,))
 
 
 def test_a_batch_that_cannot_be_published_is_waited_for(new_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch) -> None:

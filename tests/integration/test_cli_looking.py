@@ -15,15 +15,14 @@ import yaml
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.record import EndpointState, LastResult, Override
+from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
 from monitor.registry import set_override
-from monitor.store.port import Commit
+from monitor.store.port import Commit, Committed
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
 from tests.integration.commands import WATCHKEEPER, Run, make_data_set
 from tests.registering import register
 from tests.waiting import wait_for
-from workers.journey.records import Record, encode_record
 
 LITERAL = "a-secret-written-out"
 
@@ -50,19 +49,29 @@ def test_what_programs_read_of_an_explanation_hides_secrets(run: Run, output: st
 @pytest.mark.usefixtures("registered")
 def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(run: Run, redis_url: str):
     since_ms = SystemClock().now_ms() - 7_200_000
-    state = EndpointState(
+    probes = ProbeStatistics(
         run_outcome=Outcome.SUCCESS,
         run_length=720,
         run_since_ms=since_ms,
         last=LastResult(at_ms=since_ms + 7_000_000, outcome=Outcome.SUCCESS),
         last_success_ms=since_ms + 7_000_000,
     )
-    asyncio.run(_commit(redis_url, Record(state=state, since_ms=since_ms)))
+    asyncio.run(_commit(redis_url, Record(probes=probes, since_ms=since_ms)))
     assert "  2h  " in run("status").stdout
     run("breaker", "close", "web-1", "--reason", "seen to be well")
     line = run("status").stdout.splitlines()[1]
     assert "seen to be well" in line
     assert "2h" not in line
+
+
+@pytest.mark.usefixtures("registered")
+def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: str):
+    run("endpoint", "add", "tcp://127.0.0.1:1", "--pool", "db", "--id", "db-1")
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=1))
+    assert "pool web: no results come" in run("status").stderr
+    assert "no results come" not in run("status", "db").stderr
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=SystemClock().now_ms() + 60_000))
+    assert "no results come" not in run("status").stderr
 
 
 def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Path):
@@ -131,12 +140,21 @@ async def _add(url: str, endpoint_id: str) -> None:
         await store.close()
 
 
-async def _commit(redis_url: str, record: Record) -> None:
+async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) -> None:
     store = RedisStore(redis_url)
     await store.open(create=True)
     try:
-        await store.commit(
-            [Commit(id="web-1", token_ms=None, ver=0, next_ver=1, record=encode_record(record), reevaluate_ms=0, pool="web")]
+        (held,) = await store.load(["web-1"])
+        commit = Commit(
+            id="web-1",
+            token_ms=None,
+            ver=held.ver,
+            next_ver=held.ver + 1,
+            record=encode_record(record),
+            reevaluate_ms=0,
+            pool="web",
+            fresh_until_ms=fresh_until_ms,
         )
+        assert await store.commit([commit]) == [Committed.OK]
     finally:
         await store.close()

@@ -41,9 +41,10 @@ async def publish(url: str, targets: Sequence[Target], weights: Sequence[int], l
         )
         for target, weight in zip(targets, weights, strict=True)
     )  # fmt: skip
+    epoch = await store.epoch()
     new = Snapshot(
         pool="demo",
-        epoch=await store.epoch(),
+        epoch=epoch.number,
         ver=last.ver + 1 if last else 1,
         ts_ms=await store.now_ms(),
         panic=0.0,
@@ -51,7 +52,7 @@ async def publish(url: str, targets: Sequence[Target], weights: Sequence[int], l
         endpoints=endpoints,
     )
     delta = msgspec.json.encode(diff(last, new))
-    assert await store.publish(Publication(pool="demo", epoch=new.epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta))
+    await store.publish(Publication(pool="demo", epoch=epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta))
     await store.alive()
     await store.close()
     return new

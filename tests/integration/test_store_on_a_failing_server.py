@@ -11,7 +11,8 @@ import redis
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
-from monitor.store.port import Publication
+from monitor.store.port import EpochEnded, Publication
+from monitor.store.redis import wire
 from monitor.store.redis.store import RedisStore
 from tests.registering import register
 
@@ -87,14 +88,14 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
         store = RedisStore(server.url)
         await store.open(create=True)
         first = await store.epoch()
-        await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
+        first = await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
         server.kill()
         server.start()
-        await store.now_ms()
-        second = await store.epoch()
-        assert second > first
-        assert await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
-        assert not await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
+        second = await store.epoch(first)
+        assert second.number > first.number
+        await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
+        with pytest.raises(EpochEnded):
+            await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
         await store.close()
 
     asyncio.run(scenario())
@@ -144,3 +145,84 @@ def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_u
         while len(client.client_list()) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(client.client_list()) == 1
+
+
+@pytest.mark.parametrize("name", ["\ud800", object()], ids=["a lone surrogate", "no text at all"])
+def test_a_command_that_cannot_be_written_fails_alone(new_server, name):
+    """Up to 64 askers share an exchange: one of them must not leave the others without an answer."""
+
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open(create=True)
+        async with asyncio.timeout(5):
+            bad, *good = await asyncio.gather(
+                store.heartbeat(name, b"x"), *(store.now_ms() for _ in range(40)), store.heartbeat("fine", b"y"), return_exceptions=True
+            )
+        assert isinstance(bad, StoreError)
+        assert not [answer for answer in good if isinstance(answer, BaseException)]
+        assert await store.heartbeats(60_000) == {"fine": b"y"}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_whatever_breaks_an_exchange_reaches_everybody_who_waits_for_it(new_server, monkeypatch):
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open(create=True)
+
+        async def breaks(*_args: object, **_kwargs: object) -> list[object]:
+            raise RuntimeError("a bug of ours")
+
+        monkeypatch.setattr(store._wire, "_exchange", breaks)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*(store.now_ms() for _ in range(5)), return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["a bug of ours"] * 5
+        assert all(isinstance(answer, StoreError) for answer in answers)
+        monkeypatch.undo()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_listening_ends_with_its_connection_and_says_so(new_server):
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open(create=True)
+        begun = asyncio.Event()
+        listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
+        async with asyncio.timeout(10):
+            await begun.wait()
+            server.kill()
+            with pytest.raises(StoreError):
+                await listening
+            with pytest.raises(StoreError):
+                await store.listen(lambda _: None, begun.set)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_server_ends_listening_too_and_a_quiet_one_does_not(new_server, monkeypatch):
+    monkeypatch.setattr(wire, "_LISTEN_SILENCE_S", 0.3)
+
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open(create=True)
+        begun = asyncio.Event()
+        listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
+        done, _ = await asyncio.wait([listening], timeout=1.5)
+        assert not done
+        assert begun.is_set()
+        server.pause()
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreError):
+                await listening
+        server.resume()
+        await store.close()
+
+    asyncio.run(scenario())

@@ -33,6 +33,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class LoopClock:
     """The loop's time as a machine's clock, which may be wrong by `skew_ms`."""
 
+    tilted = False
+
     def __init__(self, loop: asyncio.AbstractEventLoop, skew_ms: int = 0) -> None:
         self._loop = loop
         self.skew_ms = skew_ms

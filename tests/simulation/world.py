@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from workers.journey.pipeline import Pipeline
 
 from alert_rules.routes.route import Integration, Routing
 from alert_rules.rules.rule import RuleSet
@@ -20,15 +21,15 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import StoreError
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Committed, Lease, Publication, Store
+from monitor.store.port import Commit, Committed, Epoch, Lease, Publication, Store
 from tests.registering import register
 from tests.simulation.virtual import LoopClock, VirtualLoop
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
 from workers.journey.publish import Publisher
+from workers.journey.quarantine import Quarantine
 
 TOLD_AFTER_S = 60
 BEATS = 2
@@ -84,11 +85,10 @@ class RecordingStore(MemoryStore):
                 self._seen.settled.append((item.id, item.token_ms))
         return answers
 
-    async def publish(self, publication: Publication) -> bool:
-        accepted = await super().publish(publication)
-        if accepted:
-            self._seen.publications.append(publication)
-        return accepted
+    async def publish(self, publication: Publication) -> Epoch:
+        epoch = await super().publish(publication)
+        self._seen.publications.append(publication)
+        return epoch
 
 
 class FaultyStore:
@@ -170,7 +170,14 @@ class World:
         counters = Counters()
         cache = EndpointCache(store, clock, _no_probe)
         alerting = Alerting(store=store, clock=clock, routing=self.routing, send=self._receive, counters=counters)
-        publisher = Publisher(store=store, clock=clock, cache=cache, rules=self.rules, route=alerting.request_routing, counters=counters)
+        publisher = Publisher(
+            store=store,
+            clock=clock,
+            rules=self.rules,
+            route=alerting.request_routing,
+            counters=counters,
+            quarantine=Quarantine(counters),
+        )
         pipeline = Pipeline(
             store=store,
             clock=clock,

@@ -1,4 +1,4 @@
-"""A process's sign of life: what it tells of itself, and what the rules about ourselves make of it."""
+"""A process's heartbeat: what it tells of itself, and what the rules about ourselves make of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from alert_rules.files.rule_file import parse_rule_text
-from alert_rules.rules.alert import Alert
+from alert_rules.rules.memory import decode_assertion
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
+from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
+from monitor.store.port import Commit, Committed
+from monitor.store.queues import Queue
+from tests.registering import register
 from workers.journey.counters import Counters
-from workers.runtime.heartbeat import Heartbeat, decode_process, look_at_ourselves
+from workers.journey.quarantine import Quarantine
+from workers.journey.system import SystemStep, decode_process
+from workers.runtime.heartbeat import Heartbeat
 
 RULES = parse_rule_text("groups: [{name: ours, rules: [{alert: Tilted, expr: system_tilted}]}]")
 MAX_AGE_MS = 10_000
@@ -26,9 +32,13 @@ class House:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.counters = Counters()
+        self.learnt = 0
+        self.silent = False
+        self.asserted: list[str] = []
         self.heart = Heartbeat(
             store=self.store,
             clock=self.clock,
+            learn=self.learn,
             counters=self.counters,
             part="worker",
             location="fra-1",
@@ -37,20 +47,34 @@ class House:
             duties=duties or {},
         )
 
+    async def learn(self) -> bool:
+        self.learnt += 1
+        if self.silent:
+            raise StoreError("simulated")
+        return True
+
     async def beat(self) -> bool:
         """Beat once, and tell whether the process says that it is tilted."""
         await self.heart.beat()
         (process,) = [decode_process(data) for data in (await self.store.heartbeats(MAX_AGE_MS)).values()]
         return process.tilted
 
-    async def alerts(self) -> list[tuple[str, bool]]:
-        """What the rules about ourselves have to say now: names, and whether they have ended."""
-        await look_at_ourselves(self.store, self.clock, RULES, MAX_AGE_MS, lambda _: None)
+    async def alerts(self, rules: RuleSet = RULES) -> list[str]:
+        """The names of the alerts that the rules about the system assert now."""
+        system = SystemStep(
+            store=self.store,
+            clock=self.clock,
+            rules=rules,
+            heartbeat_age_max_ms=MAX_AGE_MS,
+            route=lambda _: None,
+            quarantine=Quarantine(self.store, self.counters),
+        )
+        await system.evaluate()
         token_ms, events = await self.store.claim_alert_events(0, 100, 1_000)
         if events:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
-        found = [msgspec.json.decode(data, type=Alert) for _, data in events]
-        return [(alert.labels["alertname"], alert.ends_at_ms > 0) for alert in found]
+            self.asserted = [alert.labels["alertname"] for alert in decode_assertion(events[-1][1]).alerts]
+        return self.asserted
 
 
 def test_a_clock_that_jumps_is_told_to_the_rules_and_forgotten_after_half_a_minute() -> None:
@@ -61,10 +85,41 @@ def test_a_clock_that_jumps_is_told_to_the_rules_and_forgotten_after_half_a_minu
         house.clock.jump(3_600_000)
         house.clock.advance(2_000)
         assert await house.beat()
-        assert await house.alerts() == [("Tilted", False)]
+        assert await house.alerts() == ["Tilted"]
         house.clock.advance(30_000)
         assert not await house.beat()
-        assert await house.alerts() == [("Tilted", True)]
+        assert await house.alerts() == []
+
+    asyncio.run(story())
+
+
+def test_a_pool_whose_results_stop_is_told_to_the_rules() -> None:
+    async def story() -> None:
+        house = House()
+        rules = parse_rule_text("groups: [{name: ours, rules: [{alert: Lagging, expr: system_pools_lagging > 0}]}]")
+        endpoint = Endpoint(id="e", url="http://127.0.0.1:1/", pool="shop", interval_ms=1_000)
+        await register(house.store, [endpoint], [], [])
+        ver = 0
+
+        async def judged() -> None:
+            nonlocal ver
+            fresh_until_ms = house.clock.now_ms() + 15_000
+            ver += 1
+            commit = Commit(
+                id="e", token_ms=None, ver=ver - 1, next_ver=ver, record=b"r", reevaluate_ms=0, pool="shop", fresh_until_ms=fresh_until_ms
+            )
+            assert await house.store.commit([commit]) == [Committed.OK]
+            for lease in await house.store.claim(Queue.DIRTY, 0, 10, 1_000):
+                await house.store.finish(Queue.DIRTY, 0, lease.member, lease.token_ms, None)
+
+        await judged()
+        assert await house.alerts(rules) == []
+        house.clock.advance(15_000)
+        assert await house.alerts(rules) == []
+        house.clock.advance(1)
+        assert await house.alerts(rules) == ["Lagging"]
+        await judged()
+        assert await house.alerts(rules) == []
 
     asyncio.run(story())
 
@@ -85,7 +140,22 @@ def test_an_alive_file_that_cannot_be_touched_does_not_stop_the_heart(tmp_path: 
     asyncio.run(story())
 
 
-def test_a_process_that_leaves_hands_over_its_counts_and_takes_its_sign_of_life_back() -> None:
+def test_without_the_servers_time_there_is_no_heartbeat_and_no_count_is_lost() -> None:
+    async def story() -> None:
+        house = House()
+        house.silent = True
+        house.counters.add("publications")
+        await house.heart.beat()
+        assert await house.store.heartbeats(MAX_AGE_MS) == {}
+        house.silent = False
+        await house.beat()
+        assert house.learnt == 2
+        assert await house.store.counters() == {"publications": 1}
+
+    asyncio.run(story())
+
+
+def test_a_process_that_leaves_hands_over_its_counts_and_deregisters() -> None:
     async def story() -> None:
         house = House()
         await house.beat()

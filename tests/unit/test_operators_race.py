@@ -64,7 +64,7 @@ class Office:
         return msgspec.json.decode(loaded.override, type=OverrideRecord).override if loaded.override else ""
 
     async def told(self, kind: str) -> list[tuple[str, str, str]]:
-        transitions = [msgspec.json.decode(data, type=Transition) for data in await self.store.own_log("a")]
+        transitions = [msgspec.json.decode(data, type=Transition) for data in await self.store.transitions("a")]
         return [(one.old, one.new, one.actor) for one in transitions if one.kind == kind]
 
 

@@ -149,7 +149,7 @@ def test_a_large_application_tells_the_stream_once_and_each_endpoint_its_own(des
     (summary,) = desk.events()
     assert (summary.endpoint, summary.pool, summary.new, summary.actor) == ("", "", "APPLIED", "ann")
     assert summary.reason == "a move: 150 created, 0 changed, 0 removed, 0 unchanged"
-    own = [msgspec.json.decode(data, type=Transition) for data in desk.do(desk.store.own_log("e7"))]
+    own = [msgspec.json.decode(data, type=Transition) for data in desk.do(desk.store.transitions("e7"))]
     assert [(one.new, one.actor) for one in own] == [("REGISTERED", "ann")]
     desk.apply(f"endpoints: [{', '.join(entries[:50])}]", prune=True)
     assert [event.reason for event in desk.events()][1:] == ["0 created, 0 changed, 100 removed, 50 unchanged"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,20 +11,29 @@ from hypothesis import strategies as st
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState, Evidence, Override, OverrideRecord
+from monitor.core.record import Breaker, BreakerState, Evidence, Override, OverrideRecord, ProbeStatistics, Record
+from monitor.pool.compose import Reading, compose, worth_telling
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
-from workers.journey.publish import Reading, compose, worth_telling
-from workers.journey.records import Record
 
 NOW_MS = 1_700_000_000_000
 LAWS = settings(max_examples=150, deadline=None)
 SHOP = Pool(name="shop")
 
 
-def member(name: str, breaker: Breaker = Breaker.CLOSED, *, weight: int = 100, override: Override | None = None, **state: Any) -> Reading:
+def member(
+    name: str,
+    breaker: Breaker = Breaker.CLOSED,
+    *,
+    weight: int = 100,
+    override: Override | None = None,
+    evidence: Evidence | None = None,
+    warm_up_since_ms: int = 0,
+    **seen: Any,
+) -> Reading:
     """A member whose last result has just come."""
-    fields = {"run_outcome": Outcome.SUCCESS, "run_length": 5, "last_success_ms": NOW_MS, **state}
-    record = Record(state=EndpointState(breaker=BreakerState(state=breaker), **fields), since_ms=NOW_MS - 1)
+    probes = ProbeStatistics(**{"run_outcome": Outcome.SUCCESS, "run_length": 5, "last_success_ms": NOW_MS, **seen})
+    state = BreakerState(state=breaker)
+    record = Record(breaker=state, probes=probes, weighing=evidence or Evidence(), warm_up_since_ms=warm_up_since_ms, since_ms=NOW_MS - 1)
     said = OverrideRecord(override=override, reason="a test", at_ms=NOW_MS) if override else None
     return Reading(Endpoint(id=name, url=f"http://127.0.0.1/{name}", pool="shop", weight=weight), record, said)
 
@@ -79,7 +89,7 @@ IN = {Override.FORCED_CLOSED.value, Override.DISABLED.value}
 
 
 def flapping(members: list[Reading]) -> set[str]:
-    return {reading.endpoint.id for reading in members if reading.record.state.flapping}
+    return {reading.endpoint.id for reading in members if reading.record.probes.flapping}
 
 
 def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
@@ -134,9 +144,7 @@ def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Rea
 @given(POOLS, readings(), st.integers(2, 20))
 def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[Reading], factor: int) -> None:
     """I8."""
-    scaled = [
-        msgspec.structs.replace(one, endpoint=msgspec.structs.replace(one.endpoint, weight=one.endpoint.weight * factor)) for one in members
-    ]
+    scaled = [replace(one, endpoint=msgspec.structs.replace(one.endpoint, weight=one.endpoint.weight * factor)) for one in members]
     before, after = published(pool, members), published(pool, scaled)
     assert all(abs(before[name] - after[name]) <= 1 for name in before)
 
@@ -147,8 +155,7 @@ def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Read
     """I5; one part more is rounding."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
-    tripped = msgspec.structs.replace(own.record.state, breaker=BreakerState(state=Breaker.OPEN))
-    worse = msgspec.structs.replace(own, record=msgspec.structs.replace(own.record, state=tripped))
+    worse = replace(own, record=msgspec.structs.replace(own.record, breaker=BreakerState(state=Breaker.OPEN)))
     name = own.endpoint.id
     assert published(pool, [*members[:n], worse, *members[n + 1 :]])[name] <= published(pool, members)[name] + 1
 

@@ -1,4 +1,4 @@
-"""A pool's weights, weighed and published as one version."""
+"""A pool's weights, weighed and published as one version; then its rules are evaluated on what is published."""
 
 from __future__ import annotations
 
@@ -9,129 +9,94 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import pool_facts
-from alert_rules.rules.rule import Evaluation, RuleSet, evaluate, resolve
+from alert_rules.rules.memory import Memory, assertion, decode_memory, encode_assertion, encode_memory, pool_subject
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
-from monitor.config.kinds import DEFAULT_PORTS
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import OverrideRecord, Transition, next_version
-from monitor.core.verdict import silent_after_ms, verdict
-from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
-from monitor.pool.snapshot import PublishedEndpoint, Snapshot, diff
-from monitor.store.port import Lease, Publication, Queue, Store
+from monitor.core.record import DECISION_SKEW_MAX_MS, EMPTY, Transition, decode_override, decode_record, next_version
+from monitor.pool.compose import (
+    GAP,
+    NOTHING_TOLD,
+    PoolRecord,
+    Reading,
+    compose,
+    decode_pool_record,
+    decode_snapshot,
+    encode_pool_record,
+    last_word,
+    tell,
+    worth_telling,
+)
+from monitor.pool.snapshot import Snapshot, diff
+from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
+from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
-from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.records import SKEW_MAX_MS, Record, decode_override, decode_record, decode_states, encode_states
+from workers.journey.quarantine import Quarantine
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
 ROUNDS_MAX = 8
 TOGETHER_MAX = 64
+EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_decode_snapshot = msgspec.json.Decoder(Snapshot).decode
+_endpoint_of = msgspec.json.Decoder(Endpoint).decode
+_decode_pool = msgspec.json.Decoder(Pool).decode
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """One member of a pool as it was read for weighing."""
-
-    endpoint: Endpoint
-    record: Record
-    override: OverrideRecord | None
-
-
-def decode_snapshot(data: bytes) -> Snapshot | None:
-    """Return the published snapshot, or None for b"" (nothing published yet)."""
-    return _decode_snapshot(data) if data else None
+def _decode_endpoint(data: bytes) -> Endpoint:
+    """Raises ValueError (msgspec's among them) for an endpoint that cannot be published either: its port is no port."""
+    endpoint = _endpoint_of(data)
+    _ = urlsplit(endpoint.url).port
+    return endpoint
 
 
-def candidate(reading: Reading, now_ms: int) -> Candidate:
-    """What the balancer sees of a member."""
-    state = reading.record.state
-    return Candidate(
-        id=reading.endpoint.id,
-        weight=reading.endpoint.weight,
-        breaker=state.breaker.state,
-        override=reading.override.override if reading.override else None,
-        evidence=state.evidence,
-        flapping=state.flapping,
-        warm_up_since_ms=state.warm_up_since_ms,
-        verdict=verdict(state, no_data=silent(reading, now_ms)),
-    )
+class Told(msgspec.Struct, frozen=True):
+    """What is to be written and told of a pool as a subject. `record` None: the pool is no more, and its record goes.
+
+    `memory` is what is to be asserted of it, None for nothing; `ended` why alerts that it does not hold have ended.
+    """
+
+    record: PoolRecord | None
+    transitions: tuple[Transition, ...]
+    memory: Memory | None
+    wake_ms: int
+    ended: str = ""
 
 
-def compose(pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int) -> tuple[Snapshot, Weighing]:
-    """Weigh a pool and write its next snapshot. Pure."""
-    before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
-    candidates = [candidate(reading, now_ms) for reading in readings]
-    weighing = weigh(pool, candidates, before, previous.ts_ms if previous else now_ms, now_ms)
-    snapshot = Snapshot(
-        pool=pool.name,
-        epoch=epoch,
-        ver=previous.ver + 1 if previous else 1,
-        ts_ms=now_ms,
-        panic=round(weighing.panic, 4),
-        shed=round(weighing.shed, 4),
-        endpoints=tuple(_published(reading, weighing, seen) for reading, seen in zip(readings, candidates, strict=True)),
-        tombstone=msgspec.UNSET if readings else True,
-    )
-    return snapshot, weighing
-
-
-def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
-    """Whether a consumer would do or show anything else: a change of state, weights that moved (balancer.worth_publishing), or the
-    exact end of a movement whose steps were published."""
-    if old is None or old.tombstone is True or [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
-        return True
-    before = {endpoint.id: endpoint.weight for endpoint in old.endpoints}
-    return worth_publishing(before, weighing) or (weighing.settled and before != weighing.weights)
-
-
-def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
-    return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
-
-
-def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
-    endpoint, state, override = reading.endpoint, reading.record.state, reading.override
-    address = urlsplit(endpoint.url)
-    return PublishedEndpoint(
-        id=endpoint.id,
-        url=endpoint.url,
-        addr=address.hostname or "",
-        port=address.port or DEFAULT_PORTS.get(address.scheme, 0),
-        labels=endpoint.labels,
-        weight=weighing.weights[endpoint.id],
-        breaker=state.breaker.state.value,
-        override=override.override.value if override else None,
-        gen=state.breaker.gen,
-        verdict=seen.verdict.value,
-        since_ms=max(state.breaker.since_ms, override.at_ms if override else 0),
-        open_until_ms=state.breaker.open_until_ms,
-        latency_ms=round(state.evidence.latency_ms),
-        reason=override.reason if override else state.breaker.reason,
-    )
-
-
-def silent(reading: Reading, now_ms: int) -> bool:
-    """Whether results have stopped coming."""
-    return reading.record.conclusive_ms + silent_after_ms(reading.endpoint) <= now_ms
+def leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
+    """Leave what falls due to the metronome."""
 
 
 class Publisher:
-    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next."""
+    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next.
+
+    `route(slot)` is told where alerts wait, `soon(queue, slot, member, due_ms)` what falls due; both must return at once.
+    """
 
     def __init__(
-        self, *, store: Store, clock: Clock, cache: EndpointCache, rules: RuleSet, route: Callable[[int], None], counters: Counters
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        rules: RuleSet,
+        route: Callable[[int], None],
+        counters: Counters,
+        quarantine: Quarantine,
+        soon: Callable[[Queue, int, str, int], None] = leave,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._specs = cache
         self._rules = rules
         self._route = route
         self._counters = counters
-        self._epoch = 0
+        self._quarantine = quarantine
+        self._soon = soon
+        self._epoch = NO_EPOCH
         self._wanted: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -157,92 +122,146 @@ class Publisher:
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
 
     async def settle(self, slot: int, lease: Lease) -> None:
-        """Weigh and publish one dirty pool, and say when to look at it again. What fails stays in the queue."""
+        """Weigh and publish one dirty pool, and say when to weigh it again. What fails stays in the queue, and is noted: consumers
+        must not take for fresh what goes on failing."""
         try:
             next_ms = await self.publish(lease.member)
-            await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            kept = await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            if kept and next_ms is not None:
+                self._soon(Queue.DIRTY, slot, lease.member, due_time(next_ms))
         except (StoreError, Stale) as error:
             log.warning("pool %s could not be published yet: %s", lease.member, error)
+            await self._note(lease.member, slot)
         except Exception:
             log.exception("pool %s could not be published", lease.member)
+            await self._note(lease.member, slot)
+
+    async def _note(self, pool: str, slot: int) -> None:
+        try:
+            await self._store.not_published(pool, slot)
+        except StoreError as error:
+            log.warning("that pool %s could not be published is not noted: %s", pool, error)
 
     async def publish(self, name: str) -> int | None:
-        """Publish the pool if a consumer would notice, and let the pool's rules look; return when to weigh it again."""
-        if not self._epoch:
-            await self.renew_epoch()
-        pool = await self._specs.pool(name)
+        """Publish the pool if a consumer would notice, and let the pool's rules be evaluated; return when to weigh it again.
+
+        Raises Stale when others publish it all the time, or when none of its members can be read: what is published then stays.
+        """
         for _ in range(ROUNDS_MAX):
             load = await self._store.load_pool(name)
-            endpoints = await self._store.endpoints([member.id for member in load.members])
-            readings = [
-                Reading(endpoints[member.id], decode_record(member.record), decode_override(member.override))
-                for member in load.members
-                if member.id in endpoints
-            ]
-            previous = decode_snapshot(load.snapshot)
+            previous = self._quarantine.read("snapshot", name, load.snapshot, decode_snapshot)
+            if not self._epoch.number or (previous and previous.epoch > self._epoch.number):
+                await self.renew_epoch(previous.epoch if previous else 0)
+            readings = self._readings(load.members, previous)
+            await self._quarantine.flush()
+            if load.members and not readings:
+                raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
             now_ms = self._clock.now_ms()
-            if previous and 0 < previous.ts_ms - now_ms <= SKEW_MAX_MS:
+            if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
                 now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
-            epoch = max(self._epoch, previous.epoch if previous else 0)
-            snapshot, weighing = compose(pool, readings, previous, epoch, now_ms)
+            ver = (await self._store.last_version(name))[1] + GAP if load.snapshot and not previous else 0
+            snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
-                return await self._look(name, previous or snapshot, previous or snapshot, weighing, now_ms)
-            publication = Publication(
-                pool=name, epoch=snapshot.epoch, ver=snapshot.ver, snapshot=_encode(snapshot), delta=_encode(diff(previous, snapshot))
-            )
-            if await self._store.publish(publication):
-                self._counters.add("publications")
-                if not readings:
-                    await self._store.unpublish(name)
-                return await self._look(name, snapshot, previous, weighing, now_ms)
+                snapshot = previous or snapshot
+            elif readings or load.snapshot:  # Of a pool that never had a member there is nothing to tell.
+                try:
+                    await self._publish(previous, snapshot)
+                except EpochEnded:
+                    await self.renew_epoch()
+                    continue
+                except Stale:
+                    continue
+            wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
+            wakes = [wake_ms] if wake_ms > now_ms else []
+            if not weighing.settled:
+                wakes.append(now_ms + RISE_MS)
+            return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
 
-    async def renew_epoch(self) -> None:
-        """Ask which run of the server this is: after a restart that lost the last second, old version numbers come again."""
-        self._epoch = await self._store.epoch()
+    async def renew_epoch(self, at_least: int = 0) -> None:
+        """Learn which life of the data set this is: after a restart of the server that lost the last second, after a flush and after an
+        older backup, old version numbers come again. `at_least` is an epoch that was seen elsewhere."""
+        found = await self._store.epoch(max(self._epoch, Epoch(at_least)))
+        self._epoch = max(self._epoch, found)
 
-    async def _look(self, name: str, snapshot: Snapshot, old: Snapshot | None, weighing: Weighing, now_ms: int) -> int | None:
-        """Let the pool's rules look at what is published now."""
-        subject = f"pool:{name}"
-        facts = pool_facts(snapshot)
-        for _ in range(ROUNDS_MAX):
+    async def _publish(self, previous: Snapshot | None, snapshot: Snapshot) -> None:
+        publication = Publication(
+            pool=snapshot.pool,
+            epoch=self._epoch,
+            ver=snapshot.ver,
+            snapshot=_encode(snapshot),
+            delta=_encode(diff(previous, snapshot)),
+            tombstone=snapshot.tombstone is True,
+        )
+        self._epoch = max(self._epoch, await self._store.publish(publication))
+        self._counters.add("publications")
+
+    # Read -------------------------------------------------------------------------------------------------------
+
+    def _readings(self, members: Sequence[Member], previous: Snapshot | None) -> list[Reading]:
+        """The members that can be read. One whose record cannot be read is UNKNOWN; where an override cannot be read, the operator's
+        word that is published holds on."""
+        readings = []
+        for member in members:
+            endpoint = self._quarantine.read("endpoint", member.id, member.spec, _decode_endpoint)
+            if endpoint is None:
+                continue
+            record = self._quarantine.read("record", member.id, member.record, decode_record) or EMPTY
+            override = self._quarantine.read("override", member.id, member.override, decode_override)
+            if override is None and member.override:
+                override = last_word(previous, member.id)
+            readings.append(Reading(endpoint, record, override))
+        return readings
+
+    def _settings(self, name: str, load: PoolLoad) -> Pool:
+        settings = self._quarantine.read("pool", name, load.settings, _decode_pool) if load.settings else None
+        return settings or Pool(name=name)
+
+    # The pool as a subject --------------------------------------------------------------------------------------
+
+    async def _evaluate_until_told(self, name: str, snapshot: Snapshot, now_ms: int) -> int:
+        """Tell what is true of the pool and was not told yet; return when its rules are to be evaluated again, or 0.
+
+        What differs is decided afresh on what is published by then, until nothing is left to tell: another process may have
+        published meanwhile, or died between its publication and this. The record is read before the snapshot, so that
+        whoever publishes later also evaluates later.
+        """
+        subject = pool_subject(name)
+        for turn in range(ROUNDS_MAX):
             ver, data = await self._store.load_subject(subject)
-            states = decode_states(data)
-            if snapshot.endpoints:
-                evaluation = evaluate(self._rules, {"pool": name}, None, facts, states, now_ms)
-            else:  # The pool is no more: what fired has ended.
-                evaluation = Evaluation(events=resolve(states, now_ms))
-            panic = _panic_transition(name, old, snapshot, now_ms) if old else ()
-            if evaluation.states == states and not evaluation.events and not panic:
-                break
-            if await self._store.commit_subject(
-                subject,
-                ver,
-                next_version(ver, now_ms),
-                encode_states(evaluation.states),
-                alerts=[_encode(e) for e in evaluation.events],
-                transitions=panic,
-            ):
-                if evaluation.events:
-                    self._route(0)
-                break
-        wakes = [evaluation.wake_ms] if evaluation.wake_ms > now_ms else []
-        if not weighing.settled:
-            wakes.append(now_ms + RISE_MS)
-        return min(wakes, default=None)
+            if turn:
+                snapshot = await self._newest(name, snapshot)
+            record = self._quarantine.read("subject", subject, data, decode_pool_record)
+            told = self._decide(name, record or NOTHING_TOLD, snapshot, now_ms)
+            body = encode_pool_record(told.record) if told.record else b""
+            if body == data:
+                return told.wake_ms
+            if not turn:
+                continue
+            await self._quarantine.flush()
+            next_ver = next_version(ver, now_ms)
+            transitions = list(map(_encode, told.transitions))
+            alerts = []
+            if told.memory is not None:
+                alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, now_ms, told.ended)))
+            if await self._store.commit_subject(subject, ver, next_ver, body, alerts=alerts, transitions=transitions) and alerts:
+                self._route(0)
+        raise Stale(f"what is told of pool {name} kept changing")
 
+    async def _newest(self, name: str, snapshot: Snapshot) -> Snapshot:
+        (data,) = await self._store.snapshots([name])
+        published = self._quarantine.read("snapshot", name, data, decode_snapshot)
+        return max(filter(None, (snapshot, published)), key=lambda one: (one.epoch, one.ver))
 
-def _panic_transition(name: str, old: Snapshot | None, new: Snapshot, now_ms: int) -> tuple[bytes, ...]:
-    was = old is not None and old.panic > 0
-    if was == (new.panic > 0):
-        return ()
-    transition = Transition(
-        endpoint="",
-        pool=name,
-        kind="pool",
-        old="PANIC" if was else "NORMAL",
-        new="PANIC" if new.panic > 0 else "NORMAL",
-        reason=f"{new.panic:.0%} of the traffic goes to endpoints that should have none",
-        at_ms=now_ms,
-    )
-    return (_encode(transition),)
+    def _decide(self, name: str, record: PoolRecord, snapshot: Snapshot, now_ms: int) -> Told:
+        """What the rules and the pool's own transitions make of what is published."""
+        memory = self._quarantine.read("memory", pool_subject(name), bytes(record.memory), decode_memory) or Memory()
+        after, transitions = tell(name, record, snapshot, now_ms)
+        if not snapshot.endpoints:  # The pool is no more: what fired has ended.
+            return Told(None, transitions, Memory() if memory.firing else None, 0, EMPTIED)
+        evaluation = evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, now_ms)
+        for error in evaluation.errors:
+            log.warning("rule error on pool %s: %s", name, error)
+        held = msgspec.Raw(encode_memory(evaluation.memory))
+        asserted = evaluation.memory if evaluation.asserts else None
+        return Told(msgspec.structs.replace(after, memory=held), transitions, asserted, evaluation.wake_ms)

@@ -39,8 +39,8 @@ class LoopThread:
                 threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
             return self._loop
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Run `work` on the loop and wait for it; it is cancelled when the time is over."""
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """Run `work` on the loop and wait for it; it is cancelled when the time is over (None: never)."""
         future = asyncio.run_coroutine_threadsafe(work, self.loop())
         try:
             return future.result(timeout_s)
@@ -58,6 +58,12 @@ class LoopThread:
         self._started.discard(future)
         if not future.cancelled() and (error := future.exception()) is not None:
             log.error("work on the loop failed", exc_info=error)
+
+    def comes_to(self, timeout_s: float) -> bool:
+        """Whether the loop comes to what it is handed now within `timeout_s`; waits for that long at most."""
+        come = threading.Event()
+        self.loop().call_soon_threadsafe(come.set)
+        return come.wait(timeout_s)
 
     def drain(self, timeout_s: float) -> None:
         """Give what was started a little time to end."""

@@ -1,42 +1,66 @@
-"""Who is given what: the one place where real clocks, stores, probers and receivers meet the pipeline."""
+"""Who is given what: the one place where the real clock, store, probers and receivers meet the journey."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
+import os
+import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from alert_rules.files.routing_file import load_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import default_routing
-from monitor.clock import SystemClock
-from monitor.config.settings import Settings, find_redis_url, load_settings
+from monitor.clock import ServerClock
+from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Result
 from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
+from monitor.store.port import Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
+from workers.journey.decide import DecideStep
 from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.pipeline import Pipeline
+from workers.journey.hints import listen
+from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
-from workers.receivers import send
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, look_at_ourselves
+from workers.journey.quarantine import Quarantine
+from workers.journey.soon import Handler, Soon
+from workers.journey.system import SystemStep
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
+from workers.runtime.opening import open_store
+
+WORKER = "worker"
+ALERT_WORKER = "alert-worker"
+
+log = logging.getLogger(__name__)
+
+
+LAG_MAX_S = 0.05
+"""A loop that takes longer to come to what it is handed has enough to do: half of what a probe's deadline may be noticed late by."""
+PROBES_IN_FLIGHT_MAX = 5_000
+"""Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
+FULL_PAUSE_S = 0.02
 
 
 class Services:
-    """Everything that one worker process works with; made on its event loop."""
+    """Everything that one worker process works with; made on its event loop, with a store that is open and a clock that knows."""
 
-    def __init__(self, settings: Settings, part: str) -> None:
-        clock = SystemClock()
-        self.store = RedisStore(find_redis_url(settings), slots=settings.slots)
-        counters = Counters()
+    def __init__(self, settings: Settings, part: str, store: Store, clock: ServerClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.counters = counters = Counters()
         rules = load_rules(settings.rules)
         routing = load_routing(settings.alerting) if settings.alerting else default_routing()
         policy = TargetPolicy(allow=settings.target_allow, deny=settings.target_deny)
@@ -45,29 +69,56 @@ class Services:
         async def prober(endpoint: Endpoint, probe: Probe, due_ms: int) -> Result:
             return await run_probe(endpoint, probe, context, due_ms)
 
-        self.cache = EndpointCache(self.store, clock, prepare)
-        self.alerting = Alerting(store=self.store, clock=clock, routing=routing, send=send, counters=counters)
-        route = self.alerting.request_routing
-        self.publisher = Publisher(store=self.store, clock=clock, cache=self.cache, rules=rules, route=route, counters=counters)
-        self.pipeline = Pipeline(
-            store=self.store,
+        self.cache = EndpointCache(store, clock, prepare)
+        self.soon = Soon(store=store, clock=clock)
+        alerts = part == ALERT_WORKER
+        quarantine = Quarantine(store, counters)
+        self.alerting = Alerting(
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=receivers.send,
+            services=receivers.services,
+            counters=counters,
+            quarantine=quarantine,
+            soon=self.soon.at,
+        )
+        route = self.alerting.request_routing if alerts else _leave
+        self.publisher = Publisher(
+            store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
+        self.deciding = DecideStep(
+            store=store,
             clock=clock,
             cache=self.cache,
             rules=rules,
-            prober=prober,
             publish=self.publisher.request,
             route=route,
             counters=counters,
+            quarantine=quarantine,
+            soon=self.soon.at,
         )
+        self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
-        async def look() -> None:
-            await look_at_ourselves(self.store, clock, rules, settings.heartbeat_ms * STALE_AFTER_HEARTBEATS, route)
+        self.soon.handle(Queue.DIRTY, self.weigh)
+        self.soon.handle(Queue.REEVALUATE, self.deciding.reevaluate)
+        for queue, handler in self.alerting.handlers.items() if alerts else ():
+            self.soon.handle(queue, _of_any_slot(handler))
 
-        duties: dict[str, Callable[[], Awaitable[None]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"evaluator's heartbeat": self.store.alive} if part == "worker" else {"rules about ourselves": look})
-        self.heart = Heartbeat(
-            store=self.store,
+        system = SystemStep(
+            store=store,
             clock=clock,
+            rules=rules,
+            heartbeat_age_max_ms=settings.heartbeat_ms * STALE_AFTER_HEARTBEATS,
+            route=route,
+            quarantine=quarantine,
+        )
+        duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
+        duties.update({"rules about the system": system.evaluate} if alerts else {"evaluator's heartbeat": store.alive})
+        self.heart = Heartbeat(
+            store=store,
+            clock=clock,
+            learn=functools.partial(clock.learn, store.now_ms),
             counters=counters,
             part=part,
             location=settings.location,
@@ -76,43 +127,111 @@ class Services:
             duties=duties,
         )
 
+        self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (self.heart.run,)
+        """What runs for as long as the process does."""
+        if alerts:
+            self.background += (functools.partial(listen, store, route),)
+            receivers.warm_up()
+
+    async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
+        await self.publisher.settle_all((slot, lease) for lease in leases)
+
+    def current(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
+        now_ms = self.clock.now_ms()
+        kept = [lease for lease in leases if lease.token_ms > now_ms]
+        self.counters.add("hints_expired", len(leases) - len(kept))
+        return kept
+
+
+def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handler:
+    async def handle(_slot: int, leases: Sequence[Lease]) -> None:
+        await handler(leases)
+
+    return handle
+
+
+def _leave(_slot: int) -> None:
+    """Alert workers hear of every commit that writes alert events, and route them: then the same process flushes and delivers."""
+
 
 class Runtime:
-    """The rooms of this process, made once, when first needed."""
+    """The services of this process and the loop that they live on."""
 
     def __init__(self) -> None:
         self.loop = LoopThread("watchkeeper")
-        self._lock = threading.Lock()
-        self._rooms: Services | None = None
-        self._beating: Future[None] | None = None
-        self.part = "worker"
+        self._services: Services | None = None
+        self._running: list[Future[None]] = []
+        self._stopping = threading.Event()
 
-    def rooms(self) -> Services:
-        with self._lock:
-            if self._rooms is None:
-                self._rooms = self.loop.run(self._open(), 30)
-            return self._rooms
+    @property
+    def services(self) -> Services:
+        if self._services is None:
+            raise RuntimeError("the process takes work before its services are open")
+        return self._services
 
-    async def _open(self) -> Services:
-        rooms = Services(load_settings(), self.part)
-        await rooms.store.open()
-        return rooms
+    def open(self, settings: Settings, part: str) -> None:
+        """Open everything that this process works with. Raises WatchkeeperError where it could not work: then it must take nothing."""
+        self._services = self.loop.run(self._open(settings, part), None)
+
+    async def _open(self, settings: Settings, part: str) -> Services:
+        store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        clock = ServerClock()
+        await open_store(store, clock, settings.store_wait_ms)
+        try:
+            return Services(settings, part, store, clock)
+        except BaseException:
+            await store.close()
+            raise
+
+    def admit(self, leases: Sequence[tuple[str, int, int]]) -> bool:
+        """Wait until this process can take more probes: its loop answers at once, and not too many are in flight.
+
+        False when every lease has ended before that, or the process is about to end: then the probes are another's. Meanwhile
+        messages stay in the broker, where beat sees them and claims no more.
+        """
+        end_ms = max((token_ms for _, token_ms, _ in leases), default=0)
+        services = self.services
+        while not self._stopping.is_set() and services.clock.now_ms() < end_ms:
+            if services.probing.in_flight >= PROBES_IN_FLIGHT_MAX:
+                self._stopping.wait(FULL_PAUSE_S)
+            elif self.loop.comes_to(LAG_MAX_S):
+                return True
+        return False
+
+    def count(self, name: str, by: int) -> None:
+        """Count from a thread that is not the loop's."""
+        self.loop.loop().call_soon_threadsafe(self.services.counters.add, name, by)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work on the process's loop, and return."""
         self.loop.start(work)
 
     def begin(self) -> None:
-        """Show that the process lives, from now on."""
-        self._beating = asyncio.run_coroutine_threadsafe(self.rooms().heart.run(), self.loop.loop())
+        """Show that the process lives, and listen for what is new, from now on."""
+        for work in self.services.background:
+            running = asyncio.run_coroutine_threadsafe(work(), self.loop.loop())
+            running.add_done_callback(self._ended)
+            self._running.append(running)
+
+    def _ended(self, running: Future[None]) -> None:
+        """A process that cannot show any more that it lives must not go on taking work."""
+        if not self._stopping.is_set() and not running.cancelled():
+            log.critical("what must run for as long as the process has ended; this process ends", exc_info=running.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self) -> None:
+        """The process is about to end: start nothing more."""
+        self._stopping.set()
 
     def close(self, drain_s: float) -> None:
-        """Wait a little for what is under way, and take the sign of life back."""
-        if self._rooms is not None:
+        """Wait a little for what is in flight, and deregister."""
+        self._stopping.set()
+        if self._services is not None:
             self.loop.drain(drain_s)
-            if self._beating is not None:
-                self._beating.cancel()
-            self.loop.run(self._rooms.heart.stop(), 5)
+            for running in self._running:
+                running.cancel()
+            self.loop.run(self._services.heart.stop(), 5)
 
 
 RUNTIME = Runtime()

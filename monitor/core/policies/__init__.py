@@ -8,4 +8,4 @@ from typing import Final
 from monitor.core.policies.consecutive import Consecutive
 from monitor.core.policies.policy import Policy
 
-POLICIES: Final[Mapping[str, Policy]] = {"consecutive": Consecutive()}
+POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(),)}

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from monitor.core.breaker import Event, cooled_down
 from monitor.core.durations import format_duration
+from monitor.core.endpoint import INTERVAL_MAX_MS, INTERVAL_MIN_MS, THRESHOLD_MAX
 from monitor.core.outcome import Outcome
-from monitor.core.policies.policy import Ruling, Seen
+from monitor.core.policies.policy import PolicyOption, Ruling, Scope, Seen
 from monitor.core.record import Breaker
 
 _CLOSED, _OPEN = Breaker.CLOSED, Breaker.OPEN
 _SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+
+
+OPTIONS: Final = (
+    PolicyOption(
+        name="failure_threshold",
+        attribute="failure_threshold",
+        scope=Scope.ENDPOINT,
+        default=3,
+        low=1,
+        high=THRESHOLD_MAX,
+        help="Failed probes in a row that open the breaker.",
+        source="HAProxy `fall`, Kubernetes failureThreshold",
+    ),
+    PolicyOption(
+        name="success_threshold",
+        attribute="success_threshold",
+        scope=Scope.ENDPOINT,
+        default=2,
+        low=1,
+        high=THRESHOLD_MAX,
+        help="Successful probes in a row that close it.",
+        source="HAProxy `rise`, Kubernetes successThreshold",
+    ),
+    PolicyOption(
+        name="open",
+        attribute="open_ms",
+        scope=Scope.POOL,
+        default=5_000,
+        low=INTERVAL_MIN_MS,
+        high=INTERVAL_MAX_MS,
+        unit="ms",
+        help="First time that a breaker stays open.",
+        source="Hystrix sleepWindowInMilliseconds, Finagle's failure accrual",
+    ),
+    PolicyOption(
+        name="open_max",
+        attribute="open_max_ms",
+        scope=Scope.POOL,
+        default=300_000,
+        low=INTERVAL_MIN_MS,
+        high=INTERVAL_MAX_MS,
+        unit="ms",
+        help="Longest, as `open` doubles.",
+        source="Envoy outlier detection, max_ejection_time",
+    ),
+)
 
 
 class Consecutive:
@@ -18,6 +67,9 @@ class Consecutive:
     CLOSED trips when the run of failures reaches `failure_threshold`. OPEN ignores successes until its cooldown
     is over; the first one after that is trial 1. One failed trial opens again, `success_threshold` good ones close.
     """
+
+    name = "consecutive"
+    options = OPTIONS
 
     def judge(self, seen: Seen) -> Ruling | None:
         state = seen.breaker.state

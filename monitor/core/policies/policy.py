@@ -6,6 +6,8 @@ before the policy is called; so a new policy adds statistics and a row to `POLIC
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -13,7 +15,32 @@ import msgspec
 from monitor.core.breaker import Event
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import BreakerState, Evidence
+from monitor.core.record import BreakerState
+
+
+class Scope(StrEnum):
+    """Where an option is written."""
+
+    ENDPOINT = "endpoint"
+    POOL = "pool"
+
+
+class PolicyOption(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting of a policy: the manifest, the command line and the reference know it from here.
+
+    `attribute` is the field of Endpoint or Pool that holds it; `unit` is "ms" for durations and "" for whole numbers, and `low`,
+    `high` and `default` are in that unit. `source` is where the rule comes from.
+    """
+
+    name: str
+    attribute: str
+    scope: Scope
+    default: int
+    low: int
+    high: int
+    unit: str = ""
+    help: str
+    source: str
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -24,7 +51,6 @@ class Seen(msgspec.Struct, frozen=True):
     breaker: BreakerState
     run_outcome: Outcome | None
     run_length: int
-    evidence: Evidence
     result: Result
     now_ms: int
 
@@ -38,5 +64,13 @@ class Ruling(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
+    """One way to judge; `options` are the settings that it reads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Sequence[PolicyOption]: ...
+
     def judge(self, seen: Seen) -> Ruling | None:
         """Name the next event. Asked again after each change, until it has nothing more to say about this result."""

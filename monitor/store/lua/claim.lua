@@ -1,14 +1,26 @@
 -- Take what is due in a work queue, earliest first; a member not finished within the lease falls due again by itself.
+-- @include times
 --
 -- KEYS  1 the queue
--- ARGV  1 limit   2 lease_ms
+-- ARGV  1 limit   2 lease_ms   3 early_ms   4... members: take these alone, if they fall due within early_ms and nobody holds them
 -- Returns member, token_ms, due_ms of each taken.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+local now = now_ms()
+local due
+if #ARGV > 3 then
+  due = {}
+  for i, score in ipairs(redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 4))) do
+    local at = tonumber(score or nil)
+    if at and at <= (is_lease(at) and now or now + ARGV[3]) then
+      due[#due + 1] = ARGV[3 + i]
+      due[#due + 1] = score
+    end
+  end
+else
+  due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+end
+local token = lease_token(now + ARGV[2])
 local taken, leases = {}, {}
 for i = 1, #due, 2 do
-  local token = now + ARGV[2]
   leases[#leases + 1] = token
   leases[#leases + 1] = due[i]
   taken[#taken + 1] = due[i]

@@ -1,4 +1,5 @@
 -- Take the oldest alert events of one slot. One holder at a time, so that an old event never comes after a newer one.
+-- @include times
 --
 -- KEYS  1 alerts   2 routing
 -- ARGV  1 limit   2 lease_ms
@@ -10,7 +11,6 @@ local entries = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1])
 if #entries == 0 then
   return {0, entries}
 end
-local time = redis.call('TIME')
-local token = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+local token = lease_token(now_ms() + ARGV[2])
 redis.call('SET', KEYS[2], token, 'PX', ARGV[2])
 return {token, entries}

@@ -1,4 +1,5 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
+-- @include times dirty version hints
 --
 -- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged
 --       11... for each item in order: its own log if it has transitions, then one ring or rollup per write
@@ -9,8 +10,7 @@
 --       5... the bodies in the order of the heads: record with its new version, memory, data of each write, transitions, alerts;
 --       the last one is the cap of an endpoint's own log
 -- Returns per item 0 OK, 1 STALE, 2 LOST.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local ids = cmsgpack.unpack(ARGV[3])
 local heads = cmsgpack.unpack(ARGV[4])
 local own_cap = ARGV[#ARGV]
@@ -20,22 +20,14 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 
 local answers, seen = {}, {}
 local records, memories, due, later, never = {}, {}, {}, {}, {}
-local dirty, fresh = {}, {}
+local dirty, fresh, alerted = {}, {}, false
 local head, key, body = 0, 10, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
   local interval, phase, lease = string.match(plan, '^(%d+):(%d+):(%d+)')
   every = every > 0 and every or tonumber(interval)
   local base = math.max(now, token - lease) -- a result that came before its due time still uses up that slot
-  local next = base - (base - phase) % every + every
-  return next + next % 2
-end
-
-local function version_of(record)
-  if not record then
-    return '0000000000000'
-  end
-  return string.match(record, '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or '-000000000001'
+  return due_time(base - (base - phase) % every + every)
 end
 
 for i, id in ipairs(ids) do
@@ -68,7 +60,7 @@ for i, id in ipairs(ids) do
     if reevaluate_at == 0 then
       never[#never + 1] = id
     elseif reevaluate_at then
-      later[#later + 1] = reevaluate_at
+      later[#later + 1] = due_time(reevaluate_at)
       later[#later + 1] = id
     end
     if dirty_at and (not dirty[pool] or dirty_at < dirty[pool]) then
@@ -87,6 +79,7 @@ for i, id in ipairs(ids) do
       redis.call('RPUSH', KEYS[key + 1], unpack(ARGV, first_transition, first_alert - 1))
       redis.call('LTRIM', KEYS[key + 1], -own_cap, -1)
     end
+    alerted = alerted or alerts > 0
     for place = first_alert, next_body do
       redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[2], '*', 'd', ARGV[place])
     end
@@ -113,8 +106,9 @@ for pool, until_ms in pairs(fresh) do
   redis.call('ZADD', KEYS[10], 'GT', until_ms, pool)
 end
 for pool, at in pairs(dirty) do
-  -- A mark always changes the score, so that whoever is weighing from an earlier reading cannot take it away with his own.
-  local marked = tonumber(redis.call('ZSCORE', KEYS[5], pool) or nil)
-  redis.call('ZADD', KEYS[5], marked and math.min(at, marked - 1) or at, pool)
+  mark_dirty(KEYS[5], pool, at)
+end
+if alerted then
+  hint_alerts(KEYS[7])
 end
 return answers

@@ -1,16 +1,12 @@
 -- Write the alert states of a pool or of the system, if nobody else did meanwhile, with the events that follow from them.
+-- @include version hints
 --
 -- KEYS  1 subjects   2 alerts   3 events
 -- ARGV  1 subject   2 version held (13 digits)   3 body with its new version, '' to take the subject out   4 cap of alerts
 --       5 cap of events
 --       6 how many alerts   7... alerts, then transitions
 -- Returns 1, or 0 when the version moved.
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-local version = held and string.sub(held, 1, 13) or '0000000000000'
-if #version < 13 or string.find(version, '%D') then
-  version = '-000000000001'
-end
-if version ~= ARGV[2] then
+if version_of(redis.call('HGET', KEYS[1], ARGV[1])) ~= ARGV[2] then
   return 0
 end
 if ARGV[3] == '' then
@@ -21,5 +17,8 @@ end
 for place = 7, #ARGV do
   local alert = place < 7 + ARGV[6]
   redis.call('XADD', KEYS[alert and 2 or 3], 'MAXLEN', '~', ARGV[alert and 4 or 5], '*', 'd', ARGV[place])
+end
+if tonumber(ARGV[6]) > 0 then
+  hint_alerts(KEYS[2])
 end
 return 1

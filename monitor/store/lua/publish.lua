@@ -1,16 +1,35 @@
--- Publish a pool's next version: log entry, snapshot, hint. The server itself refuses a log entry whose id is not larger.
+-- Publish a pool's next version: log entry, snapshot, index and hint, fenced by the epoch and by the log's last id, which the server
+-- itself lets only grow.
 --
--- KEYS  1 snap   2 log
--- ARGV  1 <epoch>-<ver>   2 delta   3 snapshot   4 channel   5 cap of the log
--- Returns 1, or 0 when this version or a newer one is already there.
-local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], ARGV[1], 'd', ARGV[2])
+-- KEYS  1 snap   2 log   3 pools   4 epoch
+-- ARGV  1 epoch   2 ver   3 publications of this epoch that the publisher has seen   4 pool   5 delta   6 snapshot   7 channel
+--       8 cap of the log   9 '' , or for a tombstone how long it and the log stay (ms)
+-- Returns how many publications this epoch has had by now, 0 when this version or a newer one is already there, -1 when the epoch is
+-- not (any more) the publisher's.
+local held = redis.call('HMGET', KEYS[4], 'epoch', 'publications')
+if tonumber(held[1] or 0) ~= tonumber(ARGV[1]) or tonumber(held[2] or 0) < tonumber(ARGV[3]) then
+  return -1
+end
+local version = ARGV[1] .. '-' .. ARGV[2]
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'stream' and kind ~= 'none' then -- somebody else's value: it would hold up this pool for ever
+  redis.call('DEL', KEYS[2])
+end
+local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[8], version, 'd', ARGV[5])
 if type(added) == 'table' and added.err then
   if string.find(added.err, 'equal or smaller', 1, true) then
     return 0
   end
   return added
 end
-redis.call('PERSIST', KEYS[2])
-redis.call('SET', KEYS[1], ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[1])
-return 1
+redis.call('SET', KEYS[1], ARGV[6])
+if ARGV[9] == '' then
+  redis.call('PERSIST', KEYS[2])
+  redis.call('SADD', KEYS[3], ARGV[4])
+else
+  redis.call('SREM', KEYS[3], ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], ARGV[9])
+  redis.call('PEXPIRE', KEYS[2], ARGV[9])
+end
+redis.call('PUBLISH', ARGV[7], version)
+return redis.call('HINCRBY', KEYS[4], 'publications', 1)

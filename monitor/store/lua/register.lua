@@ -3,6 +3,7 @@
 -- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
 -- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
 -- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
+-- @include times dirty version
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
 --       11... members of pools, and endpoints' own logs
@@ -13,9 +14,7 @@
 --       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
 --                 told = transitions for the stream}
 -- Returns the ids that are not what was read; nothing was written unless there are none.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local even = now - now % 2 -- a due time: odd scores are tokens of leases
+local now = now_ms()
 local puts, removals, pools = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
 
 local stale, done = {}, {}
@@ -33,33 +32,24 @@ if #stale > 0 then
   return stale
 end
 
-local function move_version(id)
-  local held = redis.call('HGET', KEYS[5], id) or ''
-  local version = string.match(held, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')
-  local body = version and string.sub(held, 14) or held
-  redis.call('HSET', KEYS[5], id, string.format('%013d', math.max((tonumber(version) or 0) + 1, now)) .. body)
-end
-
 local function on_grid(from, put)
-  local due = from + (put.phase - from) % put.interval
-  return due + due % 2
+  return due_time(from + (put.phase - from) % put.interval)
 end
 
 local function schedule(put)
   local score = redis.call('ZSCORE', KEYS[4], put.id)
   if not score then
     redis.call('ZADD', KEYS[4], on_grid(now + put.delay, put), put.id)
-    local silent = now + put.patience
-    redis.call('ZADD', KEYS[7], put.read == '' and silent - silent % 2 or even, put.id)
+    redis.call('ZADD', KEYS[7], put.read == '' and due_time(now + put.patience) or at_once(now), put.id)
     -- The pool counts as judged until its first results are due: a new endpoint says nothing of the others, a resumed one may be
     -- the only one.
     redis.call('ZADD', KEYS[10], put.read == '' and 'NX' or 'GT', now + put.grace, put.pool)
     return
   end
-  redis.call('ZADD', KEYS[7], even, put.id)
+  redis.call('ZADD', KEYS[7], at_once(now), put.id)
   redis.call('ZADD', KEYS[10], 'NX', now + put.grace, put.pool)
   local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
-  local claimed = tonumber(score) % 2 == 1 and tonumber(score) > now
+  local claimed = is_lease(tonumber(score)) and tonumber(score) > now
   if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
     redis.call('ZADD', KEYS[4], on_grid(now, put), put.id)
   end
@@ -99,7 +89,7 @@ for _, put in ipairs(puts) do
       redis.call('ZREM', KEYS[4], put.id)
       redis.call('HDEL', KEYS[2], put.id)
       if put.read ~= '' then
-        redis.call('ZADD', KEYS[7], even, put.id)
+        redis.call('ZADD', KEYS[7], at_once(now), put.id)
       end
     else
       schedule(put)
@@ -107,7 +97,7 @@ for _, put in ipairs(puts) do
     end
     redis.call('HSET', KEYS[1], put.id, put.spec)
     if put.read ~= '' or redis.call('HEXISTS', KEYS[5], put.id) == 1 then
-      move_version(put.id)
+      move_version(KEYS[5], put.id, now)
     end
     leave(put)
     redis.call('SADD', KEYS[put.join], put.id)
@@ -122,8 +112,8 @@ for _, removal in ipairs(removals) do
       redis.call('HDEL', KEYS[hash], removal.id)
     end
     redis.call('ZREM', KEYS[4], removal.id)
-    move_version(removal.id)
-    redis.call('ZADD', KEYS[7], even, removal.id)
+    move_version(KEYS[5], removal.id, now)
+    redis.call('ZADD', KEYS[7], at_once(now), removal.id)
     leave(removal)
     tell(removal)
   end
@@ -133,9 +123,7 @@ for _, transition in ipairs(cmsgpack.unpack(ARGV[4])) do
   redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[5], '*', 'd', transition)
 end
 for pool in pairs(touched) do
-  -- A mark always changes the score, so that whoever is weighing from an earlier reading cannot take it away with his own.
-  local marked = tonumber(redis.call('ZSCORE', KEYS[8], pool) or nil)
-  redis.call('ZADD', KEYS[8], marked and math.min(even, marked - 2 + marked % 2) or even, pool)
+  mark_dirty(KEYS[8], pool, now)
 end
 if changed then
   -- At least the time, so that a server which has lost its data does not count the same revisions again.

@@ -1,4 +1,5 @@
 -- Write a delivery back with its next time, if the lease is still ours.
+-- @include times
 --
 -- KEYS  1 deliveries   2 the delivery
 -- ARGV  1 delivery   2 token_ms   3 payload   4 due_ms
@@ -6,6 +7,6 @@
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0) ~= tonumber(ARGV[2]) then
   return 0
 end
-redis.call('SET', KEYS[2], ARGV[3])
-redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1])
+redis.call('HSET', KEYS[2], 'row', ARGV[3])
+redis.call('ZADD', KEYS[1], due_time(ARGV[4]), ARGV[1])
 return 1

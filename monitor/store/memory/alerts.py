@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.clock import Clock
 from monitor.core.errors import Stale
 from monitor.store import keys
-from monitor.store.port import Flush, GroupInsert, GroupLoad, Queue, Settle
-
-_ONCE = (Queue.GROUPS, Queue.DELIVERIES)
+from monitor.store.memory.pace import Pace, move_back
+from monitor.store.port import (
+    AlertPhase,
+    DeliveryRow,
+    Flush,
+    GroupLoad,
+    Membership,
+    Settle,
+    StoredAlert,
+    SubjectAssertion,
+)
+from monitor.store.queues import QUEUES, Queue, at_once, due_time, lease_token, mark
 
 
 class Stream:
@@ -38,14 +49,19 @@ class Stream:
 @dataclass(slots=True)
 class _Group:
     meta: bytes
-    alerts: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    alerts: set[str] = field(default_factory=set)
     log: dict[str, bytes] = field(default_factory=dict)
     in_flight: dict[str, str] = field(default_factory=dict)
 
-    def drop(self, alerts: Mapping[str, bytes]) -> None:
-        for fingerprint, alert in alerts.items():
-            if self.alerts.get(fingerprint, (0, None))[1] == alert:
-                del self.alerts[fingerprint]
+
+@dataclass(slots=True)
+class _Alert:
+    alert: bytes
+    ver: int
+    subject: str
+    starts_ms: int
+    ends_ms: int = 0
+    reason: str = ""
 
 
 class MemoryAlerts:
@@ -53,22 +69,27 @@ class MemoryAlerts:
         self.slots = slots
         self._clock = clock
         self._queues: dict[tuple[Queue, int], dict[str, int]] = {
-            (queue, slot): {} for slot in range(slots) for queue in Queue if slot == 0 or queue not in _ONCE
+            (queue, slot): {} for slot in range(slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot
         }
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
+        self._listeners: list[Callable[[int], None]] = []
+        self._pace = Pace()
         self._subjects: dict[str, tuple[int, bytes]] = {}
+        self._alerts: dict[str, _Alert] = {}
+        self._held: Counter[str] = Counter()
+        self._asserted: dict[str, tuple[int, list[str]]] = {}
         self._groups: dict[str, _Group] = {}
-        self._deliveries: dict[str, bytes] = {}
+        self._deliveries: dict[str, DeliveryRow] = {}
         self._sent = Stream(keys.SENT_LENGTH_MAX)
 
     def _queue(self, queue: Queue, slot: int = 0) -> dict[str, int]:
-        return self._queues[queue, 0 if queue in _ONCE else slot]
+        return self._queues[queue, slot if QUEUES[queue].per_slot else 0]
 
     def _mark_dirty(self, slot: int, pool: str, at_ms: int) -> None:
         dirty = self._queue(Queue.DIRTY, slot)
-        dirty[pool] = min(dirty[pool] - 1, at_ms) if pool in dirty else at_ms
+        dirty[pool] = mark(dirty.get(pool), at_ms)
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         return self._subjects.get(subject, (0, b""))
@@ -82,8 +103,7 @@ class MemoryAlerts:
             self._subjects[subject] = next_ver, body
         else:
             self._subjects.pop(subject, None)
-        for alert in alerts:
-            self._alert_events[0].append(alert)
+        self._write_alerts(0, alerts)
         for transition in transitions:
             self._transitions.append(transition)
         return True
@@ -93,7 +113,7 @@ class MemoryAlerts:
         entries = self._alert_events[slot].after(0)[:limit]
         if not entries or self._routing[slot] > now_ms:
             return 0, []
-        self._routing[slot] = now_ms + lease_ms
+        self._routing[slot] = lease_token(now_ms + lease_ms)
         return self._routing[slot], entries
 
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
@@ -102,22 +122,128 @@ class MemoryAlerts:
         self._alert_events[slot].delete(entry_ids)
         self._routing[slot] = 0
 
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        self._listeners.append(heard)
+        listening()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._listeners.remove(heard)
+
+    def _move_ends_back(self, back_ms: int, now_ms: int) -> int:
+        ends = {fingerprint: alert.ends_ms for fingerprint, alert in self._alerts.items() if alert.ends_ms}
+        moved = move_back(ends, back_ms, now_ms)
+        for fingerprint, ends_ms in ends.items():
+            self._alerts[fingerprint].ends_ms = ends_ms
+        return moved
+
+    def _write_alerts(self, slot: int, alerts: Sequence[bytes]) -> None:
+        for alert in alerts:
+            self._alert_events[slot].append(alert)
+        for heard in self._listeners if alerts else ():
+            heard(slot)
+
     async def streams(self) -> list[int]:
         return [slot for slot, stream in enumerate(self._alert_events) if stream.after(0)]
 
-    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
-        for insert in inserts:
-            group = self._groups.setdefault(insert.group, _Group(insert.meta))
-            self._queue(Queue.GROUPS).setdefault(insert.group, insert.first_flush_ms)
-            if group.alerts.get(insert.fingerprint, (0, b""))[0] <= insert.updated_ms:
-                group.alerts[insert.fingerprint] = insert.updated_ms, insert.alert
+    # The alert store --------------------------------------------------------------------------------------------
+
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        made: list[str] = []
+        for item in assertions:
+            ver, before = self._asserted.get(item.subject, (0, []))
+            if ver > item.ver:
+                continue
+            for one in item.alerts:
+                self._alerts[one.fingerprint] = _Alert(one.alert, item.ver, item.subject, one.starts_ms, one.ends_ms)
+                made += [group.group for group in one.groups if self._join(group)]
+            names = [one.fingerprint for one in item.alerts]
+            for fingerprint in before:
+                if fingerprint not in names:
+                    self._end(item.subject, fingerprint, item.at_ms, item.reason)
+            self._asserted[item.subject] = item.ver, names
+            self._queue(Queue.ASSERTIONS)[item.subject] = due_time(item.expires_ms)
+        return made
+
+    async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:
+        return [one.group for one in memberships if one.fingerprint in self._alerts and self._join(one)]
+
+    def _join(self, membership: Membership) -> bool:
+        new = membership.group not in self._groups
+        group = self._groups.setdefault(membership.group, _Group(membership.meta))
+        if membership.fingerprint not in group.alerts:
+            group.alerts.add(membership.fingerprint)
+            self._held[membership.fingerprint] += 1
+        self._queue(Queue.GROUPS).setdefault(membership.group, due_time(membership.first_flush_ms))
+        return new
+
+    async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
+        queue = self._queue(Queue.ASSERTIONS)
+        if queue.get(subject) != token_ms:
+            raise Stale(f"the assertion of {subject} is not ours any more")
+        ver, fingerprints = self._asserted.get(subject, (0, []))
+        if not fingerprints:
+            self._asserted.pop(subject, None)
+            del queue[subject]
+            return 0
+        for fingerprint in fingerprints:
+            self._end(subject, fingerprint, at_ms, reason)
+        self._asserted[subject] = ver, []
+        queue[subject] = due_time(next_ms)
+        return len(fingerprints)
+
+    def _end(self, subject: str, fingerprint: str, at_ms: int, reason: str) -> None:
+        alert = self._alerts.get(fingerprint)
+        if alert is None or alert.subject != subject:
+            return
+        if not alert.ends_ms or alert.ends_ms > at_ms:
+            alert.ends_ms, alert.reason = at_ms, reason
+        self._let_go(fingerprint)
+
+    def _let_go(self, fingerprint: str) -> None:
+        """An alert goes when it has ended and no group refers to it."""
+        alert = self._alerts.get(fingerprint)
+        if alert and alert.ends_ms and not self._held[fingerprint]:
+            del self._alerts[fingerprint], self._held[fingerprint]
+
+    def _drop(self, group: _Group, alerts: Mapping[str, int]) -> None:
+        for fingerprint, ends_ms in alerts.items():
+            held = self._alerts.get(fingerprint)
+            if (held.ends_ms if held else 0) == ends_ms and fingerprint in group.alerts:
+                group.alerts.discard(fingerprint)
+                self._held[fingerprint] -= 1
+                self._let_go(fingerprint)
+
+    def _stored(self, fingerprint: str) -> StoredAlert:
+        held = self._alerts.get(fingerprint)
+        if held is None:
+            return StoredAlert(fingerprint, b"", 0, "")
+        return StoredAlert(fingerprint, held.alert, held.ver, held.subject, held.ends_ms, held.reason)
+
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        now_ms = self._clock.now_ms()
+        open_ = sorted((held.starts_ms, name) for name, held in self._alerts.items() if not held.ends_ms)
+        ends = sorted((held.ends_ms, name) for name, held in self._alerts.items() if held.ends_ms)
+        if phase is AlertPhase.FIRING:
+            found = [name for _, name in open_] + [name for ends_ms, name in ends if ends_ms > now_ms]
+        else:
+            found = [name for ends_ms, name in reversed(ends) if ends_ms <= now_ms]
+        return [self._stored(name) for name in found[:limit]]
+
+    async def alert(self, fingerprint: str) -> StoredAlert | None:
+        return self._stored(fingerprint) if fingerprint in self._alerts else None
+
+    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
+        names = (name for subject in subjects for name in self._asserted.get(subject, (0, []))[1])
+        return [self._stored(name) for name in names if name in self._alerts]
+
+    # Groups and deliveries --------------------------------------------------------------------------------------
 
     async def load_group(self, group: str) -> GroupLoad | None:
         held = self._groups.get(group)
         if held is None:
             return None
-        alerts = {fingerprint: alert for fingerprint, (_, alert) in held.alerts.items()}
-        return GroupLoad(held.meta, alerts, dict(held.log), dict(held.in_flight))
+        return GroupLoad(held.meta, {name: self._stored(name) for name in held.alerts}, dict(held.log), dict(held.in_flight))
 
     async def commit_flush(self, flush: Flush) -> None:
         group, groups = self._groups.get(flush.group), self._queue(Queue.GROUPS)
@@ -126,21 +252,22 @@ class MemoryAlerts:
         group.meta = flush.meta or group.meta
         group.log |= flush.log
         for row in flush.deliveries:
-            if row.integration not in group.in_flight:
-                group.in_flight[row.integration] = row.id
-                self._deliveries[row.id] = row.payload
-                self._queue(Queue.DELIVERIES)[row.id] = row.due_ms
-        group.drop(flush.drop)
-        groups[flush.group] = flush.next_ms
+            if row.place not in group.in_flight:
+                group.in_flight[row.place] = row.id
+                self._deliveries[row.id] = DeliveryRow(row.payload, flush.group, row.place)
+                self._queue(Queue.DELIVERIES)[row.id] = due_time(row.due_ms)
+        self._drop(group, flush.drop)
+        groups[flush.group] = due_time(flush.next_ms)
         self._forget_if_done(flush.group)
 
-    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
-        return [self._deliveries.get(delivery_id, b"") for delivery_id in ids]
+    async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
+        return [self._deliveries.get(delivery_id) for delivery_id in ids]
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         self._require_delivery(delivery_id, token_ms)
-        self._deliveries[delivery_id] = payload
-        self._queue(Queue.DELIVERIES)[delivery_id] = due_ms
+        if row := self._deliveries.get(delivery_id):
+            self._deliveries[delivery_id] = DeliveryRow(payload, row.group, row.place)
+        self._queue(Queue.DELIVERIES)[delivery_id] = due_time(due_ms)
 
     async def settle_delivery(self, settle: Settle) -> None:
         self._require_delivery(settle.id, settle.token_ms)
@@ -150,13 +277,15 @@ class MemoryAlerts:
         group = self._groups.get(settle.group)
         if group is None:
             return
-        if group.in_flight.get(settle.integration) == settle.id:
-            del group.in_flight[settle.integration]
+        if group.in_flight.get(settle.place) == settle.id:
+            del group.in_flight[settle.place]
         if settle.log is not None:
-            group.log[settle.integration] = settle.log
+            group.log[settle.place] = settle.log
         if not group.in_flight:
-            group.drop(settle.drop)
-        self._forget_if_done(settle.group)
+            self._drop(group, settle.drop)
+            self._forget_if_done(settle.group)
+        if settle.at_once and settle.group in self._groups:
+            self._queue(Queue.GROUPS)[settle.group] = at_once(self._clock.now_ms())
 
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         return self._sent.after(0)[::-1][:limit]

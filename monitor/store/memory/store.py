@@ -21,26 +21,29 @@ from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.memory.alerts import MemoryAlerts
+from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
+    NO_EPOCH,
     Claim,
     Claimed,
     Commit,
     Committed,
     Entry,
+    Epoch,
+    EpochEnded,
     Lease,
     Loaded,
     Member,
     PoolLoad,
     Publication,
     Put,
-    Queue,
     RegistryAnswer,
     RegistryChanges,
     Removal,
+    SetAside,
     digest,
 )
-
-_json = msgspec.json.Encoder().encode
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -51,11 +54,13 @@ class _Slot:
     """Where the endpoints that cannot be read are members; the others' own say so."""
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
+    pace: Pace = field(default_factory=Pace)
     due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
     memories: dict[str, bytes] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)
+    unpublished: dict[str, tuple[int, int]] = field(default_factory=dict)
     logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -67,6 +72,9 @@ class _Slot:
         ]
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class MemoryStore(MemoryAlerts):
     """See port.Store."""
 
@@ -75,13 +83,14 @@ class MemoryStore(MemoryAlerts):
         self._slots = [_Slot() for _ in range(slots)]
         self._made = False
         self._pools: dict[str, bytes] = {}
-        self._epoch = 0
+        self._epoch = NO_EPOCH
         self._published: dict[str, Publication] = {}
         self._expiry: dict[str, int] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
         self._counters: Counter[str] = Counter()
-        self.alive_ms = 0
-        """When `alive` was last called; 0 before."""
+        self._aside: dict[bytes, SetAside] = {}
+        self.heartbeat_value = ""
+        """What `alive` last wrote; "" before."""
         self.published: set[str] = set()
         """Names of the pools that consumers see."""
 
@@ -97,8 +106,11 @@ class MemoryStore(MemoryAlerts):
     async def now_ms(self) -> int:
         return self._clock.now_ms()
 
-    async def epoch(self) -> int:
-        self._epoch = self._epoch or self._clock.now_ms()
+    async def epoch(self, seen: Epoch = NO_EPOCH) -> Epoch:
+        if not self._epoch.number or self._epoch < seen:
+            self._epoch = Epoch(max(self._clock.now_ms(), self._epoch.number + 1, seen.number + 1))
+            for pool in self.published:
+                self._mark_dirty(0, pool, self._clock.now_ms())
         return self._epoch
 
     # Registry ---------------------------------------------------------------------------------------------------
@@ -128,7 +140,7 @@ class MemoryStore(MemoryAlerts):
         return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
     def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
-        wanted: dict[str, tuple[bytes, Entry[Pool] | None]] = {put.pool.name: (_json(put.pool), put.old) for put in changes.pools}
+        wanted: dict[str, tuple[bytes, Entry[Pool] | None]] = {put.pool.name: (_encode(put.pool), put.old) for put in changes.pools}
         wanted |= {gone.name: (b"", gone.old) for gone in changes.pool_removals}
         stale = {
             name
@@ -152,16 +164,16 @@ class MemoryStore(MemoryAlerts):
             self._transitions.append(transition)
         return frozenset()
 
-    def _held(self, endpoint_id: str) -> bytes:
+    def _spec(self, endpoint_id: str) -> bytes:
         """An endpoint's stored bytes, b"" for none."""
         slot = self._home(endpoint_id)[1]
-        return _json(slot.specs[endpoint_id]) if endpoint_id in slot.specs else slot.unreadable.get(endpoint_id, b"")
+        return _encode(slot.specs[endpoint_id]) if endpoint_id in slot.specs else slot.unreadable.get(endpoint_id, b"")
 
     def _digest(self, endpoint_id: str) -> str:
-        return digest(self._held(endpoint_id))
+        return digest(self._spec(endpoint_id))
 
     def _is_so(self, item: Put | Removal) -> bool:
-        return self._held(_id_of(item)) == (_json(item.endpoint) if isinstance(item, Put) else b"")
+        return self._spec(_id_of(item)) == (_encode(item.endpoint) if isinstance(item, Put) else b"")
 
     def _put(self, put: Put) -> None:
         endpoint = put.endpoint
@@ -173,7 +185,7 @@ class MemoryStore(MemoryAlerts):
             slot.due.pop(endpoint.id, None)
             slot.plans.pop(endpoint.id, None)
             if put.old:
-                self._queue(Queue.REEVALUATE, number)[endpoint.id] = _even(now_ms)
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(now_ms)
         else:
             self._schedule(put, Plan.of(endpoint))
         slot.rev = max(slot.rev + 1, now_ms)
@@ -194,7 +206,7 @@ class MemoryStore(MemoryAlerts):
         judged_ms = slot.judged.get(put.endpoint.pool)
         if judged_ms is None or (score is None and put.old):
             slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = _even(now_ms if put.old else now_ms + plan.patience_ms)
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.patience_ms)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
         elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
@@ -206,7 +218,7 @@ class MemoryStore(MemoryAlerts):
         for mapping in (slot.specs, slot.unreadable, slot.plans, slot.due, slot.overrides):
             mapping.pop(removal.id, None)
         self._move_version(removal.id)
-        self._queue(Queue.REEVALUATE, number)[removal.id] = _even(self._clock.now_ms())
+        self._queue(Queue.REEVALUATE, number)[removal.id] = at_once(self._clock.now_ms())
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
         for pool in self._pools_of(removal.id, removal.old, old):
             self._leave(number, pool)
@@ -229,12 +241,11 @@ class MemoryStore(MemoryAlerts):
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         number, slot = self._home(endpoint_id)
-        if self._held(endpoint_id) or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
+        if self._spec(endpoint_id) or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
-        for alert in alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, alerts)
         return True
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
@@ -246,7 +257,7 @@ class MemoryStore(MemoryAlerts):
     async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
         if ids is None:
             ids = [endpoint_id for slot in self._slots for endpoint_id in (*slot.specs, *slot.unreadable)]
-        return {endpoint_id: endpoint_entry(endpoint_id, held) for endpoint_id in ids if (held := self._held(endpoint_id))}
+        return {endpoint_id: endpoint_entry(endpoint_id, held) for endpoint_id in ids if (held := self._spec(endpoint_id))}
 
     async def pools(self) -> dict[str, Pool]:
         return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
@@ -266,13 +277,10 @@ class MemoryStore(MemoryAlerts):
             raise Stale(f"the override of {endpoint.id} has changed")
         slot.overrides[endpoint.id] = override
         self._move_version(endpoint.id)
-        self._queue(Queue.REEVALUATE, number)[endpoint.id] = _even(self._clock.now_ms())
+        self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
         self._transitions.append(transition)
         slot.logs[endpoint.id] = [*slot.logs[endpoint.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
         self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
-
-    async def own_log(self, endpoint_id: str) -> list[bytes]:
-        return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
 
     def spoil(self, endpoint_id: str, spec: bytes) -> None:
         """Replace an endpoint's entry by bytes that cannot be read, as a newer release or a damaged backup may."""
@@ -293,14 +301,29 @@ class MemoryStore(MemoryAlerts):
             for endpoint_id, score in home.due.items()
             if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
         )
+        home.pace.claimed(now_ms)
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
-            items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
-        return Claim(slot, home.rev, now_ms, tuple(items))
+            items.append(Claimed(endpoint_id, home.due[endpoint_id], home.plans[endpoint_id].slot_at(score, now_ms)))
+        interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
+        return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        pace, now_ms = self._slots[slot].pace, self._clock.now_ms()
+        return pace.since_ms if pace.last_ms and abs(now_ms - pace.last_ms) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        home, now_ms, moved = self._slots[slot], self._clock.now_ms(), 0
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        if back_ms := home.pace.take_back():
+            self._routing[slot] = 0
+        queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
+        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
+        if slot == 0:
+            self._pace.claimed(now_ms)
+            back_ms = self._pace.take_back()
+            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
+            moved += self._move_ends_back(back_ms, now_ms)
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -342,7 +365,7 @@ class MemoryStore(MemoryAlerts):
         if item.reevaluate_ms == 0:
             self._queue(Queue.REEVALUATE, number).pop(item.id, None)
         elif item.reevaluate_ms is not None:
-            self._queue(Queue.REEVALUATE, number)[item.id] = item.reevaluate_ms
+            self._queue(Queue.REEVALUATE, number)[item.id] = due_time(item.reevaluate_ms)
         if item.dirty_at_ms is not None:
             self._mark_dirty(number, item.pool, item.dirty_at_ms)
         for write in item.writes:
@@ -352,8 +375,7 @@ class MemoryStore(MemoryAlerts):
         for transition in item.transitions:
             self._transitions.append(transition)
             slot.logs[item.id] = [*slot.logs[item.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
-        for alert in item.alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, item.alerts)
         return Committed.OK
 
     # Work queues ------------------------------------------------------------------------------------------------
@@ -361,12 +383,16 @@ class MemoryStore(MemoryAlerts):
         now_ms = self._clock.now_ms()
         return [place for place, queue in self._queues.items() if queue and min(queue.values()) <= now_ms]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        members, now_ms = self._queue(queue, slot), self._clock.now_ms()
-        ready = ((due_ms, member) for member, due_ms in members.items() if due_ms <= now_ms)
-        leases = [Lease(member, now_ms + lease_ms, due_ms) for due_ms, member in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready)]
-        members.update((lease.member, lease.token_ms) for lease in leases)
-        return leases
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        held, now_ms = self._queue(queue, slot), self._clock.now_ms()
+        token_ms = lease_token(now_ms + lease_ms)
+        if members:
+            named = [(held[member], member) for member in members[:limit] if member in held]
+            taken = [(due_ms, member) for due_ms, member in named if due_ms <= now_ms + (0 if is_lease(due_ms) else EARLY_MS)]
+        else:
+            taken = heapq.nsmallest(min(limit, keys.CLAIM_MAX), ((at_ms, member) for member, at_ms in held.items() if at_ms <= now_ms))
+        held.update((member, token_ms) for _, member in taken)
+        return [Lease(member, token_ms, due_ms) for due_ms, member in taken]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         members = self._queue(queue, slot)
@@ -374,8 +400,14 @@ class MemoryStore(MemoryAlerts):
             return False
         del members[member]
         if next_ms is not None:
-            members[member] = next_ms
+            members[member] = due_time(next_ms)
         return True
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        members = self._queue(queue, slot)
+        if members.get(member) not in (token_ms, until_ms):
+            raise Stale(f"{member} in {queue.value} is not ours any more")
+        members[member] = until_ms
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         now_ms = self._clock.now_ms()
@@ -389,39 +421,90 @@ class MemoryStore(MemoryAlerts):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad:
         members = [
-            Member(endpoint_id, slot.records.get(endpoint_id, (0, b""))[1], slot.overrides.get(endpoint_id, b""))
+            Member(endpoint_id, self._spec(endpoint_id), slot.records.get(endpoint_id, (0, b""))[1], slot.overrides.get(endpoint_id, b""))
             for slot in self._slots
             for endpoint_id in slot.members(pool)
         ]
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0])
+        settings = self._pools.get(pool, b"")
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0], settings)
 
-    async def publish(self, publication: Publication) -> bool:
-        held = self._publication(publication.pool)
-        if held and (publication.epoch, publication.ver) <= (held.epoch, held.ver):
-            return False
-        self._published[publication.pool] = publication
-        self._expiry.pop(publication.pool, None)
-        self.published.add(publication.pool)
-        return True
-
-    async def unpublish(self, pool: str) -> None:
-        self.published.discard(pool)
-        if pool in self._published:
+    async def publish(self, publication: Publication) -> Epoch:
+        pool, epoch = publication.pool, publication.epoch
+        if self._epoch.number != epoch.number or self._epoch.publications < epoch.publications:
+            raise EpochEnded(f"epoch {epoch.number} has ended")
+        if (epoch.number, publication.ver) <= await self.last_version(pool):
+            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
+        self._published[pool] = publication
+        self._expiry.pop(pool, None)
+        if publication.tombstone:
+            self.published.discard(pool)
             self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
+        else:
+            self.published.add(pool)
+        self._epoch = Epoch(epoch.number, self._epoch.publications + 1)
+        return self._epoch
+
+    async def last_version(self, pool: str) -> tuple[int, int]:
+        held = self._publication(pool)
+        return (held.epoch.number, held.ver) if held else (0, 0)
 
     async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
         found = (self._publication(pool) for pool in pools)
         return [publication.snapshot if publication else b"" for publication in found]
 
-    async def alive(self) -> None:
-        self.alive_ms = self._clock.now_ms()
+    async def not_published(self, pool: str, slot: int) -> None:
+        now_ms = self._clock.now_ms()
+        first_ms, last_ms = self._slots[slot].unpublished.get(pool, (now_ms, now_ms))
+        self._slots[slot].unpublished[pool] = first_ms if now_ms - last_ms <= keys.ALIVE_TTL_MS else now_ms, now_ms
+
+    async def lagging(self) -> list[str]:
+        now_ms = self._clock.now_ms()
+        lagging = set()
+        for number, slot in enumerate(self._slots):
+            for pool in [pool for pool, until_ms in slot.judged.items() if until_ms < now_ms]:
+                if any(endpoint.pool == pool and endpoint.id in slot.plans for endpoint in slot.specs.values()):
+                    lagging.add(pool)
+                else:
+                    del slot.judged[pool]
+            waiting = {pool for pool, at_ms in self._queue(Queue.DIRTY, number).items() if at_ms < now_ms - keys.ALIVE_TTL_MS}
+            slot.unpublished = {pool: held for pool, held in slot.unpublished.items() if now_ms - held[1] <= keys.ALIVE_TTL_MS}
+            waiting |= {pool for pool, (first_ms, last_ms) in slot.unpublished.items() if last_ms - first_ms >= keys.ALIVE_TTL_MS}
+            lagging |= {pool for pool in waiting if any(slot.members(pool) for slot in self._slots)}
+        return sorted(lagging)
+
+    async def alive(self) -> list[str]:
+        now_ms, names = self._clock.now_ms(), await self.lagging()
+        judged = {pool for slot in self._slots for pool, until_ms in slot.judged.items() if until_ms >= now_ms}
+        vouches = not names or (not judged.issubset(names) and len(names) <= keys.LAGGING_MAX)
+        self.heartbeat_value = keys.heartbeat_value(now_ms, names) if vouches else "0"
+        return names
 
     def _publication(self, pool: str) -> Publication | None:
         if pool in self._expiry and self._expiry[pool] <= self._clock.now_ms():
             del self._published[pool], self._expiry[pool]
         return self._published.get(pool)
 
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, self._clock.now_ms())
+            field = keys.aside_field(kept.kind, kept.key)
+            if len(self._aside) < keys.ASIDE_MAX or field in self._aside:
+                self._aside[field] = kept
+
+    async def aside_count(self) -> int:
+        return len(self._aside)
+
+    async def aside(self) -> list[SetAside]:
+        return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return self._aside.pop(keys.aside_field(kind, key), None) is not None
+
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         return bytes(self._home(endpoint_id)[1].blobs.get(endpoint_id, {}).get(name, b""))
 
@@ -438,7 +521,7 @@ class MemoryStore(MemoryAlerts):
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()
-        self._hearts = {name: heart for name, heart in self._hearts.items() if now_ms - heart[0] < max_age_ms}
+        self._hearts = {name: heart for name, heart in self._hearts.items() if abs(now_ms - heart[0]) < max_age_ms}
         return {name: process for name, (_, process) in self._hearts.items()}
 
     async def count(self, increments: Mapping[str, int]) -> None:
@@ -454,8 +537,3 @@ class MemoryStore(MemoryAlerts):
 
 def _id_of(item: Put | Removal) -> str:
     return item.endpoint.id if isinstance(item, Put) else item.id
-
-
-def _even(at_ms: int) -> int:
-    """A due time: odd scores are tokens of leases."""
-    return at_ms - at_ms % 2

@@ -1,14 +1,23 @@
-"""The alerts' part of the store on Redis: subjects, alert events, groups, deliveries."""
+"""The alerts' part of the store on Redis: subjects, assertions, the alert store, groups, deliveries."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monitor.core.errors import Stale
 from monitor.store import keys
-from monitor.store.port import Flush, GroupInsert, GroupLoad, Settle
+from monitor.store.port import (
+    AlertPhase,
+    DeliveryRow,
+    Flush,
+    GroupLoad,
+    Membership,
+    Settle,
+    StoredAlert,
+    SubjectAssertion,
+)
 from monitor.store.redis.wire import Argument, Wire
 
 
@@ -39,39 +48,77 @@ class AlertCalls(ABC):
         if not await self._wire.run("ack_events", _stream(slot), token_ms, *entry_ids):
             raise Stale(f"the alert events of slot {slot} are not ours any more")
 
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        def hint(message: bytes) -> None:
+            what, _, slot = message.partition(b" ")
+            if what == b"alerts" and slot.isdigit() and int(slot) < self.slots:
+                heard(int(slot))
+
+        await self._wire.listen(keys.HINTS, hint, listening)
+
     async def streams(self) -> list[int]:
         lengths = await self._wire.execute(*(("XLEN", keys.in_slot(slot, "alerts")) for slot in range(self.slots)))
         return [slot for slot, length in enumerate(lengths) if length]
 
-    async def insert_alerts(self, inserts: Sequence[GroupInsert]) -> None:
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        names = [keys.ASSERTED, keys.ASSERTIONS, keys.GROUPS, *keys.ALERT_STORE]
         args: list[Argument] = []
-        for insert in inserts:
-            alert = b"%013d%b" % (insert.updated_ms, insert.alert)
-            args += insert.group, insert.meta, insert.first_flush_ms, insert.fingerprint, alert
-        await self._wire.run("insert_alerts", [keys.GROUPS, *(keys.group(insert.group) for insert in inserts)], *args)
+        for item in assertions:
+            args += item.subject, keys.version_text(item.ver), item.at_ms, item.expires_ms, item.reason, len(item.alerts)
+            for alert in item.alerts:
+                args += alert.fingerprint, alert.alert, alert.starts_ms, alert.ends_ms, len(alert.groups)
+                for membership in alert.groups:
+                    names.append(keys.group(membership.group))
+                    args += membership.group, membership.meta, membership.first_flush_ms
+        return _texts(await self._wire.run("assert_alerts", names, *args))
+
+    async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:
+        names = [keys.GROUPS, *keys.ALERT_STORE, *(keys.group(one.group) for one in memberships)]
+        args = [part for one in memberships for part in (one.fingerprint, one.group, one.meta, one.first_flush_ms)]
+        return _texts(await self._wire.run("join_groups", names, *args))
+
+    async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
+        names = [keys.ASSERTED, keys.ASSERTIONS, *keys.ALERT_STORE]
+        ended = int(await self._wire.run("end_asserted", names, subject, token_ms, at_ms, reason, next_ms))
+        if ended < 0:
+            raise Stale(f"the assertion of {subject} is not ours any more")
+        return ended
+
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        return await self._alerts(phase.value, limit)
+
+    async def alert(self, fingerprint: str) -> StoredAlert | None:
+        return next(iter(await self._alerts("named", 1, fingerprint)), None)
+
+    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
+        return await self._alerts("of", 0, *subjects)
+
+    async def _alerts(self, which: str, limit: int, *names: str) -> list[StoredAlert]:
+        return _stored(await self._wire.run("load_alerts", [keys.ASSERTED, *keys.ALERT_STORE], which, limit, *names))
 
     async def load_group(self, group: str) -> GroupLoad | None:
-        held = _fields(await self._wire.execute_one("HGETALL", keys.group(group)))
-        if not held:
+        fields, rows = await self._wire.run("load_group", [keys.group(group), *keys.ALERT_STORE])
+        if not fields and not rows:
             return None
+        held = _fields(fields)
         return GroupLoad(
-            meta=held["meta"],
-            alerts={name[2:]: value[keys.UPDATED_DIGITS :] for name, value in held.items() if name.startswith("a:")},
+            meta=held.get("meta", b""),
+            alerts={alert.fingerprint: alert for alert in _stored(rows)},
             log={name[2:]: value for name, value in held.items() if name.startswith("n:")},
             in_flight={name[2:]: value.decode() for name, value in held.items() if name.startswith("d:")},
         )
 
     async def commit_flush(self, flush: Flush) -> None:
-        names = [keys.group(flush.group), keys.GROUPS, keys.DELIVERIES, *(keys.delivery(row.id) for row in flush.deliveries)]
-        head = flush.group, flush.token_ms, flush.next_ms, flush.meta or b"", len(flush.deliveries), len(flush.drop)
-        rows = [part for row in flush.deliveries for part in (row.id, row.integration, row.payload, row.due_ms)]
-        if not await self._wire.run("commit_flush", names, *head, *rows, *_flat(flush.drop), *_flat(flush.log)):
+        rows = flush.deliveries
+        names = [keys.group(flush.group), keys.GROUPS, keys.DELIVERIES, *keys.ALERT_STORE, *(keys.delivery(row.id) for row in rows)]
+        head = flush.group, flush.token_ms, flush.next_ms, flush.meta or b"", len(rows), len(flush.drop)
+        made = [part for row in rows for part in (row.id, row.place, row.payload, row.due_ms)]
+        if not await self._wire.run("commit_flush", names, *head, *made, *_flat(flush.drop), *_flat(flush.log)):
             raise Stale(f"the tick of group {flush.group} is not ours any more")
 
-    async def load_deliveries(self, ids: Sequence[str]) -> list[bytes]:
-        if not ids:
-            return []
-        return [payload or b"" for payload in await self._wire.execute_one("MGET", *map(keys.delivery, ids))]
+    async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
+        found = await self._wire.execute(*(("HMGET", keys.delivery(one), "row", "group", "place") for one in ids))
+        return [None if row is None else DeliveryRow(row, (group or b"").decode(), (place or b"").decode()) for row, group, place in found]
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         names = [keys.DELIVERIES, keys.delivery(delivery_id)]
@@ -79,9 +126,9 @@ class AlertCalls(ABC):
             raise Stale(f"delivery {delivery_id} is not ours any more")
 
     async def settle_delivery(self, settle: Settle) -> None:
-        names = [keys.group(settle.group), keys.GROUPS, keys.DELIVERIES, keys.delivery(settle.id), keys.SENT]
-        row = settle.group, settle.id, settle.token_ms, settle.integration
-        entry = settle.log or b"", settle.sent, keys.SENT_LENGTH_MAX
+        names = [keys.group(settle.group), keys.GROUPS, keys.DELIVERIES, keys.delivery(settle.id), keys.SENT, *keys.ALERT_STORE]
+        row = settle.group, settle.id, settle.token_ms, settle.place
+        entry = settle.log or b"", settle.sent, keys.SENT_LENGTH_MAX, int(settle.at_once)
         if not await self._wire.run("settle_delivery", names, *row, *entry, *_flat(settle.drop)):
             raise Stale(f"delivery {settle.id} is not ours any more")
 
@@ -98,5 +145,17 @@ def _fields(flat: Sequence[Any]) -> dict[str, bytes]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _flat(mapping: Mapping[str, bytes]) -> list[str | bytes]:
+def _texts(found: Sequence[bytes]) -> list[str]:
+    return [one.decode() for one in found]
+
+
+def _stored(rows: Sequence[Any]) -> list[StoredAlert]:
+    found = []
+    for fingerprint, held, subject, ends_ms, reason in zip(*[iter(rows)] * 5, strict=True):
+        ver, alert = keys.split_version(held)
+        found.append(StoredAlert(fingerprint.decode(), alert, ver, subject.decode(), ends_ms, reason.decode()))
+    return found
+
+
+def _flat(mapping: Mapping[str, bytes] | Mapping[str, int]) -> list[Argument]:
     return [part for name, value in mapping.items() for part in (name, value)]

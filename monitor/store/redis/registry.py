@@ -130,10 +130,6 @@ class RegistryCalls(ABC):
         if answer == 0:
             raise Stale(f"endpoint {endpoint.id} is not registered in pool {endpoint.pool} any more")
 
-    async def own_log(self, endpoint_id: str) -> list[bytes]:
-        slot = keys.slot_of(endpoint_id, self.slots)
-        return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
-
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         slot = keys.slot_of(endpoint_id, self.slots)
         names = [keys.in_slot(slot, name) for name in ("spec", "rec", "reevaluate", "alerts", "mem")]

@@ -12,10 +12,26 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.errors import StoreError
+from monitor.core.errors import Stale, StoreError
+from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
-from monitor.store.port import Claim, Claimed, Commit, Committed, Lease, Loaded, Member, PoolLoad, Publication, Queue
+from monitor.store.port import (
+    NO_EPOCH,
+    Claim,
+    Claimed,
+    Commit,
+    Committed,
+    Epoch,
+    EpochEnded,
+    Lease,
+    Loaded,
+    Member,
+    PoolLoad,
+    Publication,
+    SetAside,
+)
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
 from monitor.store.redis.registry import RegistryCalls
@@ -23,9 +39,11 @@ from monitor.store.redis.wire import Wire, script
 
 _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
-_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES}
+_ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
+_LAGGING = ("judged", "dirty", "unpublished")
 _pack = msgspec.msgpack.Encoder().encode
+_unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
 
 class RedisStore(RegistryCalls, AlertCalls):
@@ -40,7 +58,6 @@ class RedisStore(RegistryCalls, AlertCalls):
         self._url = url
         self._timeout_s = timeout_s
         self._open_wire: Wire | None = None
-        self._epoch = (-1, 0)
 
     @property
     def _wire(self) -> Wire:
@@ -58,7 +75,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         except BaseException:
             await wire.close()
             raise
-        self._open_wire, self._epoch = wire, (-1, 0)
+        self._open_wire = wire
 
     async def close(self) -> None:
         wire, self._open_wire = self._open_wire, None
@@ -68,29 +85,36 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def now_ms(self) -> int:
         return _ms(await self._wire.execute_one("TIME"))
 
-    async def epoch(self) -> int:
-        """Asked of the server once per connection made: a restart of the server breaks them all."""
-        connections, epoch = self._epoch
-        if connections != self._wire.connections_made:
-            epoch = int(await self._wire.run("epoch", [keys.EPOCH]))
-            self._epoch = self._wire.connections_made, epoch
-        return epoch
+    async def epoch(self, seen: Epoch = NO_EPOCH) -> Epoch:
+        names = [keys.EPOCH, keys.POOLS, keys.in_slot(0, "dirty")]
+        return Epoch(*await self._wire.run("epoch", names, seen.number, seen.publications))
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
-        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev")]
-        now_ms, rev, *taken = await self._wire.run("claim_probes", names, min(limit, keys.CLAIM_MAX), horizon_ms)
+        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev", "pace")]
+        args = min(limit, keys.CLAIM_MAX), horizon_ms, JUDGING_GAP_MS, JUMP_MS
+        now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
         items = (Claimed(endpoint_id.decode(), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
-        return Claim(slot, rev, now_ms, tuple(items))
+        return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
+        now_ms = _ms(time)
+        return int(since) if last and since and abs(now_ms - int(last)) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        names = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")]
-        cursor, moved = b"0", 0
+        queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
+        moves = [script("realign", queues, 3, JUMP_MS, "0")]
+        if slot == 0:
+            once = [*_ONCE.values(), keys.ALERT_ENDS]
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1"))
+        moved: int = sum(await self._wire.execute(*moves))
+        names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved = await self._wire.run("realign", names, cursor, _BATCH_MAX)
+            cursor, now_moved = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
             moved += now_moved
             if cursor == b"0":
-                return int(moved)
+                return moved
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         slots = [keys.slot_of(endpoint_id, self.slots) for endpoint_id in ids]
@@ -120,17 +144,22 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or queue not in _ONCE]
+        queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot]
         firsts = (("ZRANGE", _queue(queue, slot), 0, 0, "WITHSCORES") for queue, slot in queues)
         time, *heads = await self._wire.execute(("TIME",), *firsts)
         return [at for at, head in zip(queues, heads, strict=True) if head and float(head[1]) <= _ms(time)]
 
-    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int) -> list[Lease]:
-        taken = await self._wire.run("claim", [_queue(queue, slot)], min(limit, keys.CLAIM_MAX), lease_ms)
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        names = [_queue(queue, slot)]
+        taken = await self._wire.run("claim", names, min(limit, keys.CLAIM_MAX), lease_ms, EARLY_MS, *members[:limit])
         return [Lease(member.decode(), token_ms, due_ms) for member, token_ms, due_ms in _by(3, taken)]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
+
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        if not await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, until_ms):
+            raise Stale(f"{member} in {queue.value} is not ours any more")
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         return await self._late(_queue(queue, slot))
@@ -148,40 +177,109 @@ class RedisStore(RegistryCalls, AlertCalls):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad:
         """The snapshot is read before the members: a reading that mixes two versions is then refused when it is published."""
-        snapshot, *readings = await self._wire.execute(
-            ("GET", keys.snapshot(pool)),
+        snapshot, settings, *readings = await self._wire.execute(
+            script("load_snapshot", [keys.snapshot(pool)]),
+            ("HGET", keys.REGISTRY_POOLS, pool),
             *(
-                script("load_pool", [keys.members(slot, pool), keys.in_slot(slot, "rec"), keys.in_slot(slot, "ovr")])
+                script("load_pool", [keys.members(slot, pool), *(keys.in_slot(slot, name) for name in ("spec", "rec", "ovr"))])
                 for slot in range(self.slots)
             ),
         )
         members = [
-            Member(endpoint_id.decode(), keys.split_version(record)[1], override or b"")
-            for ids, records, overrides in readings
-            for endpoint_id, record, override in zip(ids, records, overrides, strict=True)
+            Member(endpoint_id.decode(), spec or b"", keys.split_version(record)[1], override or b"")
+            for reading in readings
+            for endpoint_id, spec, record, override in zip(*reading, strict=True)
         ]
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot or b"")
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot or b"", settings or b"")
 
-    async def publish(self, publication: Publication) -> bool:
-        pool, version = publication.pool, f"{publication.epoch}-{publication.ver}"
-        names = [keys.snapshot(pool), keys.log(pool)]
-        bodies = publication.delta, publication.snapshot
-        published = await self._wire.run("publish", names, version, *bodies, keys.channel(pool), keys.LOG_LENGTH_MAX)
-        if published:
-            await self._wire.execute_one("SADD", keys.POOLS, pool)
-        return bool(published)
+    async def publish(self, publication: Publication) -> Epoch:
+        pool, epoch = publication.pool, publication.epoch
+        names = [keys.snapshot(pool), keys.log(pool), keys.POOLS, keys.EPOCH]
+        version = epoch.number, publication.ver, epoch.publications
+        bodies = pool, publication.delta, publication.snapshot, keys.channel(pool)
+        stays_ms = MAX_STALE_MS if publication.tombstone else ""
+        count = int(await self._wire.run("publish", names, *version, *bodies, keys.LOG_LENGTH_MAX, stays_ms))
+        if count < 0:
+            raise EpochEnded(f"epoch {epoch.number} has ended")
+        if not count:
+            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
+        return Epoch(epoch.number, count)
 
-    async def unpublish(self, pool: str) -> None:
-        await self._wire.execute(
-            ("SREM", keys.POOLS, pool),
-            ("PEXPIRE", keys.snapshot(pool), MAX_STALE_MS),
-            ("PEXPIRE", keys.log(pool), MAX_STALE_MS),
+    async def last_version(self, pool: str) -> tuple[int, int]:
+        epoch, _, ver = (await self._wire.run("last_version", [keys.log(pool)])).partition(b"-")
+        return int(epoch), int(ver)
+
+    async def not_published(self, pool: str, slot: int) -> None:
+        await self._wire.run("unpublished", [keys.in_slot(slot, "unpublished")], pool, keys.ALIVE_TTL_MS)
+
+    async def lagging(self) -> list[str]:
+        return (await self._lagging())[1]
+
+    async def alive(self) -> list[str]:
+        now_ms, names, judged = await self._lagging()
+        vouches = judged and len(names) <= keys.LAGGING_MAX
+        await self._wire.run("alive", [keys.ALIVE], now_ms, keys.heartbeat_value(now_ms, names) if vouches else "0", keys.ALIVE_TTL_MS)
+        return names
+
+    async def _lagging(self) -> tuple[int, list[str], bool]:
+        """The server's time, the pools that lag, and whether there is another pool (or none at all): one exchange while nothing lags."""
+        slots = range(self.slots)
+        found = await self._wire.execute(
+            *(script("lagging", [keys.in_slot(slot, name) for name in _LAGGING], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1) for slot in slots)
         )
+        now_ms = min(now_ms for now_ms, _, _ in found)
+        silent = [(slot, name.decode()) for slot, (_, names, _) in zip(slots, found, strict=True) for name in names]
+        waiting = sorted({name.decode() for _, _, names in found for name in names})
+        if not silent and not waiting:
+            return now_ms, [], True
+        silent_pools = await self._watched(silent)
+        sizes = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in waiting for slot in slots))
+        unpublished = {name for n, name in enumerate(waiting) if sum(sizes[n * self.slots : (n + 1) * self.slots])}
+        names = sorted(silent_pools | unpublished)
+        if not names:
+            return now_ms, [], True
+        judged = await self._wire.execute(
+            *(("ZRANGEBYSCORE", keys.in_slot(slot, "judged"), now_ms, "+inf", "LIMIT", 0, keys.LAGGING_MAX + 1) for slot in slots)
+        )
+        return now_ms, names, not {name.decode() for some in judged for name in some}.issubset(names)
 
-    async def alive(self) -> None:
-        await self._wire.run("alive", [keys.ALIVE], keys.ALIVE_TTL_MS)
+    async def _watched(self, silent: Sequence[tuple[int, str]]) -> set[str]:
+        """Those of the pools (each with its slot) that have a member there that is probed."""
+        answers: list[int] = []
+        for batch in _chunks(list(range(len(silent)))):
+            asked = [silent[i] for i in batch]
+            answers += await self._wire.execute(
+                *(
+                    script("watched", [keys.in_slot(slot, "judged"), keys.members(slot, name), keys.in_slot(slot, "plan")], name)
+                    for slot, name in asked
+                )
+            )
+        return {name for (_, name), watched in zip(silent, answers, strict=True) if watched}
+
+    # What cannot be read ----------------------------------------------------------------------------------------
+    async def set_aside(self, items: Sequence[SetAside]) -> None:
+        now_ms = await self.now_ms()
+        copies: list[str | bytes] = []
+        for item in items:
+            kept = item.kept(keys.ASIDE_BYTES_MAX, now_ms)
+            copies += keys.aside_field(kept.kind, kept.key), _pack(kept)
+        await self._wire.run("set_aside", [keys.ASIDE], keys.ASIDE_MAX, *copies)
+
+    async def aside_count(self) -> int:
+        return int(await self._wire.execute_one("HLEN", keys.ASIDE))
+
+    async def aside(self) -> list[SetAside]:
+        held = await self._wire.execute_one("HVALS", keys.ASIDE)
+        return sorted((_unpack_aside(data) for data in held), key=lambda item: (item.kind, item.key))
+
+    async def discard_aside(self, kind: str, key: str) -> bool:
+        return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
 
     # Reading ----------------------------------------------------------------------------------------------------
+    async def transitions(self, endpoint_id: str) -> list[bytes]:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
+
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         slot = keys.slot_of(endpoint_id, self.slots)
         return await self._wire.execute_one("GET", keys.of_endpoint(slot, name, endpoint_id)) or b""

@@ -7,8 +7,10 @@ commits costs one turn of the loop, and what is repeated after a broken connecti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,19 +22,40 @@ from monitor.core.errors import StoreError
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
+_Packed: TypeAlias = bytes
+_Asked: TypeAlias = tuple[Sequence[_Packed], asyncio.Future[list[Any]]]
 
 _CONNECTIONS_MAX = 16
 _ASKED_TOGETHER_MAX = 64
 _CONNECT_TIMEOUT_S = 3.0
 _HEALTH_CHECK_S = 10.0
+_LISTEN_SILENCE_S = 6.0
 
-_SCRIPTS = {path.stem: path.read_bytes() for path in sorted((Path(__file__).parent.parent / "lua").glob("*.lua"))}
+_LUA = Path(__file__).parent.parent / "lua"
+_INCLUDE = re.compile(rb"^-- @include (.+)$", re.MULTILINE)
+
+
+def _whole(body: bytes) -> bytes:
+    """A script behind the pieces of lua/shared that its line `-- @include` names."""
+    names = [name.decode() for line in _INCLUDE.findall(body) for name in line.split()]
+    return b"".join([(_LUA / "shared" / f"{name}.lua").read_bytes() for name in names] + [body])
+
+
+_SCRIPTS = {path.stem: _whole(path.read_bytes()) for path in sorted(_LUA.glob("*.lua"))}
 _HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name, body in _SCRIPTS.items()}
 
 
 def script(name: str, keys: Sequence[str], *args: Argument) -> Command:
     """The command that runs lua/<name>.lua."""
     return ("EVALSHA", _HASHES[name], len(keys), *keys, *args)
+
+
+async def _ping(connection: AbstractConnection) -> None:
+    """Keep a subscribed connection talking, so that silence means that it is lost."""
+    with contextlib.suppress(RedisError, OSError):
+        while True:
+            await asyncio.sleep(_LISTEN_SILENCE_S / 3)
+            await connection.send_command("PING", check_health=False)
 
 
 def _checked(replies: list[Any]) -> list[Any]:
@@ -43,18 +66,15 @@ def _checked(replies: list[Any]) -> list[Any]:
 
 
 class Wire:
-    """Belongs to the event loop that first used it, until `close`.
-
-    `connections_made` grows with every connection, so that what was learnt about one run of the server can be learnt again.
-    """
+    """Belongs to the event loop that first used it, until `close`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self.connections_made = 0
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[AbstractConnection] = []
-        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._waiting: list[_Asked] = []
         self._serving: set[asyncio.Task[None]] = set()
+        self._packer: AbstractConnection | None = None
         self._factory = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -73,16 +93,19 @@ class Wire:
 
         What several coroutines ask in one turn of the loop goes out as one exchange. A broken connection is replaced and the
         commands are sent once more, unless `repeat` is false: then nothing is known of them. Raises StoreError.
+
+        Commands are written down here and not where exchanges are put together, so that one which cannot be fails alone.
         """
         if not commands:
             return []
+        packed = self._pack(commands)
         if not repeat:
-            return _checked(await self._talk(commands, repeat=False))
+            return _checked(await self._talk(packed, repeat=False))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._send_waiting)
-        self._waiting.append((commands, answer))
+        self._waiting.append((packed, answer))
         return _checked(await answer)
 
     def _send_waiting(self) -> None:
@@ -92,21 +115,31 @@ class Wire:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
 
-    async def _serve(self, asked: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]]) -> None:
+    async def _serve(self, asked: Sequence[_Asked]) -> None:
         try:
             replies = await self._talk([command for commands, _ in asked for command in commands], repeat=True)
-        except StoreError as error:
+        except BaseException as error:  # Whatever it is, nobody may be left waiting.
             for _, answer in asked:
                 if not answer.done():
-                    answer.set_exception(StoreError(str(error)))
-            return
+                    answer.set_exception(StoreError(str(error) or type(error).__name__))
+            if isinstance(error, StoreError):
+                return
+            raise
         first = 0
         for commands, answer in asked:
             if not answer.done():  # Whoever asked may have been cancelled.
                 answer.set_result(replies[first : first + len(commands)])
             first += len(commands)
 
-    async def _talk(self, commands: Sequence[Command], *, repeat: bool) -> list[Any]:
+    def _pack(self, commands: Sequence[Command]) -> list[_Packed]:
+        if self._packer is None:
+            self._packer = self._factory.make_connection()  # type: ignore[no-untyped-call]  # Never connected.
+        try:
+            return [b"".join(self._packer.pack_command(*command)) for command in commands]
+        except Exception as error:
+            raise StoreError(f"a command cannot be written: {error}") from error
+
+    async def _talk(self, commands: Sequence[_Packed], *, repeat: bool) -> list[Any]:
         """One exchange, with what a lost connection or a forgotten script asks for. An error reply stands among the replies."""
         try:
             try:
@@ -118,7 +151,7 @@ class Wire:
                 replies = await self._exchange(commands)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                await self._exchange([("SCRIPT", "LOAD", body) for body in _SCRIPTS.values()])
+                await self._exchange(self._pack([("SCRIPT", "LOAD", body) for body in _SCRIPTS.values()]))
                 for i, reply in zip(unknown, await self._exchange([commands[i] for i in unknown]), strict=True):
                     replies[i] = reply
         except (RedisError, OSError, TimeoutError) as error:
@@ -132,19 +165,43 @@ class Wire:
         """Run one script and return its reply."""
         return (await self.execute(script(name, keys, *args), repeat=repeat))[0]
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[_Packed]) -> list[Any]:
         async with self._free:
             connection = self._idle.pop() if self._idle else self._connection()
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    packed = [part for command in commands for part in connection.pack_command(*command)]
-                    await connection.send_packed_command(packed)
+                    await connection.send_packed_command(commands)
                     replies = [await self._reply(connection) for _ in commands]
             except BaseException:
                 await connection.disconnect(nowait=True)  # replies not read would be taken for those of the next exchange
                 raise
             self._idle.append(connection)
             return replies
+
+    async def listen(self, channel: str, heard: Callable[[bytes], None], listening: Callable[[], None]) -> None:
+        """Subscribe on a connection of its own and call `heard` with each message, until cancelled. Raises StoreError when it is lost,
+        which a server that has gone without a word is taken for after _LISTEN_SILENCE_S."""
+        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        pinging: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("SUBSCRIBE", channel, check_health=False)
+            pinging = asyncio.ensure_future(_ping(connection))
+            while True:
+                kind, *rest = await connection.read_response(timeout=_LISTEN_SILENCE_S) or (b"",)
+                if kind == b"subscribe":
+                    listening()
+                elif kind == b"message":
+                    heard(rest[-1])
+                elif kind != b"pong":
+                    raise StoreError(f"the store says nothing any more on {channel}")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"the store does not answer: {error or type(error).__name__}") from error
+        finally:
+            if pinging is not None:
+                pinging.cancel()
+            await connection.disconnect(nowait=True)
 
     @staticmethod
     async def _reply(connection: AbstractConnection) -> Any:
@@ -154,9 +211,4 @@ class Wire:
             return error
 
     def _connection(self) -> AbstractConnection:
-        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
-        connection.register_connect_callback(self._connected)  # type: ignore[no-untyped-call]
-        return connection
-
-    def _connected(self, _connection: AbstractConnection) -> None:
-        self.connections_made += 1
+        return self._factory.make_connection()  # type: ignore[no-untyped-call,no-any-return]

@@ -17,7 +17,7 @@ import yaml
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.routes.matcher import MatcherError, matchers_text
-from alert_rules.routes.matcher_text import Mode, parse_matchers
+from alert_rules.routes.matcher_text import parse_classic
 from monitor.core.errors import ConfigError
 from tests.acceptance.peers.peer import installed
 
@@ -162,7 +162,7 @@ def with_matcher(text: str) -> dict[str, Any]:
 
 def our_word(text: str) -> str:
     try:
-        parse_matchers(text, Mode.CLASSIC)
+        parse_classic(text)
     except MatcherError as error:
         return str(error)
     return ""
@@ -173,7 +173,7 @@ def compare(folder: Path, texts: Sequence[str]) -> None:
     assert [(text, own, other) for text, own, other in zip(texts, ours, theirs, strict=True) if own != other] == []
     good = [text for text, own in zip(texts, ours, strict=True) if not own]
     assert good
-    read = [matchers_text(parse_matchers(text, Mode.CLASSIC).matchers) for text in good]
+    read = [matchers_text(parse_classic(text)) for text in good]
     assert [(text, own, other) for text, own, other in zip(good, read, shown(folder, good), strict=True) if own != other] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +84,23 @@ def test_titles_and_bodies_of_ones_own() -> None:
     )
     said = message(alert("shop-1"), alert("shop-2"), integration=own)
     assert (said.title, said.body) == ("FIRING shop", "shop-1\nshop-2")
+
+
+def test_templates_know_the_labels_of_the_route_and_of_the_receiver() -> None:
+    own = Integration(
+        key="ops/apprise/0",
+        receiver="ops",
+        url="json://x",
+        title="{{ route_labels.tier }} {{ receiver_labels.desk }}",
+        receiver_labels={"desk": "night"},
+    )
+    notification = msgspec.structs.replace(sample_notification(own, START), route_labels={"tier": "two"})
+    assert render_message(notification, own).title == "two night"
+
+
+def test_an_end_says_why_where_it_is_not_the_condition() -> None:
+    ended = msgspec.structs.replace(alert("shop-1", end_ms=START + 60_000), end_reason="the endpoint was removed")
+    assert "(1m): the endpoint was removed\n" in message(ended).body
 
 
 def test_data_is_not_rendered_and_adds_no_lines() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_rules.notify.dedup import LogEntry, Reason, needs_update
-from alert_rules.notify.stages import IN_FLIGHT, MUTED, NOT_WANTED, FlushDecision, Notification, decide_flush, may_leave
+from alert_rules.notify.dedup import LogEntry, Reason, entry_of, needs_update
+from alert_rules.notify.stages import IN_FLIGHT, MUTED, NOT_WANTED, FlushDecision, Notification, decide_flush, may_leave, superseded
 from alert_rules.routes.group import GroupMeta, first_flush_ms, group_of, tick_of
 from alert_rules.routes.route import Integration, Route
 from alert_rules.rules.alert import Alert, fingerprint
@@ -19,9 +19,7 @@ META = group_of(ROUTE, {"alertname": "Down"})
 
 def alert(name: str, start_s: int = 1, end_s: int = 0) -> Alert:
     labels = {"alertname": "Down", "endpoint": name}
-    return Alert(
-        labels=labels, starts_at_ms=start_s * S, ends_at_ms=end_s * S, updated_ms=max(start_s, end_s) * S, fingerprint=fingerprint(labels)
-    )
+    return Alert(labels=labels, starts_at_ms=start_s * S, ends_at_ms=end_s * S, fingerprint=fingerprint(labels))
 
 
 def integration(place: int = 0, *, send_resolved: bool = True) -> Integration:
@@ -49,7 +47,7 @@ class Group:
         self.log.update(decision.log_only)
         for key in decision.drop:
             del self.alerts[key]
-        self.in_flight.update((one.integration, one) for one in decision.notifications)
+        self.in_flight.update((one.log_key, one) for one in decision.notifications)
         for key in [key for key in self.in_flight if key not in hang]:
             self.settle(key, accepted=key not in fail)
         return decision
@@ -219,6 +217,85 @@ def test_the_same_tick_makes_the_same_delivery() -> None:
     second = decide_flush(META, group.integrations, group.alerts, {}, {}, 31 * S).notifications[0]
     later = decide_flush(META, group.integrations, group.alerts, {}, {}, 32 * S).notifications[0]
     assert first.id == second.id != later.id
+
+
+def services(*names: str) -> list[Integration]:
+    """One integration whose address holds these services."""
+    return [integration().of_service(name, alone=len(names) == 1) for name in names]
+
+
+ONE, TWO, THREE = "aaaaaaaa", "bbbbbbbb", "cccccccc"
+
+
+def test_services_of_one_address_hear_apart() -> None:
+    """The second one fails: the others hear nothing of its attempts, and each is told the end."""
+    group = Group(*services(ONE, TWO, THREE)).put(alert("a"))
+    failing = f"r/apprise/0/{TWO}"
+    assert [one.log_key for one in group.tick(31, fail=(failing,)).notifications] == [f"r/apprise/0/{name}" for name in (ONE, TWO, THREE)]
+    assert [one.service for one in group.tick(331, fail=(failing,)).notifications] == [TWO]
+    group.put(alert("a", 1, 400))
+    assert [(one.service, one.reason.value) for one in group.tick(631).notifications] == [
+        (ONE, "all alerts resolved"),
+        (THREE, "all alerts resolved"),
+    ]
+    assert group.alerts == {}
+
+
+def test_a_service_that_hangs_holds_up_no_other() -> None:
+    group = Group(*services(ONE, TWO)).put(alert("a"))
+    group.tick(31, hang=(f"r/apprise/0/{ONE}",))
+    group.put(alert("a"), alert("b", 40))
+    assert [one.service for one in group.tick(331, hang=(f"r/apprise/0/{ONE}",)).notifications] == [TWO]
+
+
+def test_services_written_beside_one_or_taken_away_do_not_tell_it_again() -> None:
+    group = Group(*services(ONE)).put(alert("a"))
+    assert [one.log_key for one in group.tick(31).notifications] == ["r/apprise/0"]
+    group.integrations = tuple(services(ONE, TWO))
+    assert [one.service for one in group.tick(331).notifications] == [TWO]
+    group.put(alert("a"), alert("b", 400))
+    assert [one.service for one in group.tick(631).notifications] == [ONE, TWO]
+    group.integrations = tuple(services(ONE))
+    assert group.heard(931) == []
+    group.put(alert("a", 1, 940), alert("b", 400, 940))
+    assert group.heard(1231) == [("all alerts resolved", ["a.", "b."])]
+
+
+def test_an_entry_of_a_service_that_stood_alone_is_not_taken_for_anothers() -> None:
+    log = {"r/apprise/0": LogEntry({A: 1}, service=ONE)}
+    first, second = services(ONE, TWO)
+    assert entry_of(log, first) == log["r/apprise/0"]
+    assert entry_of(log, second) is None
+    (renamed,) = services(TWO)  # A single address that was changed is still the receiver's.
+    assert entry_of(log, renamed) == log["r/apprise/0"]
+
+
+def told(*alerts: Alert, at_s: int = 31) -> Notification:
+    return decide_flush(META, [integration()], {one.fingerprint: one for one in alerts}, {}, {}, at_s * S).notifications[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "want"),
+    [
+        ([alert("a"), alert("b")], ""),
+        ([alert("a"), alert("b"), alert("c", 40)], ""),
+        ([alert("a"), alert("b", 1, 40)], "an alert that it says to be firing ended before it was sent"),
+        ([], "2 alerts that it says to be firing ended before it was sent"),
+        ([alert("a"), alert("b", 1, 99)], ""),
+    ],
+)
+def test_a_notification_that_has_waited_is_sent_only_if_it_is_still_so(now: list[Alert], want: str) -> None:
+    assert superseded(told(alert("a"), alert("b")), {one.fingerprint: one for one in now}, 50 * S) == want
+
+
+def test_an_end_that_has_waited_is_not_told_of_what_fires_again() -> None:
+    group = Group().put(alert("a"))
+    group.tick(31)
+    group.put(alert("a", 1, 100))
+    (end,) = group.tick(331, hang=("r/apprise/0",)).notifications
+    assert superseded(end, group.alerts, 340 * S) == ""
+    assert superseded(end, {A: alert("a", 335)}, 340 * S) == "an alert that it says to be resolved fired again before it was sent"
+    assert superseded(end, {}, 340 * S) == ""
 
 
 @pytest.mark.parametrize(("start_s", "now_s", "want_s"), [(100, 100, 130), (80, 110, 140), (79, 110, 110)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alert_rules.files.routing_file import parse_routing
+from alert_rules.routes.group import group_of
 from alert_rules.routes.route import default_routing, group_key, group_labels
 from monitor.core.errors import ConfigError
 
@@ -96,9 +97,9 @@ receivers:
 """)
     first, second = routing.integrations("team/a")
     assert (first.key, first.send_resolved, second.url_file, second.send_resolved) == ("team/a/apprise/0", True, "/run/url", False)
-    assert routing.integration(second.key) == second
-    assert routing.integration("team/a/apprise/7") is None
-    assert routing.integration("gone") is None
+    assert routing.integration("team/a", second.key) == second
+    assert routing.integration("team/a", "team/a/apprise/7") is None
+    assert routing.integration("gone", second.key) is None
 
 
 def test_without_a_file_alerts_are_printed() -> None:
@@ -152,6 +153,7 @@ ONE = "receivers: [{name: a}]\n"
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ .X }}'}]}]", "this is a Go template"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', send_resolved: yes}]}]", "this must be true or false"),
         ("global: {smtp_from: x}\n" + ROUTE_A + ONE, "smtp_from is not supported"),
+        ("global: {resolve_timeout: 1m}\n" + ROUTE_A + ONE, "less than 5m: an alert that still fires is asserted again within that time"),
         ("route: {receiver: a, group_wait: 5 minutes}\n" + ONE, "is not a duration"),
         ("route: [a]\n" + ONE, "this must be a mapping"),
     ],
@@ -163,5 +165,16 @@ def test_a_bad_file_is_refused_with_its_line(text: str, error: str) -> None:
     assert all(problem.where.startswith("alerting.yml:") for problem in caught.value.problems)
 
 
-def test_global_resolve_timeout_is_tolerated() -> None:
-    assert parse_routing("global: {resolve_timeout: 5m}\n" + ROUTE_A + ONE).root.receiver == "a"
+def test_resolve_timeout_is_five_minutes_or_what_the_file_says() -> None:
+    assert parse_routing(ROUTE_A + ONE).resolve_timeout_ms == 300_000
+    assert parse_routing("global: {resolve_timeout: 10m}\n" + ROUTE_A + ONE).resolve_timeout_ms == 600_000
+
+
+def test_labels_of_routes_are_inherited_and_reach_the_group() -> None:
+    routing = parse_routing("""
+route: {receiver: a, labels: {tier: one, team: x}, routes: [{matchers: [severity=page], labels: {tier: two}}]}
+receivers: [{name: a, labels: {desk: night}, apprise_configs: [{url: "json://x"}]}]
+""")
+    (route,) = routing.match({"severity": "page"})
+    assert group_of(route, {}).route_labels == {"tier": "two", "team": "x"}
+    assert routing.integrations("a")[0].receiver_labels == {"desk": "night"}

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_rules.files.rule_file import load_rules, parse_rule_text
-from alert_rules.rules.alert import Alert, AlertState, AlertStatus
-from alert_rules.rules.facts import VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
-from alert_rules.rules.rule import NOTHING, RuleSet, evaluate, resolve
+from alert_rules.rules.alert import Alert, AlertStatus
+from alert_rules.rules.evaluate import Evaluation, evaluate, next_change_ms
+from alert_rules.rules.facts import DAY_MS, VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
+from alert_rules.rules.memory import (
+    ASSERT_EVERY_MS,
+    EMPTY,
+    Memory,
+    assertion,
+    decode_assertion,
+    decode_memory,
+    encode_assertion,
+    encode_memory,
+)
+from alert_rules.rules.rule import RuleSet
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult, Override
+from monitor.core.record import Breaker, BreakerState, LastResult, Override, ProbeStatistics, Record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 ENDPOINT = Endpoint(id="shop-1", url="http://shop", pool="shop", labels={"team": "shop"})
@@ -26,31 +38,48 @@ def rules_of(**rule: Any) -> RuleSet:
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    return endpoint_facts(ENDPOINT, EndpointState(), None, 0, no_data=False) | changes
+    return endpoint_facts(ENDPOINT, Record()) | changes
 
 
 class Timeline:
-    """One subject and its rules: `at(s, failures=3)` evaluates, then asks what happened."""
+    """One subject and its rules: `at(s, failures=3)` evaluates, then asks what happened.
+
+    `begun` and `ended` are what whoever compares each assertion with the one before sees, as the alert store does.
+    """
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
         self.old: dict[str, Any] | None = None
-        self.states: tuple[AlertState, ...] = ()
+        self.memory = EMPTY
         self.labels = ENDPOINT.labels
-        self.events: tuple[Alert, ...] = ()
+        self.asserted: dict[str, Alert] = {}
+        self.begun: list[Alert] = []
+        self.ended: list[Alert] = []
         self.wake_s = 0.0
         self.errors: tuple[str, ...] = ()
+        self.evaluation = Evaluation(EMPTY)
+        self.now_ms = 0
 
     def at(self, seconds: float, **changes: Any) -> Timeline:
         new = (self.old or facts()) | changes
-        evaluation = evaluate(self.rules, self.labels, self.old, new, self.states, int(seconds * 1000) + 1_000)
-        self.old, self.states, self.events, self.errors = new, evaluation.states, evaluation.events, evaluation.errors
-        self.wake_s = (evaluation.wake_ms - 1_000) / 1000 if evaluation.wake_ms else 0.0
+        self.now_ms = int(seconds * 1000) + 1_000
+        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms)
+        self.old, self.memory, self.errors = new, self.evaluation.memory, self.evaluation.errors
+        self.begun, self.ended = [], []
+        if self.evaluation.asserts:
+            now = {alert.fingerprint: alert for alert in assertion("s", 1, self.memory, self.now_ms).alerts}
+            self.begun = [alert for key, alert in now.items() if key not in self.asserted]
+            self.ended = [alert for key, alert in self.asserted.items() if key not in now]
+            self.asserted = now
+        self.wake_s = (self.evaluation.wake_ms - 1_000) / 1000 if self.evaluation.wake_ms else 0.0
         return self
 
     def expect(self, *statuses: AlertStatus, fired: int = 0, ended: int = 0, wake_s: float = 0.0) -> Timeline:
-        assert tuple(state.status for state in self.states) == statuses
-        assert (sum(not event.ends_at_ms for event in self.events), sum(event.ends_at_ms > 0 for event in self.events)) == (fired, ended)
+        """`wake_s` 0: only the next assertion of what fires is asked for."""
+        assert tuple(state.status for state in self.memory.states) == statuses
+        assert (len(self.begun), len(self.ended)) == (fired, ended)
+        if not wake_s and FIRING in statuses:
+            wake_s = (self.memory.asserted_ms + ASSERT_EVERY_MS - 1_000) / 1000
         assert self.wake_s == wake_s
         return self
 
@@ -65,7 +94,7 @@ def test_without_for_an_alert_fires_at_once_and_ends_at_once() -> None:
     line.at(20, failures=3).expect(FIRING, fired=1)
     line.at(30, failures=4).expect(FIRING)
     line.at(40, failures=0).expect(ended=1)
-    assert (line.events[0].starts_at_ms, line.events[0].ends_at_ms) == (21_000, 41_000)
+    assert line.ended[0].starts_at_ms == 21_000
 
 
 def test_for_makes_it_wait_and_asks_to_be_woken() -> None:
@@ -74,7 +103,7 @@ def test_for_makes_it_wait_and_asks_to_be_woken() -> None:
     line.at(30, failures=4).expect(PENDING, wake_s=60)
     line.at(59.9).expect(PENDING, wake_s=60)
     line.at(60).expect(FIRING, fired=1)
-    assert line.events[0].starts_at_ms == 61_000
+    assert line.begun[0].starts_at_ms == 61_000
 
 
 def test_a_pending_alert_that_becomes_false_vanishes_silently() -> None:
@@ -99,7 +128,7 @@ def test_labels_that_change_end_one_alert_and_begin_another() -> None:
     line.at(0, failures=3).expect(FIRING, fired=1)
     line.labels = {"team": "platform"}
     line.at(10).expect(FIRING, fired=1, ended=1)
-    assert {event.labels["team"] for event in line.events} == {"shop", "platform"}
+    assert [alert.labels["team"] for alert in (*line.begun, *line.ended)] == ["platform", "shop"]
 
 
 def test_a_rule_that_is_gone_ends_its_alert() -> None:
@@ -109,18 +138,95 @@ def test_a_rule_that_is_gone_ends_its_alert() -> None:
     line.at(10).expect(ended=1)
 
 
-def test_a_subject_that_is_gone_ends_its_firing_alerts_only() -> None:
+def test_a_subject_asserts_what_fires_and_nothing_that_is_pending() -> None:
     line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3)
-    assert resolve(line.states, 5_000) == ()
+    assert assertion("endpoint:shop-1", 7, line.memory, 5_000).alerts == ()
     line.at(60)
-    assert [event.ends_at_ms for event in resolve(line.states, 99_000)] == [99_000]
+    said = assertion("endpoint:shop-1", 8, line.memory, line.now_ms, "because")
+    assert (said.subject, said.ver, said.at_ms, said.reason) == ("endpoint:shop-1", 8, 61_000, "because")
+    assert [(alert.starts_at_ms, alert.ends_at_ms, alert.value) for alert in said.alerts] == [(61_000, 0, "failures = 3")]
+    assert decode_assertion(encode_assertion(said)) == said
+
+
+def test_what_fires_is_asserted_again_and_again() -> None:
+    line = Timeline(rules_of(expr="failures >= 3")).at(0, failures=3)
+    assert (line.evaluation.changed, line.evaluation.asserts) == (True, True)
+    line.at(99.9)
+    assert (line.evaluation.changed, line.evaluation.asserts, line.wake_s) == (False, False, 100)
+    line.at(100)
+    assert (line.evaluation.changed, line.evaluation.asserts, line.wake_s) == (False, True, 200)
+    line.at(101, failures=0)
+    assert (line.evaluation.changed, line.evaluation.asserts, line.wake_s) == (True, True, 0)
+    assert line.memory.asserted_ms == 0
+    line.at(500)
+    assert (line.evaluation.changed, line.evaluation.asserts) == (False, False)
+
+
+def test_a_time_that_went_back_does_not_put_the_next_assertion_off() -> None:
+    line = Timeline(rules_of(expr="failures >= 3")).at(86_400, failures=3)
+    assert line.at(5).evaluation.asserts
+    assert line.wake_s == 105
+
+
+def test_alerts_of_the_same_labels_are_one() -> None:
+    second = "{alert: Bad, expr: failures >= 2, labels: {severity: warning}}"
+    text = f"groups: [{{name: g, rules: [{{alert: Bad, expr: failures >= 3}}, {second}]}}]"
+    line = Timeline(parse_rule_text(text)).at(0, failures=2)
+    line.at(10, failures=3)
+    (alert,) = assertion("s", 1, line.memory, line.now_ms).alerts
+    assert alert.starts_at_ms == 1_000
+
+
+def test_a_memory_of_other_rules_is_evaluated_anew_and_written_once() -> None:
+    rules = rules_of(expr="failures >= 3")
+    first = evaluate(rules, {}, facts(), facts(), EMPTY, 1, version="r1")
+    assert first.memory == Memory(version="r1")
+    again = evaluate(rules, {}, facts(), facts(), first.memory, 2, version="r1")
+    assert again.memory is first.memory
+    assert evaluate(rules, {}, facts(failures=3), facts(failures=3), first.memory, 3, version="r2").changed
+
+
+def test_a_memory_that_did_not_change_is_not_written() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3)
+    held = line.memory
+    assert line.at(30, failures=4).memory is held
+    assert decode_memory(encode_memory(held)) == held
+    assert decode_memory(b"") is EMPTY
+    assert encode_memory(EMPTY) == b""
+
+
+def test_only_what_fires_counts_as_changed() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m", keep_firing_for="1m"))
+    assert not line.at(0, failures=3).evaluation.changed
+    assert line.at(60).evaluation.changed
+    assert not line.at(61, failures=0).evaluation.changed  # It lingers.
+    assert not line.at(62, failures=3).evaluation.changed
+    line.at(63, failures=0)
+    assert line.at(123).evaluation.changed
+
+
+@pytest.mark.parametrize(("left_ms", "want"), [(14 * DAY_MS + 5, 5 + 1), (14 * DAY_MS, 1), (5, 6), (-1, DAY_MS)])
+def test_a_certificate_ages_by_itself(left_ms: int, want: int) -> None:
+    now_ms = 1_700_000_000_000
+    record = Record(probes=ProbeStatistics(last=LastResult(certificate_not_after_ms=now_ms + left_ms)))
+    rules = rules_of(expr="certificate_days < 14")
+    at_ms = next_change_ms(rules, record, now_ms)
+    assert at_ms - now_ms == want
+
+    def days(when_ms: int) -> int:
+        return int(endpoint_facts(ENDPOINT, msgspec.structs.replace(record, decided_ms=when_ms))["certificate_days"])
+
+    assert days(at_ms - 1) == days(now_ms)
+    assert days(at_ms) == days(now_ms) - 1
+    assert next_change_ms(rules_of(expr="failures > 1"), record, now_ms) == 0
+    assert next_change_ms(rules, Record(), now_ms) == 0
 
 
 def test_the_rule_beats_the_subject_and_identity_beats_both() -> None:
     line = Timeline(rules_of(expr="failures > 0", labels="{severity: page, team: ops}"))
     line.labels = {"team": "shop", "endpoint": "liar", "alertname": "liar", "tier": "1", "empty": ""}
     line.at(0, failures=1)
-    assert line.events[0].labels == {
+    assert line.begun[0].labels == {
         "alertname": "Bad",
         "endpoint": "shop-1",
         "pool": "shop",
@@ -131,20 +237,20 @@ def test_the_rule_beats_the_subject_and_identity_beats_both() -> None:
 
 
 def test_severity_is_warning_where_nobody_says_otherwise() -> None:
-    assert Timeline(rules_of(expr="failures > 0")).at(0, failures=1).events[0].labels["severity"] == "warning"
+    assert Timeline(rules_of(expr="failures > 0")).at(0, failures=1).begun[0].labels["severity"] == "warning"
 
 
 def test_what_a_target_says_is_data() -> None:
     said = "{{ 7 * 7 }}\n\x1b[31m{% raw %}\u202e"
     line = Timeline(rules_of(expr="failures > 0", annotations='{summary: "{{ endpoint }}: {{ error }} ({{ value }})"}'))
     line.at(0, failures=1, error=said)
-    assert line.events[0].annotations["summary"] == "shop-1: {{ 7 * 7 }}  [31m{% raw %}  (failures = 1)"
+    assert line.begun[0].annotations["summary"] == "shop-1: {{ 7 * 7 }}  [31m{% raw %}  (failures = 1)"
 
 
 def test_an_annotation_is_cut() -> None:
     line = Timeline(rules_of(expr="failures > 0", annotations='{summary: "{% for i in [1,2,3] %}{{ error }}{% endfor %}"}'))
     line.at(0, failures=1, error="x" * 1_900)
-    assert len(line.events[0].annotations["summary"]) == 2_000
+    assert len(line.begun[0].annotations["summary"]) == 2_000
 
 
 def test_an_expression_that_fails_is_false_and_says_so() -> None:
@@ -153,11 +259,12 @@ def test_an_expression_that_fails_is_false_and_says_so() -> None:
     assert line.errors == ("rule Bad: there is no 'tier' here; ask `\"tier\" in labels &&` first",)
 
 
-def test_rules_look_only_where_their_variables_changed() -> None:
+def test_rules_are_evaluated_only_where_their_variables_changed() -> None:
     rules = rules_of(expr="failures >= 3")
-    assert evaluate(rules, {}, facts(), facts(successes=99, latency_ms=5), (), 1) is NOTHING
-    assert evaluate(rules, {}, facts(failures=3), facts(failures=3), (), 1) is NOTHING
-    assert evaluate(rules, {}, None, facts(failures=3), (), 1).events
+    seen = Memory(version=rules.version)
+    assert evaluate(rules, {}, facts(), facts(successes=99, latency_ms=5), seen, 1) == Evaluation(seen)
+    assert evaluate(rules, {}, facts(failures=3), facts(failures=3), seen, 1) == Evaluation(seen)
+    assert evaluate(rules, {}, None, facts(failures=3), seen, 1).changed
 
 
 @given(st.lists(st.tuples(st.integers(1, 100_000), st.booleans()), max_size=40), st.integers(0, 90), st.integers(0, 90))
@@ -173,10 +280,11 @@ def test_every_end_follows_a_beginning_and_woken_or_not_the_answer_is_the_same(
         watched.at(now / 1000, **changes)
         blind.old = None  # Looks at every rule whether or not it changed.
         blind.at(now / 1000, **facts(**changes))
-        assert (watched.states, watched.events) == (blind.states, blind.events)
-        for event in watched.events:
-            assert firing is bool(event.ends_at_ms)
-            firing = not firing
+        assert (watched.memory, watched.begun, watched.ended) == (blind.memory, blind.begun, blind.ended)
+        for alerts, before in ((watched.ended, True), (watched.begun, False)):
+            for _ in alerts:
+                assert firing is before
+                firing = not firing
         assert watched.wake_s == 0 or watched.wake_s * 1000 > now
 
 
@@ -188,8 +296,9 @@ def test_facts_fill_every_variable_of_the_table() -> None:
 
 def test_facts_of_a_failing_endpoint() -> None:
     last = LastResult(at_ms=5, outcome=Outcome.FAILURE, failure=FailureClass.STATUS, text="status 503", status=503)
-    state = EndpointState(breaker=BreakerState(state=Breaker.OPEN), run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
-    seen = endpoint_facts(ENDPOINT, state, Override.DRAIN, 0, no_data=False)
+    probes = ProbeStatistics(run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
+    record = Record(breaker=BreakerState(state=Breaker.OPEN), probes=probes, override=Override.DRAIN)
+    seen = endpoint_facts(ENDPOINT, record)
     assert (seen["verdict"], seen["breaker"], seen["override"]) == ("UNHEALTHY", "OPEN", "DRAIN")
     assert (seen["failures"], seen["successes"], seen["status"], seen["error"]) == (4, 0, 503, "status 503")
     assert (seen["failure_class"], seen["certificate_days"]) == ("status", 36_500)
@@ -241,8 +350,8 @@ def test_the_shipped_pack_follows_a_breaker_through_its_trials() -> None:
     line = Timeline(load_rules())
     line.at(0).expect()
     line.at(10, breaker="OPEN", verdict="UNHEALTHY", failures=3, error="refused").expect(FIRING, fired=1)
-    assert line.events[0].labels["alertname"] == "EndpointDown"
-    assert line.events[0].annotations["description"] == "3 probes of http://shop have failed in a row; the last one: refused."
+    assert line.begun[0].labels["alertname"] == "EndpointDown"
+    assert line.begun[0].annotations["description"] == "3 probes of http://shop have failed in a row; the last one: refused."
     line.at(20, breaker="HALF_OPEN", verdict="DEGRADED", failures=0).expect(FIRING)
     line.at(21, breaker="OPEN", verdict="UNHEALTHY", failures=1).expect(FIRING)
     line.at(30, breaker="CLOSED", verdict="HEALTHY", failures=0).expect(ended=1)
@@ -251,9 +360,9 @@ def test_the_shipped_pack_follows_a_breaker_through_its_trials() -> None:
 def test_the_shipped_pack_speaks_of_slowness_certificates_and_silence() -> None:
     line = Timeline(load_rules())
     line.at(0, latency_ms=2_600, certificate_days=13, no_data=True, flapping=True)
-    assert {event.labels["alertname"] for event in line.events} == {"CertificateExpiring", "NoData", "EndpointFlapping"}
+    assert {event.labels["alertname"] for event in line.begun} == {"CertificateExpiring", "NoData", "EndpointFlapping"}
     line.at(60)
-    assert line.events[0].annotations["summary"] == "shop-1 is slow"
+    assert line.begun[0].annotations["summary"] == "shop-1 is slow"
 
 
 @pytest.mark.parametrize(
@@ -267,15 +376,16 @@ def test_the_shipped_pack_speaks_of_slowness_certificates_and_silence() -> None:
     ],
 )
 def test_the_shipped_pack_speaks_of_pools(members: tuple[PublishedEndpoint, ...], want: set[str]) -> None:
-    evaluation = evaluate(load_rules(), {}, None, pool_facts(pool_of(*members)), (), 1)
-    assert {event.labels["alertname"] for event in evaluation.events} == want
-    assert all(event.labels["pool"] == "shop" and "endpoint" not in event.labels for event in evaluation.events)
+    evaluation = evaluate(load_rules(), {}, None, pool_facts(pool_of(*members)), EMPTY, 1)
+    firing = evaluation.memory.firing
+    assert {state.labels["alertname"] for state in firing} == want
+    assert all(state.labels["pool"] == "shop" and "endpoint" not in state.labels for state in firing)
 
 
 def test_the_shipped_pack_speaks_of_watchkeeper_itself() -> None:
     rules = load_rules()
     behind = system_facts(overdue_ms=20_000)
-    pending = evaluate(rules, {}, None, behind, (), 1_000)
+    pending = evaluate(rules, {}, None, behind, EMPTY, 1_000)
     assert pending.wake_ms == 31_000
-    fired = evaluate(rules, {}, behind, behind, pending.states, 31_000)
-    assert [event.labels["alertname"] for event in fired.events] == ["WatchkeeperLagging"]
+    fired = evaluate(rules, {}, behind, behind, pending.memory, 31_000)
+    assert [state.labels["alertname"] for state in fired.memory.firing] == ["WatchkeeperLagging"]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from itertools import product
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
+from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
 from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
-from monitor.core.endpoint import Pool
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.policies import POLICIES
+from monitor.core.policies.policy import Scope
 from monitor.core.record import Breaker, BreakerState, Override, Verdict
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
@@ -66,24 +71,24 @@ def test_open_ignores_successes_until_its_cooldown_is_over() -> None:
     t = Timeline().trip()
     t.after(1_000).ok().expect(OPEN).after(1_000).ok().expect(OPEN)
     t.cooled().after(-1).ok().expect(OPEN).cooled().ok().expect(HALF_OPEN).expect_verdict(Verdict.DEGRADED)
-    assert t.state.breaker.trial_successes == 1
+    assert t.record.breaker.trial_successes == 1
     t.after(1).ok().expect(CLOSED).expect_verdict(Verdict.HEALTHY)
-    assert t.state.warm_up_since_ms == t.now_ms
-    assert t.state.breaker.reason == "2 trial probes succeeded in a row"
+    assert t.record.warm_up_since_ms == t.now_ms
+    assert t.record.breaker.reason == "2 trial probes succeeded in a row"
 
 
 def test_open_stays_open_on_failures_without_growing_older() -> None:
     t = Timeline().trip()
-    until_ms, gen = t.state.breaker.open_until_ms, t.state.breaker.gen
+    until_ms, gen = t.record.breaker.open_until_ms, t.record.breaker.gen
     t.cooled().fail().after(100_000).fail().expect(OPEN)
-    assert (t.state.breaker.open_until_ms, t.state.breaker.gen) == (until_ms, gen)
+    assert (t.record.breaker.open_until_ms, t.record.breaker.gen) == (until_ms, gen)
 
 
 def test_a_failed_trial_opens_again_for_longer() -> None:
     t = Timeline(success_threshold=3).trip()
     t.cooled().ok().after(1).ok().expect(HALF_OPEN).after(1).fail("refused").expect(OPEN).expect_reason("a trial probe failed: refused")
-    assert t.state.breaker.opens == 2
-    assert 9_000 <= t.state.breaker.open_until_ms - t.now_ms <= 11_000
+    assert t.record.breaker.opens == 2
+    assert 9_000 <= t.record.breaker.open_until_ms - t.now_ms <= 11_000
 
 
 def test_with_a_success_threshold_of_one_a_single_result_goes_all_the_way() -> None:
@@ -93,36 +98,37 @@ def test_with_a_success_threshold_of_one_a_single_result_goes_all_the_way() -> N
 
 def test_inconclusive_and_tilted_results_change_nothing_but_the_last() -> None:
     t = Timeline().at(0).fail().at(1).fail()
-    before = t.state
+    before = t.record
     t.at(2).inconclusive().at(3).tilt().fail().at(4).fail().tilt(False)
-    after = t.state
-    assert after.last.at_ms == t.now_ms
-    for field in ("breaker", "run_length", "run_outcome", "evidence", "changes", "results", "last_failure_ms", "flapping"):
-        assert getattr(after, field) == getattr(before, field)
-    assert (after.minute.ok, after.minute.failed, after.minute.inconclusive) == (0, 2, 3)
+    after = t.record
+    assert after.probes.last.at_ms == t.now_ms
+    assert (after.breaker, after.weighing) == (before.breaker, before.weighing)
+    assert replace(after.probes, last=before.probes.last) == before.probes
+    minute = after.history.minute
+    assert (minute.ok, minute.failed, minute.inconclusive) == (0, 2, 3)
     t.at(5).fail().expect(OPEN)
 
 
 def test_healthy_time_forgives_openings_one_by_one() -> None:
     t = Timeline(success_threshold=1).trip().cooled().ok().trip().cooled().ok().trip().cooled().ok()
-    assert t.state.breaker.opens == 3
+    assert t.record.breaker.opens == 3
     t.after(29_999).ok()
-    assert t.state.breaker.opens == 3
+    assert t.record.breaker.opens == 3
     t.after(1).ok()
-    assert t.state.breaker.opens == 2
+    assert t.record.breaker.opens == 2
     t.after(20_000).fail().after(29_000).ok()
-    assert t.state.breaker.opens == 2
+    assert t.record.breaker.opens == 2
     t.after(1_000).ok()
-    assert t.state.breaker.opens == 1
+    assert t.record.breaker.opens == 1
     t.after(600_000).ok()
-    assert t.state.breaker.opens == 0
+    assert t.record.breaker.opens == 0
 
 
 def test_disabled_records_but_never_trips() -> None:
     t = Timeline().set(Override.DISABLED)
     for n in range(10):
         t.at(n).fail().expect(CLOSED)
-    assert t.state.run_length == 10
+    assert t.record.probes.run_length == 10
     t.set(None).after(1).fail().expect(OPEN)
 
 
@@ -138,11 +144,11 @@ def test_a_clock_that_went_back_does_not_hold_a_breaker_open() -> None:
 
 def test_a_result_older_than_the_newest_is_dropped() -> None:
     t = Timeline().at(10_000).ok()
-    before = t.state
+    before = t.record
     t.at(9_000).fail()
-    assert t.state is before
-    assert t.settled is not None
-    assert t.settled.writes == ()
+    assert t.record is before
+    assert t.decision is not None
+    assert t.decision.writes == ()
 
 
 def test_the_fast_interval_is_used_while_a_change_is_pending() -> None:
@@ -159,3 +165,18 @@ def test_a_steady_success_is_no_reason_to_weigh() -> None:
     t.after(10_000).fail().expect_weigh(True)
     t.after(10_000).ok().expect_weigh(True)
     t.after(1_000_000).ok(duration_ms=80.0).expect_weigh(True)
+
+
+def test_every_option_of_a_policy_is_a_field_with_its_default_and_a_setting_that_people_write() -> None:
+    for name, policy in POLICIES.items():
+        assert policy.name == name
+        for option in policy.options:
+            holder, written = (Endpoint, ENDPOINT_FIELDS) if option.scope is Scope.ENDPOINT else (Pool, POOL_FIELDS)
+            defaults = {field.name: field.default for field in msgspec.structs.fields(holder)}
+            assert defaults[option.attribute] == option.default
+            assert option.low <= option.default <= option.high
+            assert option.source
+            field = written[option.name]
+            assert (field.attribute, field.help, field.parse(field.example)) == (option.attribute, option.help, option.default)
+            with pytest.raises(ValueError, match="out of range"):
+                field.parse(field.format(option.high + 1) if option.unit else str(option.high + 1))

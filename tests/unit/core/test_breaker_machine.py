@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from monitor.core.breaker import TRANSITIONS
-from monitor.core.decide import decide
+from monitor.core.decide import Subject, decide
 from monitor.core.endpoint import Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, Override
@@ -22,14 +22,15 @@ class BreakerMachine(RuleBasedStateMachine):
     @initialize(failures=st.integers(1, 4), successes=st.integers(1, 4))
     def begin(self, failures: int, successes: int) -> None:
         self.t = Timeline(Pool(name="shop", open_max_ms=40_000), failure_threshold=failures, success_threshold=successes)
-        self.before = self.t.state
+        self.before = self.t.record
         self.seen: Outcome | None = None
 
     @rule(outcome=st.sampled_from(Outcome), wait_ms=st.integers(0, 20_000))
     def probe(self, outcome: Outcome, wait_ms: int) -> None:
         t = self.t.after(wait_ms)
-        self.before, self.seen = t.state, outcome
-        twice = [decide(t.endpoint, t.pool, t.state, t.override, result(outcome, t.now_ms), t.now_ms, tilted=t.tilted) for _ in "ab"]
+        self.before, self.seen = t.record, outcome
+        subject = Subject(t.endpoint, t.pool, t.override)
+        twice = [decide(subject, t.record, result(outcome, t.now_ms), t.now_ms, tilted=t.tilted) for _ in "ab"]
         assert twice[0] == twice[1]
         t.saw(outcome)
 
@@ -43,10 +44,10 @@ class BreakerMachine(RuleBasedStateMachine):
         self.t.tilt(tilted)
         self.seen = None
 
-    @precondition(lambda self: self.t.state.breaker.state is OPEN)
+    @precondition(lambda self: self.t.record.breaker.state is OPEN)
     @rule()
     def cool(self) -> None:
-        self.t.now_ms = max(self.t.now_ms, self.t.state.breaker.open_until_ms)
+        self.t.now_ms = max(self.t.now_ms, self.t.record.breaker.open_until_ms)
         self.seen = None
 
     @invariant()
@@ -55,11 +56,11 @@ class BreakerMachine(RuleBasedStateMachine):
         assert all((change.old, change.new) in EDGES and change.reason for change in changes)
         assert [change.gen for change in changes] == list(range(1, len(changes) + 1))
         assert all(new.old == old.new for old, new in pairwise(changes))
-        assert self.t.state.breaker.gen == len(changes)
+        assert self.t.record.breaker.gen == len(changes)
 
     @invariant()
     def openings_end_and_never_end_early(self) -> None:
-        breaker = self.t.state.breaker
+        breaker = self.t.record.breaker
         if breaker.state is OPEN:
             assert 0 < breaker.open_until_ms - breaker.since_ms <= 44_000
         if self.before.breaker.state is OPEN and breaker.state is not OPEN:
@@ -67,12 +68,12 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_state_fits_its_run(self) -> None:
-        state, t = self.t.state, self.t
+        state, t = self.t.record, self.t
         if self.seen is None or t.tilted or self.seen is Outcome.INCONCLUSIVE:
             assert self.seen is None or state.breaker == self.before.breaker
             return
         if state.breaker.state is CLOSED and t.override is not Override.DISABLED:
-            assert state.run_outcome is Outcome.SUCCESS or state.run_length < t.endpoint.failure_threshold
+            assert state.probes.run_outcome is Outcome.SUCCESS or state.probes.run_length < t.endpoint.failure_threshold
         if state.breaker.state is HALF_OPEN:
             assert state.breaker.trial_successes < t.endpoint.success_threshold
         if t.override is Override.DISABLED and self.before.breaker.state is not OPEN:

@@ -7,11 +7,12 @@ import math
 import pytest
 
 from monitor.core import evidence
-from monitor.core.decide import override_transition
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.record import EndpointState, Evidence, Override, Verdict
+from monitor.core.observation import OperatorWord
+from monitor.core.record import Evidence, Override, Record, Verdict
+from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import Tilt
-from monitor.core.verdict import silent_after_ms, verdict
+from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, weigh
 from monitor.query.reasons import explain
 from tests.timeline import START_MS, Timeline
@@ -48,14 +49,14 @@ def test_one_slow_answer_is_no_evidence_not_even_the_first() -> None:
 
 def test_closing_forgets_the_counts_of_the_failing_time() -> None:
     t = Timeline(success_threshold=1).trip().cooled().ok()
-    assert t.state.evidence.total == 0
+    assert t.record.weighing.total == 0
     t.after(10_000).ok()
-    assert t.state.evidence.ok == t.state.evidence.total == 1.0
+    assert t.record.weighing.ok == t.record.weighing.total == 1.0
 
 
 def test_verdicts() -> None:
     t = Timeline().expect_verdict(Verdict.UNKNOWN).inconclusive().expect_verdict(Verdict.UNKNOWN).ok().expect_verdict(Verdict.HEALTHY)
-    assert verdict(t.state, no_data=True) is Verdict.UNKNOWN
+    assert verdict(t.record, no_data=True) is Verdict.UNKNOWN
     assert silent_after_ms(ENDPOINT) == 3 * 10_000 + 10_000 + 5_000
 
 
@@ -72,21 +73,23 @@ def test_a_jump_of_the_wall_clock_tilts_for_thirty_seconds() -> None:
 
 
 def test_an_operators_word_is_a_transition() -> None:
-    change = override_transition(ENDPOINT, None, Override.DRAIN, "maintenance", 5)
-    assert (change.kind, change.old, change.new, change.reason, change.at_ms) == ("override", "AUTO", "DRAIN", "maintenance", 5)
+    t = Timeline().observe(OperatorWord(override=Override.DRAIN, reason="maintenance", by="ada", replaces=None))
+    (change,) = t.transitions
+    assert (change.kind, change.old, change.new, change.reason, change.at_ms) == ("override", "AUTO", "DRAIN", "maintenance", t.now_ms)
+    assert change.actor == "ada"
 
 
 def test_explain_says_why() -> None:
     t = Timeline().trip()
-    factors = weigh(t.pool, [Candidate("shop-1", 100, t.state.breaker.state), Candidate("b", 100)], None, 0, t.now_ms).factors["shop-1"]
-    lines = explain(t.endpoint, t.pool, t.state, None, Verdict.UNHEALTHY, factors, t.now_ms + 2_000)
+    factors = weigh(t.pool, [Candidate("shop-1", 100, t.record.breaker.state), Candidate("b", 100)], None, 0, t.now_ms).factors["shop-1"]
+    lines = explain(t.endpoint, t.pool, t.record, None, Verdict.UNHEALTHY, factors, t.now_ms + 2_000)
     text = "\n".join(f"{line.topic}: {line.text}" for line in lines)
     assert "verdict: UNHEALTHY" in text
     assert "OPEN since 2s ago: 3 failed probes in a row: status 500, want 2xx; trials begin in" in text
     assert "weight: 0 of 1000: the breaker is open" in text
     assert "base share b/B = 0.500" in text
-    silent = explain(t.endpoint, t.pool, t.state, Override.DRAIN, Verdict.UNKNOWN, None, t.now_ms + 100_000)
+    silent = explain(t.endpoint, t.pool, t.record, Override.DRAIN, Verdict.UNKNOWN, None, t.now_ms + 100_000)
     assert silent[0].text.startswith("UNKNOWN: the last conclusive result came 1m40s ago")
     assert any(line.topic == "override" and "DRAIN" in line.text for line in silent)
-    fresh = explain(ENDPOINT, Pool(name="a"), EndpointState(), None, Verdict.UNKNOWN, None, START_MS)
+    fresh = explain(ENDPOINT, Pool(name="a"), Record(), None, Verdict.UNKNOWN, None, START_MS)
     assert "no conclusive result yet" in fresh[0].text

@@ -40,11 +40,11 @@ def test_one_outage_is_no_flapping_and_many_are_one_notice_each_way() -> None:
     for _ in range(21):
         t.after(10_000).ok()
     t.after(10_000).fail().after(10_000).fail().after(10_000).ok()
-    assert not t.state.flapping
+    assert not t.record.probes.flapping
     for n in range(12):
         t.after(10_000)
         (t.ok if n % 2 else t.fail)()
-    assert t.state.flapping
+    assert t.record.probes.flapping
     t.expect_verdict(Verdict.DEGRADED)
     for _ in range(30):
         t.after(10_000).ok()
@@ -54,4 +54,4 @@ def test_one_outage_is_no_flapping_and_many_are_one_notice_each_way() -> None:
     ]
     assert t.transitions[0].reason.startswith("the outcome changed too often: 3")
     t.expect_verdict(Verdict.HEALTHY)
-    assert t.state.flapping_since_ms == 0
+    assert t.record.probes.flapping_since_ms == 0

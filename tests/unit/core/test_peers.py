@@ -57,7 +57,7 @@ def test_rise_and_fall_as_haproxy(rise: int, fall: int, results: list[bool]) -> 
     ours = Timeline(NO_COOLDOWN, failure_threshold=fall, success_threshold=rise)
     for success in results:
         ours.after(10_000).saw(Outcome.SUCCESS if success else Outcome.FAILURE)
-        assert (ours.state.breaker.state is CLOSED) is peer.saw(success)
+        assert (ours.record.breaker.state is CLOSED) is peer.saw(success)
 
 
 @given(THRESHOLDS, THRESHOLDS, st.lists(st.sampled_from(Outcome), max_size=60))
@@ -66,7 +66,7 @@ def test_thresholds_as_kubernetes(success_threshold: int, failure_threshold: int
     ours = Timeline(NO_COOLDOWN, failure_threshold=failure_threshold, success_threshold=success_threshold)
     for outcome in results:
         ours.after(10_000).saw(outcome)
-        assert (ours.state.breaker.state is CLOSED) is peer.saw(outcome)
+        assert (ours.record.breaker.state is CLOSED) is peer.saw(outcome)
 
 
 S, F, X = Outcome.SUCCESS, Outcome.FAILURE, Outcome.INCONCLUSIVE
@@ -91,4 +91,4 @@ def test_thresholds_as_kubernetes_documents_them(
     peer = Kubernetes(success_threshold, failure_threshold)
     ours = Timeline(NO_COOLDOWN, failure_threshold=failure_threshold, success_threshold=success_threshold)
     assert [int(peer.saw(outcome)) for outcome in results] == ready
-    assert [int(ours.after(10_000).saw(outcome).state.breaker.state is CLOSED) for outcome in results] == ready
+    assert [int(ours.after(10_000).saw(outcome).record.breaker.state is CLOSED) for outcome in results] == ready

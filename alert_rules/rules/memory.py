@@ -1,0 +1,106 @@
+"""What the rules remember of one subject between two evaluations, and what is asserted of it.
+
+A subject (an endpoint, a pool, Watchkeeper itself) never tells what changed: it asserts all alerts that fire, under the version
+of its record. Whoever receives the assertion with the largest version knows the truth, whatever was lost or came twice before it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from alert_rules.rules.alert import Alert, AlertState, AlertStatus, fingerprint
+
+ASSERT_EVERY_MS = 100_000
+"""A subject whose alerts fire asserts them again after this time at the latest."""
+
+SYSTEM_SUBJECT = "system"
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the rules remember of one subject."""
+
+    states: tuple[AlertState, ...] = ()
+    """One for each rule whose expression holds, or whose `keep_firing_for` has not passed."""
+    version: str = ""
+    """The version of the rules (and of the subject's settings) that were evaluated; another one evaluates every rule."""
+    asserted_ms: int = 0
+    """When the firing alerts were last asserted; 0 while none fires."""
+
+    @property
+    def firing(self) -> tuple[AlertState, ...]:
+        """The states of the rules whose alerts fire."""
+        return tuple(state for state in self.states if state.status is AlertStatus.FIRING)
+
+
+class Assertion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All alerts of one subject that fire, as the version `ver` of its record has it; any other alert of the subject has ended."""
+
+    subject: str
+    """`endpoint:<id>`, `pool:<name>` or `system`."""
+    ver: int
+    at_ms: int
+    alerts: tuple[Alert, ...] = ()
+    reason: str = ""
+    """Why the alerts that are not among them have ended; empty where their conditions no longer hold."""
+
+
+EMPTY = Memory()
+
+_encode = msgspec.json.Encoder().encode
+_decode_memory = msgspec.json.Decoder(Memory).decode
+_decode_assertion = msgspec.json.Decoder(Assertion).decode
+
+
+def encode_memory(memory: Memory) -> bytes:
+    """Write a memory down; one of which nothing is remembered is b""."""
+    return _encode(memory) if memory != EMPTY else b""
+
+
+def decode_memory(data: bytes) -> Memory:
+    """Read a memory; b"" is an empty one. Raises msgspec.MsgspecError where it cannot be read."""
+    return _decode_memory(data) if data else EMPTY
+
+
+def encode_assertion(assertion: Assertion) -> bytes:
+    """Write an assertion down as an entry of the stream of alert events."""
+    return _encode(assertion)
+
+
+def decode_assertion(data: bytes) -> Assertion:
+    """Read an assertion. Raises msgspec.MsgspecError where it cannot be read."""
+    return _decode_assertion(data)
+
+
+def endpoint_subject(endpoint_id: str) -> str:
+    """The subject of an endpoint's alerts."""
+    return f"endpoint:{endpoint_id}"
+
+
+def pool_subject(pool: str) -> str:
+    """The subject of a pool's alerts."""
+    return f"pool:{pool}"
+
+
+def assertion(subject: str, ver: int, memory: Memory, now_ms: int, reason: str = "") -> Assertion:
+    """Assert what a memory holds. `ver` is the version of the record that is written with it.
+
+    Where two rules make alerts of the same labels these are one alert, which began with the earlier of the two.
+    """
+    alerts: dict[str, Alert] = {}
+    for state in memory.firing:
+        alert = alert_of(state)
+        held = alerts.get(alert.fingerprint)
+        if held is None or alert.starts_at_ms < held.starts_at_ms:
+            alerts[alert.fingerprint] = alert
+    return Assertion(subject=subject, ver=ver, at_ms=now_ms, alerts=tuple(alerts.values()), reason=reason)
+
+
+def alert_of(state: AlertState) -> Alert:
+    """The alert of a rule that fires; of one that is pending, as it would begin."""
+    return Alert(
+        labels=state.labels,
+        annotations=state.annotations,
+        starts_at_ms=state.fired_at_ms or state.active_since_ms,
+        fingerprint=fingerprint(state.labels),
+        value=state.value,
+    )

@@ -1,0 +1,83 @@
+"""`watchkeeper quarantine`: what is stored and could not be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.common import System, needs_system
+from monitor.cli.look import stamp
+from monitor.cli.output import emit, output_option, say
+
+if TYPE_CHECKING:
+    from monitor.store.port import SetAside, Store
+
+SHOWN_MAX = 200
+
+
+@click.group()
+def quarantine() -> None:
+    """Records that could not be read: copies are kept aside, and their subjects have started afresh.
+
+    They come from another release, from a hand in Redis, or from a disk that lies. While there are any, the rule UnreadableData fires.
+    """
+
+
+@quarantine.command("list")
+@output_option
+@needs_system
+def list_aside(system: System, output: str) -> None:
+    """List what was set aside.
+
+    \b
+    Examples:
+      watchkeeper quarantine list
+      watchkeeper quarantine list -o json
+    """
+    rows = [
+        {
+            "kind": item.kind,
+            "key": item.key,
+            "at": stamp(item.at_ms),
+            "at_ms": item.at_ms,
+            "bytes": len(item.data),
+            "why": item.why,
+            "begins": item.data[:SHOWN_MAX].decode(errors="backslashreplace"),
+        }
+        for item in system.run(lambda store: store.aside())
+    ]
+    if rows or output != "table":
+        emit(rows, ("kind", "key", "at", "bytes", "why"), output)
+    else:
+        say("nothing is set aside: everything could be read")
+
+
+@quarantine.command()
+@click.argument("kind", required=False)
+@click.argument("key", required=False)
+@click.option("--all", "everything", is_flag=True, help="Delete every copy.")
+@needs_system
+def rm(system: System, kind: str | None, key: str | None, everything: bool) -> None:
+    """Delete a copy, or all of them: it was looked at, or is of no use.
+
+    \b
+    Examples:
+      watchkeeper quarantine rm record shop-1
+      watchkeeper quarantine rm --all
+    """
+    if everything == bool(kind and key):
+        raise click.UsageError("give KIND and KEY as `watchkeeper quarantine list` shows them, or --all")
+
+    async def discard(store: Store) -> list[SetAside]:
+        wanted = [item for item in await store.aside() if everything or (item.kind, item.key) == (kind, key)]
+        for item in wanted:
+            await store.discard_aside(item.kind, item.key)
+        return wanted
+
+    gone = system.run(discard)
+    for item in gone:
+        click.echo(f"{item.kind} {item.key} deleted")
+    if not gone and not everything:
+        say(f"there is no copy of {kind} {key}")
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,171 @@
+"""What is published of a pool, whether it is worth telling, and what has changed about the pool itself.
+
+A pool is a subject like an endpoint: its record (store.keys: subjects) holds what was last told of it. So what has changed is
+found by comparing the record with what is published, and nothing is lost where a process dies between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+
+from monitor.core.decide import silent_at_ms
+from monitor.core.endpoint import DEFAULT_PORTS, Endpoint, Pool
+from monitor.core.record import Override, OverrideRecord, Record, Transition
+from monitor.core.verdict import verdict
+from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+
+GAP = 2
+"""How far a version goes ahead of one whose snapshot could not be read: consumers miss a delta, and read the snapshot instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One member of a pool as it was read for weighing."""
+
+    endpoint: Endpoint
+    record: Record
+    override: OverrideRecord | None
+
+
+class PoolRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was last told of a pool, and what the alert rules remember of it (JSON that only they read)."""
+
+    panic: bool = False
+    since_ms: int = 0
+    """When `panic` last changed; 0 before it first did."""
+    memory: msgspec.Raw = msgspec.Raw()
+
+
+NOTHING_TOLD = PoolRecord()
+
+_encode = msgspec.json.Encoder().encode
+_decode_record = msgspec.json.Decoder(PoolRecord).decode
+_decode_snapshot = msgspec.json.Decoder(Snapshot).decode
+
+
+def decode_snapshot(data: bytes) -> Snapshot | None:
+    """Return the published snapshot, or None for b"" (nothing published yet). Raises msgspec.MsgspecError where it cannot be read."""
+    return _decode_snapshot(data) if data else None
+
+
+def decode_pool_record(data: bytes) -> PoolRecord:
+    """Return the pool's record, or an empty one for b"". Raises msgspec.MsgspecError where it cannot be read."""
+    return _decode_record(data) if data else NOTHING_TOLD
+
+
+def encode_pool_record(record: PoolRecord) -> bytes:
+    """Write the record down; one of which nothing is to be remembered is b""."""
+    return _encode(record) if record != NOTHING_TOLD else b""
+
+
+def silent(reading: Reading, now_ms: int) -> bool:
+    """Whether results have stopped coming."""
+    return silent_at_ms(reading.endpoint, reading.record) <= now_ms
+
+
+def candidate(reading: Reading, now_ms: int) -> Candidate:
+    """What the balancer sees of a member."""
+    record = reading.record
+    return Candidate(
+        id=reading.endpoint.id,
+        weight=reading.endpoint.weight,
+        breaker=record.breaker.state,
+        override=reading.override.override if reading.override else None,
+        evidence=record.weighing,
+        flapping=record.probes.flapping,
+        warm_up_since_ms=record.warm_up_since_ms,
+        verdict=verdict(record, no_data=silent(reading, now_ms)),
+    )
+
+
+def compose(
+    pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0
+) -> tuple[Snapshot, Weighing]:
+    """Weigh a pool and write its next snapshot.
+
+    `previous` is what is published now, None where nothing is or where it cannot be read; `ver` is then the version to begin with.
+    """
+    before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
+    candidates = [candidate(reading, now_ms) for reading in readings]
+    weighing = weigh(pool, candidates, before, previous.ts_ms if previous else now_ms, now_ms)
+    snapshot = Snapshot(
+        pool=pool.name,
+        epoch=epoch,
+        ver=previous.ver + 1 if previous else max(ver, 1),
+        ts_ms=now_ms,
+        panic=round(weighing.panic, 4),
+        shed=round(weighing.shed, 4),
+        endpoints=tuple(_published(reading, weighing, seen) for reading, seen in zip(readings, candidates, strict=True)),
+        tombstone=msgspec.UNSET if readings else True,
+    )
+    return snapshot, weighing
+
+
+def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
+    """Whether a consumer would do or show anything else: another epoch, a change of state, weights that moved
+    (balancer.worth_publishing), or the exact end of a movement whose steps were published."""
+    if old is None or (old.epoch, old.tombstone) != (new.epoch, new.tombstone):
+        return True
+    if [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
+        return True
+    before = {endpoint.id: endpoint.weight for endpoint in old.endpoints}
+    return worth_publishing(before, weighing) or (weighing.settled and before != weighing.weights)
+
+
+def last_word(previous: Snapshot | None, endpoint_id: str) -> OverrideRecord | None:
+    """The operator's word that is published of an endpoint: what holds while the one in the store cannot be read."""
+    for one in previous.endpoints if previous else ():
+        if one.id == endpoint_id and one.override in frozenset(Override):
+            return OverrideRecord(override=Override(one.override), reason=one.reason, at_ms=one.since_ms)
+    return None
+
+
+def tell(name: str, record: PoolRecord, snapshot: Snapshot, now_ms: int) -> tuple[PoolRecord, tuple[Transition, ...]]:
+    """The pool's record once what is published has been told, and the transitions that tell it."""
+    panic = snapshot.panic > 0
+    if panic == record.panic:
+        return record, ()
+    if snapshot.endpoints:
+        reason = f"{snapshot.panic:.0%} of the traffic goes to endpoints that should have none"
+    else:
+        reason = "the pool has no endpoint any more"
+    transition = Transition(
+        endpoint="",
+        pool=name,
+        kind="pool",
+        old="PANIC" if record.panic else "NORMAL",
+        new="PANIC" if panic else "NORMAL",
+        reason=reason,
+        at_ms=now_ms,
+    )
+    return msgspec.structs.replace(record, panic=panic, since_ms=now_ms), (transition,)
+
+
+def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
+    return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
+
+
+def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
+    endpoint, record, override = reading.endpoint, reading.record, reading.override
+    address = urlsplit(endpoint.url)
+    return PublishedEndpoint(
+        id=endpoint.id,
+        url=endpoint.url,
+        addr=address.hostname or "",
+        port=address.port or DEFAULT_PORTS.get(address.scheme, 0),
+        labels=endpoint.labels,
+        weight=weighing.weights[endpoint.id],
+        breaker=record.breaker.state.value,
+        override=override.override.value if override else None,
+        gen=record.breaker.gen,
+        verdict=seen.verdict.value,
+        since_ms=max(record.breaker.since_ms, override.at_ms if override else 0),
+        open_until_ms=record.breaker.open_until_ms,
+        latency_ms=round(record.weighing.latency_ms),
+        reason=override.reason if override else record.breaker.reason,
+    )

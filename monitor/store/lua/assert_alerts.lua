@@ -1,0 +1,58 @@
+-- Take in what subjects assert: their firing alerts stand, those that they assert no longer end, new ones join their groups.
+-- An assertion older than the one that was taken in last counts for nothing.
+-- @include times version alerts
+--
+-- KEYS  1 asserted   2 assertions   3 groups   4 to 9 the alert store   10... the group of each membership, in order
+-- ARGV  for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts;
+--         for each of its alerts: fingerprint, alert, starts_ms, ends_ms (0 for none), how many groups;
+--           for each of its groups: group, meta, first_flush_ms
+-- Returns the groups that this made.
+local at = alert_keys(4)
+local made = {}
+local arg, key = 0, 9
+
+local function take(count)
+  arg = arg + count
+  return unpack(ARGV, arg - count + 1, arg)
+end
+
+while arg < #ARGV do
+  local subject, version, at_ms, expires, reason, alerts = take(6)
+  local held = redis.call('HGET', KEYS[1], subject)
+  local current = version_of(held) <= version
+  local now_asserted, names = {}, {}
+  for _ = 1, alerts do
+    local fingerprint, alert, starts, ends, groups = take(5)
+    if current then
+      now_asserted[fingerprint] = true
+      names[#names + 1] = fingerprint
+      redis.call('HSET', at.alerts, fingerprint, version .. alert)
+      redis.call('HSET', at.of, fingerprint, subject)
+      redis.call('HDEL', at.ended, fingerprint)
+      if ends == '0' then
+        redis.call('ZADD', at.open, starts, fingerprint)
+        redis.call('ZREM', at.ends, fingerprint)
+      else
+        redis.call('ZADD', at.ends, ends, fingerprint)
+        redis.call('ZREM', at.open, fingerprint)
+      end
+    end
+    for _ = 1, groups do
+      local group, meta, first_flush = take(3)
+      key = key + 1
+      if current and join(at, KEYS[3], KEYS[key], group, meta, first_flush, fingerprint) == 1 then
+        made[#made + 1] = group
+      end
+    end
+  end
+  if current then
+    for _, fingerprint in ipairs(fingerprints_of(held)) do
+      if not now_asserted[fingerprint] then
+        end_alert(at, subject, fingerprint, tonumber(at_ms), reason)
+      end
+    end
+    redis.call('HSET', KEYS[1], subject, version .. table.concat(names, ' '))
+    redis.call('ZADD', KEYS[2], due_time(expires), subject)
+  end
+end
+return made

@@ -1,0 +1,81 @@
+"""What cannot be read: copies are kept aside up to a cap, and a record without a version that can be read is fenced all the same."""
+
+from __future__ import annotations
+
+from monitor.store import keys
+from monitor.store.memory.store import MemoryStore
+from monitor.store.port import Committed, Loaded, SetAside
+from tests.registering import register
+
+
+async def corrupt(house, endpoint_id: str, held: bytes) -> None:
+    """Write a record as a hand in Redis would."""
+    if isinstance(house.store, MemoryStore):
+        house.store._home(endpoint_id)[1].records[endpoint_id] = keys.split_version(held)
+    else:
+        slot = keys.slot_of(endpoint_id, house.store.slots)
+        await house.store._wire.execute_one("HSET", keys.in_slot(slot, "rec"), endpoint_id, held)
+
+
+async def test_copies_are_kept_newest_of_each_until_they_are_discarded(house):
+    await house.store.set_aside([SetAside("record", "b", b"\x00\xff", "no JSON"), SetAside("record", "a", b"1", "x")])
+    await house.store.set_aside([SetAside("record", "a", b"2", "y"), SetAside("group", 'g:{a="b c"}', b"3" * 70_000, "z")])
+    found = await house.store.aside()
+    assert [(item.kind, item.key, item.data[:3], item.why) for item in found] == [
+        ("group", 'g:{a="b c"}', b"333", "z"),
+        ("record", "a", b"2", "y"),
+        ("record", "b", b"\x00\xff", "no JSON"),
+    ]
+    assert len(found[0].data) == keys.ASIDE_BYTES_MAX
+    now_ms = await house.store.now_ms()
+    assert all(abs(item.at_ms - now_ms) < 60_000 for item in found)
+    assert await house.store.discard_aside("record", "a")
+    assert not await house.store.discard_aside("record", "a")
+    assert [item.key for item in await house.store.aside()] == ['g:{a="b c"}', "b"]
+
+
+async def test_the_number_of_copies_is_bounded_and_those_that_are_there_are_still_renewed(house):
+    await house.store.set_aside([SetAside("record", f"e-{n:04}", b"x", "") for n in range(keys.ASIDE_MAX + 5)])
+    assert len(await house.store.aside()) == keys.ASIDE_MAX
+    await house.store.set_aside([SetAside("record", "e-0000", b"newer", "")])
+    assert (await house.store.aside())[0].data == b"newer"
+
+
+async def test_a_name_that_is_no_utf_8_can_be_set_aside(house):
+    await house.store.set_aside([SetAside("override", "shop-\ud800", b"x", "a lone surrogate")])
+    assert len(await house.store.aside()) == 1
+
+
+async def test_a_record_without_a_readable_version_is_replaced_by_whoever_has_seen_that(house):
+    for held in (b"{}", b"rubbish that is longer than a version", b"00000000000x1{}"):
+        claimed = await house.claim_one()
+        await corrupt(house, "e", held)
+        assert await house.store.load(["e"]) == [Loaded(keys.UNREADABLE, held, b"")]
+        assert await house.commit(house.result(claimed, ver=0)) == [Committed.STALE]
+        assert await house.commit(house.result(claimed, ver=keys.UNREADABLE, next_ver=9, record=b"fresh")) == [Committed.OK]
+        assert await house.store.load(["e"]) == [Loaded(9, b"fresh", b"")]
+        await register(house.store, [], ["e"], [])
+        assert await house.store.forget("e", await house.version("e"), ())
+
+
+async def test_a_removed_endpoint_whose_record_cannot_be_read_can_be_forgotten(house):
+    await house.register(house.endpoint("e"))
+    await corrupt(house, "e", b"rubbish")
+    await register(house.store, [], ["e"], [])
+    ver = await house.version("e")
+    assert await house.store.load(["e"]) == [Loaded(ver, b"rubbish", b"")], "the removal gave it a version"
+    assert not await house.store.forget("e", 0, ())
+    assert not await house.store.forget("e", keys.UNREADABLE, ())
+    assert await house.store.forget("e", ver, ())
+    assert await house.store.load(["e"]) == [Loaded(0, b"", b"")]
+
+
+async def test_a_subject_that_cannot_be_read_is_replaced_too(house):
+    if isinstance(house.store, MemoryStore):
+        house.store._subjects["pool:shop"] = keys.split_version(b"rubbish")
+    else:
+        await house.store._wire.execute_one("HSET", keys.SUBJECTS, "pool:shop", b"rubbish")
+    assert await house.store.load_subject("pool:shop") == (keys.UNREADABLE, b"rubbish")
+    assert not await house.store.commit_subject("pool:shop", 0, 1, b"x")
+    assert await house.store.commit_subject("pool:shop", keys.UNREADABLE, 5, b"fresh")
+    assert await house.store.load_subject("pool:shop") == (5, b"fresh")

@@ -1,0 +1,107 @@
+"""One entry for every source: a probe, an operator, time, and those that report by sequence; each behind its own fence."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from monitor.core.decide import silent_at_ms
+from monitor.core.observation import OperatorWord, SourceKind, SourceReport, TimePassed
+from monitor.core.record import EMPTY, SOURCES_MAX, Override, Record, SourceStatistics, decode_record, encode_record, next_version
+from monitor.core.schedule import silent_after_ms
+from tests.timeline import CLOSED, START_MS, Timeline
+
+
+def report(sequence: int, ok: int = 1, failed: int = 0, source: str = "shop-frontend") -> SourceReport:
+    return SourceReport(kind=SourceKind.OUTCOMES, source=source, sequence=sequence, at_ms=START_MS + sequence, ok=ok, failed=failed)
+
+
+def test_a_source_is_heard_once_whatever_is_duplicated_or_reordered() -> None:
+    t = Timeline().ok()
+    for sequence in (1, 2, 2, 1, 5, 4):
+        t.observe(report(sequence, ok=3, failed=1))
+    assert t.record.sources == {"outcomes:shop-frontend": SourceStatistics(5, START_MS + 5, 9, 3)}
+    assert t.decision is not None
+    assert t.decision.refused == "report 4 of outcomes:shop-frontend was heard before"
+
+
+def test_sources_stand_apart_from_what_trips_and_from_what_weighs() -> None:
+    t = Timeline(failure_threshold=1).ok()
+    before = t.record
+    t.observe(report(1, ok=0, failed=1_000)).expect(CLOSED)
+    assert (t.record.probes, t.record.weighing, t.record.breaker) == (before.probes, before.weighing, before.breaker)
+    t.fail()
+    assert t.record.sources["outcomes:shop-frontend"].failed == 1_000
+
+
+def test_the_number_of_sources_is_bounded() -> None:
+    t = Timeline()
+    for n in range(SOURCES_MAX + 1):
+        t.observe(report(1, source=f"observer-{n}"))
+    assert len(t.record.sources) == SOURCES_MAX
+    assert t.decision is not None
+    assert "more than 64 sources" in t.decision.refused
+    t.observe(report(2, source="observer-0"))
+    assert t.record.sources["outcomes:observer-0"].sequence == 2
+
+
+def test_an_operators_word_names_what_it_replaced_and_by_whom() -> None:
+    t = Timeline().ok()
+    t.observe(OperatorWord(override=Override.DRAIN, reason="update", by="ada"))
+    t.observe(OperatorWord(override=None, reason="done", by="bob", replaces=Override.DRAIN))
+    assert [(c.kind, c.old, c.new, c.actor) for c in t.transitions] == [
+        ("override", "AUTO", "DRAIN", "ada"),
+        ("override", "DRAIN", "AUTO", "bob"),
+    ]
+    t.observe(OperatorWord(override=None, reason="again", by="bob"))
+    assert t.decision is not None
+    assert t.decision.refused
+    assert len(t.transitions) == 2
+
+
+def test_time_takes_an_override_and_silence_into_account() -> None:
+    t = Timeline().at(0).ok()
+    silent_ms = silent_after_ms(t.endpoint)
+    t.set(Override.DRAIN).at(1_000).observe(TimePassed())
+    assert (t.record.override, t.record.silent) == (Override.DRAIN, False)
+    t.expect_weigh(True).at(silent_ms - 1).observe(TimePassed()).expect_weigh(False)
+    t.at(silent_ms).observe(TimePassed()).expect_weigh(True)
+    assert t.record.silent
+    t.after(10_000).ok().expect_weigh(True)
+    assert not t.record.silent
+
+
+def test_an_outage_of_ours_is_nobodys_silence() -> None:
+    """Two minutes without a probe, because none was claimed: each endpoint gets its next probe before it counts as silent."""
+    t = Timeline().at(0).ok()
+    back_ms = START_MS + 120_000
+    t.at(121_000).observe(TimePassed(judging_since_ms=back_ms))
+    assert not t.record.silent
+    assert silent_at_ms(t.endpoint, t.record, back_ms) == back_ms + silent_after_ms(t.endpoint)
+    t.at(120_000 + silent_after_ms(t.endpoint)).observe(TimePassed(judging_since_ms=back_ms))
+    assert t.record.silent
+
+
+def test_a_new_endpoint_is_silent_only_after_its_delay_and_a_paused_one_never() -> None:
+    t = Timeline(initial_delay_ms=60_000)
+    t.record = Record(since_ms=START_MS)
+    t.at(silent_after_ms(t.endpoint) + 59_999).observe(TimePassed())
+    assert not t.record.silent
+    t.after(1).observe(TimePassed())
+    assert t.record.silent
+    t.endpoint = replace(t.endpoint, paused=True)
+    t.after(1).observe(TimePassed())
+    assert not t.record.silent
+
+
+def test_no_decision_is_dated_before_the_one_it_follows() -> None:
+    t = Timeline().at(1_000).fail().at(998).fail()
+    assert t.record.decided_ms == START_MS + 1_000
+    assert t.record.probes.run_length == 1  # The older of two results is dropped, whoever brings it later.
+
+
+def test_records_come_back_from_the_store_and_versions_grow_beyond_an_earlier_life() -> None:
+    t = Timeline(failure_threshold=1).ok().fail().observe(report(7))
+    assert decode_record(encode_record(t.record)) == t.record
+    assert decode_record(b"") is EMPTY
+    assert next_version(0, START_MS) == START_MS
+    assert next_version(START_MS + 5, START_MS) == START_MS + 6

@@ -1,0 +1,289 @@
+"""Steps 5 and 6 of a result's journey: load, decide, commit, in micro-batches; then tell the next steps what became due.
+
+Nothing is decided here: decisions are made by monitor.core and alert_rules from the values that are loaded here, and written
+by the store in one commit that a lost lease or a newer record refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from alert_rules.rules import memory as memories
+from alert_rules.rules.evaluate import evaluate, next_change_ms
+from alert_rules.rules.facts import endpoint_facts
+from alert_rules.rules.memory import Memory
+from alert_rules.rules.rule import RuleSet
+from monitor.clock import Clock
+from monitor.core import decide as core
+from monitor.core import record as records
+from monitor.core.decide import Subject, silent_at_ms
+from monitor.core.errors import StoreError
+from monitor.core.observation import Observation, TimePassed
+from monitor.core.outcome import Outcome, Result
+from monitor.core.record import Record, next_version
+from monitor.core.schedule import SILENT_INTERVALS
+from monitor.pool.snapshot import TTL_MS
+from monitor.store.keys import slot_of
+from monitor.store.port import Commit, Committed, Lease, Loaded, Store
+from monitor.store.queues import Queue, mark
+from workers.journey.counters import Counters
+from workers.journey.endpoint_cache import EndpointCache, Prepared
+from workers.journey.publish import leave
+from workers.journey.quarantine import Quarantine
+
+COMMIT_STEADY_MIN_MS = 50
+COMMIT_STEADY_MAX_MS = 400
+"""How long a success may wait for company: an eighth of its interval within these bounds. Nothing depends on it, and a shared
+commit is cheap."""
+COMMIT_URGENT_MS = 5
+"""How long anything else waits."""
+COMMIT_MAX = 200
+STALE_ROUNDS_MAX = 5
+WEIGH_MS = 4_000
+"""A pool whose members' quality moved is weighed within this time, however many of them moved;
+so is one whose member changed its state and whose committer did not live to publish it at once."""
+REMOVED = "the endpoint was removed"
+
+log = logging.getLogger(__name__)
+
+_SUCCESS = Outcome.SUCCESS
+_encode = msgspec.json.Encoder().encode
+
+
+class Probed:
+    """One result on its way to its commit; `ended` is called once it is committed or given up."""
+
+    __slots__ = ("ended", "prepared", "result", "token_ms")
+
+    def __init__(self, prepared: Prepared, token_ms: int, result: Result, ended: Callable[[], None]) -> None:
+        self.prepared = prepared
+        self.token_ms = token_ms
+        self.result = result
+        self.ended = ended
+
+
+class DecideStep:
+    """One per worker process, on its event loop.
+
+    `publish(pool, slot, mark_ms)` and `route(slot)` are told what a commit made due at once, `soon(queue, slot, member, due_ms)`
+    what falls due later; all must return at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        cache: EndpointCache,
+        rules: RuleSet,
+        publish: Callable[[str, int, int], None],
+        route: Callable[[int], None],
+        counters: Counters,
+        quarantine: Quarantine,
+        soon: Callable[[Queue, int, str, int], None] = leave,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._cache = cache
+        self._rules = rules
+        self._publish = publish
+        self._route = route
+        self._counters = counters
+        self._quarantine = quarantine
+        self._soon = soon
+        self._pending: list[Probed] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._running: set[asyncio.Task[None]] = set()
+
+    # Results, in micro-batches --------------------------------------------------------------------------------------
+
+    def submit(self, item: Probed, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit a result soon."""
+        self._pending.append(item)
+        if item.result.outcome is _SUCCESS:
+            wait_ms = min(max(item.prepared.endpoint.interval_ms // 8, COMMIT_STEADY_MIN_MS), COMMIT_STEADY_MAX_MS)
+        else:
+            wait_ms = COMMIT_URGENT_MS
+        at = loop.time() + (wait_ms / 1000 if len(self._pending) < COMMIT_MAX else 0)
+        if self._timer is None or at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = loop.call_at(at, self._start_commit)
+
+    def _start_commit(self) -> None:
+        self._timer = None
+        items, self._pending = self._pending, []
+        task = asyncio.ensure_future(self._commit_results(items))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _commit_results(self, items: list[Probed]) -> None:
+        try:
+            left = items
+            for _ in range(STALE_ROUNDS_MAX):
+                left = await self._commit_once(left)
+                if not left:
+                    break
+            self._counters.add("results_stale", len(left))
+        except StoreError as error:
+            # Nothing is lost but these results: their leases expire and the endpoints are probed again.
+            log.warning("%d results could not be committed: %s", len(items), error)
+            self._counters.add("results_uncommitted", len(items))
+        finally:
+            for item in items:
+                item.ended()
+
+    async def _commit_once(self, items: list[Probed]) -> list[Probed]:
+        """Load, decide, commit; return those that somebody else was faster with."""
+        loaded = await self._store.load([item.prepared.endpoint.id for item in items])
+        decided: list[tuple[Probed, Commit]] = []
+        for item, one in zip(items, loaded, strict=True):
+            commit = await self._guarded(item.prepared, one, item.result, item.token_ms)
+            if commit is not None:
+                decided.append((item, commit))
+        await self._quarantine.flush()
+        stale = []
+        answers = await self._store.commit([commit for _, commit in decided])
+        for (item, commit), answer in zip(decided, answers, strict=True):
+            if answer is Committed.OK:
+                self._after(commit)
+            elif answer is Committed.STALE:
+                stale.append(item)
+            else:
+                self._counters.add("results_lost")
+        return stale
+
+    # Re-evaluation, without a result --------------------------------------------------------------------------------
+
+    async def reevaluate(self, slot: int, leases: Sequence[Lease]) -> None:
+        """Decide about endpoints whose time has come without a result: silence, a pause, an operator's word, `for`, `keep_firing_for`."""
+        if self._clock.tilted:
+            return  # The server's clock stepped: what looks like silence may be none. The lease brings them back.
+        members = [lease.member for lease in leases]
+        found = await self._store.endpoints(members)
+        await self._forget(slot, [member for member in members if member not in found])
+        passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
+        left = [self._cache.make(endpoint) for endpoint in found.values()]
+        for _ in range(STALE_ROUNDS_MAX):
+            left = await self._reevaluate_once(left, passed)
+            if not left:
+                return
+        log.warning("%d endpoints kept changing while they were re-evaluated; their leases bring them back", len(left))
+
+    async def _reevaluate_once(self, items: Sequence[Prepared], passed: TimePassed) -> list[Prepared]:
+        loaded = await self._store.load([item.endpoint.id for item in items])
+        decided = [(item, await self._guarded(item, one, passed, None)) for item, one in zip(items, loaded, strict=True)]
+        commits = [(item, commit) for item, commit in decided if commit is not None]
+        await self._quarantine.flush()
+        stale = []
+        for (item, commit), answer in zip(commits, await self._store.commit([commit for _, commit in commits]), strict=True):
+            if answer is Committed.OK:
+                self._after(commit)
+            elif answer is Committed.STALE:
+                stale.append(item)
+        return stale
+
+    async def _forget(self, slot: int, removed: Sequence[str]) -> None:
+        """End the alerts of endpoints that are no more, and take away what is left of them."""
+        for endpoint_id, loaded in zip(removed, await self._store.load(removed), strict=True):
+            held = self._quarantine.read("memory", endpoint_id, loaded.memory, memories.decode_memory) or Memory()
+            now_ms = self._clock.now_ms()
+            alerts: tuple[bytes, ...] = ()
+            if held.firing:
+                subject, ver = memories.endpoint_subject(endpoint_id), next_version(loaded.ver, now_ms)
+                alerts = (memories.encode_assertion(memories.assertion(subject, ver, Memory(), now_ms, REMOVED)),)
+            await self._quarantine.flush()
+            if await self._store.forget(endpoint_id, loaded.ver, alerts) and alerts:
+                self._route(slot)
+
+    # One decision ---------------------------------------------------------------------------------------------------
+
+    async def _guarded(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None) -> Commit | None:
+        """The commit of one decision, or None where deciding failed: that must not hold up the others."""
+        try:
+            pool = await self._cache.pool(prepared.endpoint.pool)
+            return self._commit_of(prepared, loaded, observation, token_ms, Subject(prepared.endpoint, pool))
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("nothing could be decided about %s", prepared.endpoint.id)
+            self._counters.add("undecided")
+            return None
+
+    def _commit_of(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None, subject: Subject) -> Commit:
+        """Decide, evaluate the rules, and put all of it into one commit."""
+        endpoint = prepared.endpoint
+        read = self._quarantine.read
+        record = self._record_of(endpoint.id, loaded)
+        said = read("override", endpoint.id, loaded.override, records.decode_override)
+        memory = read("memory", endpoint.id, loaded.memory, memories.decode_memory) or Memory()
+        subject = msgspec.structs.replace(subject, override=said.override if said else None)
+        now_ms, tilted = self._clock.now_ms(), self._clock.tilted
+        decision = core.decide(subject, record, observation, now_ms, tilted=tilted)
+        after = decision.record
+        evaluation = evaluate(
+            self._rules,
+            prepared.labels,
+            endpoint_facts(endpoint, record) if record.decided_ms else None,
+            endpoint_facts(endpoint, after),
+            memory,
+            after.decided_ms or now_ms,
+            version=self._rules.version + prepared.digest,
+        )
+        for error in evaluation.errors:
+            log.warning("rule error on %s: %s", endpoint.id, error)
+        next_ver = next_version(loaded.ver, now_ms)
+        judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
+        silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
+        alerts: tuple[bytes, ...] = ()
+        if evaluation.asserts:
+            subject_name = memories.endpoint_subject(endpoint.id)
+            alerts = (memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms)),)
+        return Commit(
+            id=endpoint.id,
+            token_ms=token_ms,
+            ver=loaded.ver,
+            next_ver=next_ver,
+            record=records.encode_record(after),
+            memory=None if evaluation.memory is memory and loaded.memory else memories.encode_memory(evaluation.memory),
+            reevaluate_ms=max(min(wakes), now_ms + 1) if wakes else 0,
+            pool=endpoint.pool,
+            fresh_until_ms=_fresh_until_ms(prepared, observation, now_ms, tilted=tilted),
+            interval_ms=decision.interval_ms if token_ms is not None else 0,
+            writes=decision.writes,
+            transitions=tuple(map(_encode, decision.transitions)),
+            alerts=alerts,
+            dirty_at_ms=now_ms + WEIGH_MS if decision.weigh else None,
+        )
+
+    def _record_of(self, endpoint_id: str, loaded: Loaded) -> Record:
+        """The record; one that was made without a body when the endpoint was registered says by its version when that was."""
+        record = self._quarantine.read("record", endpoint_id, loaded.record, records.decode_record) or records.EMPTY
+        return msgspec.structs.replace(record, since_ms=loaded.ver) if record is records.EMPTY and loaded.ver > 0 else record
+
+    def _after(self, commit: Commit) -> None:
+        """Tell the next steps what this commit made due; should we die before that, the queues do."""
+        slot = slot_of(commit.id, self._store.slots)
+        self._counters.add("transitions", len(commit.transitions))
+        if commit.dirty_at_ms is not None:
+            mark_ms = mark(None, commit.dirty_at_ms)
+            if commit.transitions:
+                self._publish(commit.pool, slot, mark_ms)
+            else:
+                self._soon(Queue.DIRTY, slot, commit.pool, mark_ms)
+        if commit.alerts:
+            self._route(slot)
+
+
+def _fresh_until_ms(prepared: Prepared, observation: Observation, now_ms: int, *, tilted: bool) -> int:
+    """Until when a result vouches for its pool; what taught nothing vouches for nothing."""
+    if not isinstance(observation, Result) or observation.outcome is Outcome.INCONCLUSIVE or tilted:
+        return 0
+    return now_ms + max(TTL_MS, SILENT_INTERVALS * prepared.endpoint.interval_ms)

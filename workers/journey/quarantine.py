@@ -1,0 +1,53 @@
+"""One unreadable item harms itself alone: it is kept aside, counted and told, and its subject starts afresh."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from monitor.store.keys import ASIDE_MAX
+from monitor.store.port import SetAside, Store
+from workers.journey.counters import Counters
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Quarantine:
+    """One guard for everything that a process decodes; of one value that stays unreadable it speaks once.
+
+    `flush` keeps what could not be read aside in the store, before anything overwrites it.
+    """
+
+    def __init__(self, store: Store, counters: Counters) -> None:
+        self._store = store
+        self._counters = counters
+        self._told: dict[tuple[str, str], bytes] = {}
+        self._waiting: dict[tuple[str, str], SetAside] = {}
+
+    def read(self, kind: str, key: str, data: bytes, decode: Callable[[bytes], T]) -> T | None:
+        """Return what `decode` makes of the data, or None where it raises; then the data waits for `flush`."""
+        try:
+            return decode(data)
+        except Exception as error:  # Whatever a decoder raises, the data is what it could not read.
+            if self._told.get((kind, key)) != data:
+                if len(self._told) >= ASIDE_MAX:
+                    self._told.clear()
+                self._told[kind, key] = data
+                why = f"{type(error).__name__}: {error}"
+                self._counters.add("unreadable")
+                log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
+                self._waiting[kind, key] = SetAside(kind, key, data, why)
+            return None
+
+    async def flush(self) -> None:
+        """Keep aside what could not be read. Raises StoreError, and then goes on holding it."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            try:
+                await self._store.set_aside(list(waiting.values()))
+            except BaseException:
+                self._waiting = waiting | self._waiting
+                raise
