@@ -63,18 +63,18 @@ def flush_groups(slot: int, items: Leases) -> None:
     RUNTIME.start(RUNTIME.services.alerting.flush(_leases(items)))
 
 
-@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
-def deliver(slot: int, items: Leases) -> None:
-    """Send notifications that are due."""
-    del slot
-    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
-
-
 @app.task(name="end_unasserted", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def end_unasserted(slot: int, items: Leases) -> None:
     """End the alerts of subjects that nobody asserts any more."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.end_unasserted(_leases(items)))
+
+
+@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+def deliver(slot: int, items: Leases) -> None:
+    """Send notifications that are due."""
+    del slot
+    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -44,11 +44,11 @@ wk:i:{alerts}:ends       zset    fingerprint -> end ms, reached (resolved) or st
 wk:i:{alerts}:ended      hash    fingerprint -> why it ended, where it is not its condition
 wk:i:{alerts}:asserted   hash    subject -> "<ver 13 digits>" + fingerprints of its last assertion, space-separated
 wk:i:{alerts}:assertions zset    subject -> ms at which its alerts end unless they are asserted again, or lease token while claimed
-wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
-wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
+wk:i:{alerts}:ticks      zset    group key -> next tick ms, or lease token while claimed
+wk:i:{alerts}:group:<key>  hash  "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
                                  "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
-wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
-wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:{alerts}:outbox     zset    delivery id -> due ms, or lease token while claimed
+wk:i:{alerts}:row:<id>   hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
 wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
@@ -56,7 +56,7 @@ wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
 wk:i:{sys}:counters      hash    counters for /metrics
 wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
-wk:i:{sys}:slots         string  number of slots of this data set
+wk:i:{sys}:slots         string  number of slots of this data set            init, up, heartbeats -> everybody
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+
+from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
@@ -81,6 +83,8 @@ ASIDE_BYTES_MAX = 65_536
 VERSION_DIGITS = 13
 UNREADABLE = -1
 """The version of a record whose version cannot be read."""
+SLOTS_DEFAULT = 1
+"""The number of slots of a data set that is made by somebody who names none."""
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
@@ -92,8 +96,8 @@ ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held
 ALERT_ENDS = ALERT_STORE[4]
 ASSERTED = "wk:i:{alerts}:asserted"
 ASSERTIONS = "wk:i:{alerts}:assertions"
-GROUPS = "wk:i:{alerts}:groups"
-DELIVERIES = "wk:i:{alerts}:out"
+GROUPS = "wk:i:{alerts}:ticks"
+DELIVERIES = "wk:i:{alerts}:outbox"
 ALERTS_PACE = "wk:i:{alerts}:pace"
 SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
@@ -101,6 +105,19 @@ EPOCH = "wk:i:{sys}:epoch"
 COUNTERS = "wk:i:{sys}:counters"
 ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
+
+
+def read_slots(marker: bytes | None, wanted: int | None) -> int:
+    """The number of slots of a data set. NoDataSetError where there is none, ConfigError where it is not the one that is `wanted`."""
+    if marker is None:
+        raise NoDataSetError("there is no data set yet; `watchkeeper up` or `watchkeeper init` makes it")
+    if not marker.isdigit():
+        raise StoreError(f"the number of slots cannot be read: {marker[:20]!r}")
+    slots = int(marker)
+    if wanted is not None and slots != wanted:
+        hint = f"leave the setting out, or give {slots}; another number needs another data set"
+        raise ConfigError([Problem("", "slots", str(wanted), f"the data set has {slots}, and that cannot change", hint)])
+    return slots
 
 
 def slot_of(endpoint_id: str, slots: int) -> int:
@@ -135,11 +152,11 @@ def channel(pool: str) -> str:
 
 
 def group(key: str) -> str:
-    return f"wk:i:{{alerts}}:g:{key}"
+    return f"wk:i:{{alerts}}:group:{key}"
 
 
 def delivery(delivery_id: str) -> str:
-    return f"wk:i:{{alerts}}:d:{delivery_id}"
+    return f"wk:i:{{alerts}}:row:{delivery_id}"
 
 
 def heartbeat_value(now_ms: int, lagging: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.system import CLOCK, HEARTBEAT_MS, Process, System, eventually
 from tests.acceptance.targets import Targets
+from tests.registering import register
 from workers.journey.system import decode_process
 
 INTERVAL_MS = 1_000
@@ -121,7 +122,7 @@ def test_three_times_the_load_that_can_be_done(system: System, port: int) -> Non
     assert counters["probes_inconclusive"] <= counters["probes_success"] // 100, f"our own load is taken for the targets': {seen}"
 
     few = {f"e{number}" for number in range(100)}
-    system.execute(lambda store: store.register([], [f"e{number}" for number in range(count) if f"e{number}" not in few], []))
+    system.execute(lambda store: register(store, [], [f"e{number}" for number in range(count) if f"e{number}" not in few], []))
     passes(ON_TIME_WITHIN_S)
     eventually(lambda: lateness_p99_ms(system) < INTERVAL_MS and overdue_ms(system) < INTERVAL_MS, 3, "all to be on time again")
 

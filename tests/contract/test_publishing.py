@@ -100,12 +100,25 @@ async def test_keys_of_another_type_are_replaced(house):
     epoch = await house.store.epoch()
     await house.store._wire.execute(("LPUSH", keys.snapshot("shop"), "x"), ("SET", keys.log("shop"), "x"))
     load = await house.store.load_pool("shop")
+    assert [load.snapshot] == await house.store.snapshots(["shop"])
     assert load.snapshot
     assert load.snapshot[0:1] != b"{"
     assert await house.store.last_version("shop") == (0, 0)
     await house.store.publish(version(epoch, 2))
     assert (await house.store.load_pool("shop")).snapshot == b"s2"
     assert await house.store.last_version("shop") == (epoch.number, 2)
+
+
+async def test_pools_are_marked_for_weighing_by_name(house):
+    epoch = await house.store.epoch()
+    for pool in ("shop", "db", "gone"):
+        epoch = await house.store.publish(version(epoch, 1, pool))
+    await house.store.publish(version(epoch, 2, "gone", tombstone=True))
+    assert await house.store.published_pools() == ["db", "shop"]
+    assert await house.dirty() == []
+    await house.store.mark_pools(["shop", "db"])
+    await house.store.mark_pools([])
+    assert await house.dirty() == ["db", "shop"]
 
 
 # Epochs ---------------------------------------------------------------------------------------------------------
@@ -171,5 +184,7 @@ async def test_a_mark_of_a_new_epoch_is_not_taken_away_by_who_weighs_from_an_ear
     await lose(house)
     await house.store.epoch()
     answers = [await house.store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, None) for slot, lease in leases]
-    assert await house.dirty() == ["shop"]
+    marks = [lease.due_ms for lease in await house.store.claim(Queue.DIRTY, 0, 9, 60_000)]
+    assert marks
+    assert all(due_ms % 2 == 0 for due_ms in marks), "a mark is no lease that somebody left"
     assert house.store.slots > 1 or answers == [False]

@@ -16,11 +16,12 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
 from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
-from monitor.registry.use_cases import set_override
-from monitor.store.port import Commit
+from monitor.registry import set_override
+from monitor.store.port import Commit, Committed
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
-from tests.integration.commands import WATCHKEEPER, Run
+from tests.integration.commands import WATCHKEEPER, Run, make_data_set
+from tests.registering import register
 from tests.waiting import wait_for
 
 LITERAL = "a-secret-written-out"
@@ -63,6 +64,16 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
     assert "2h" not in line
 
 
+@pytest.mark.usefixtures("registered")
+def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: str):
+    run("endpoint", "add", "tcp://127.0.0.1:1", "--pool", "db", "--id", "db-1")
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=1))
+    assert "pool web: no results come" in run("status").stderr
+    assert "no results come" not in run("status", "db").stderr
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=SystemClock().now_ms() + 60_000))
+    assert "no results come" not in run("status").stderr
+
+
 def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Path):
     configs = {"there": "console:", "gone": "json://127.0.0.1:1/x", "silent": None}
     receivers = [{"name": name, "apprise_configs": [{"url": url}] if url else []} for name, url in configs.items()]
@@ -91,6 +102,7 @@ def test_who_watches_sees_the_server_go_and_come_back(
     environment: dict[str, str], new_server: Callable[..., RedisServer], tmp_path: Path, command: tuple[str, ...]
 ):
     server = new_server(appendonly=True)
+    make_data_set(server.url)
     said = tmp_path / "said"
     with said.open("wb") as file:
         argv = [WATCHKEEPER, *command, "--redis-url", server.url]
@@ -119,21 +131,30 @@ def _hear_interrupts() -> None:
 
 async def _add(url: str, endpoint_id: str) -> None:
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     try:
         endpoint = Endpoint(id=endpoint_id, url="http://h/", pool="p")
-        await store.register([endpoint], [], [])
-        await set_override(store, endpoint_id, Override.DRAIN, "to see it", SystemClock().now_ms())
+        await register(store, [endpoint], [], [])
+        await set_override(store, endpoint_id, Override.DRAIN, "to see it", actor="tester")
     finally:
         await store.close()
 
 
-async def _commit(redis_url: str, record: Record) -> None:
+async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) -> None:
     store = RedisStore(redis_url)
-    await store.open()
+    await store.open(create=True)
     try:
-        await store.commit(
-            [Commit(id="web-1", token_ms=None, ver=0, next_ver=1, record=encode_record(record), reevaluate_ms=0, pool="web")]
+        (held,) = await store.load(["web-1"])
+        commit = Commit(
+            id="web-1",
+            token_ms=None,
+            ver=held.ver,
+            next_ver=held.ver + 1,
+            record=encode_record(record),
+            reevaluate_ms=0,
+            pool="web",
+            fresh_until_ms=fresh_until_ms,
         )
+        assert await store.commit([commit]) == [Committed.OK]
     finally:
         await store.close()

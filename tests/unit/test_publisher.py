@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from alert_rules.files.rule_file import parse_rule_text
-from alert_rules.rules.alert import Alert
+from alert_rules.rules.memory import decode_assertion
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
@@ -20,6 +20,7 @@ from monitor.pool.compose import decode_pool_record, decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Queue
+from tests.registering import register, set_override
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
@@ -36,6 +37,8 @@ class House:
         self.store = MemoryStore(self.clock)
         self.counters = Counters()
         self.routed: list[int] = []
+        self.due: list[tuple[str, int]] = []
+        """What was said to fall due: pools, and how long from then."""
         self.publisher = self.another()
 
     def another(self) -> Publisher:
@@ -46,10 +49,11 @@ class House:
             route=self.routed.append,
             counters=self.counters,
             quarantine=Quarantine(self.store, self.counters),
+            soon=lambda _queue, _slot, pool, due_ms: self.due.append((pool, due_ms - self.clock.now_ms())),
         )
 
     async def opened(self) -> House:
-        await self.store.register([endpoint(one) for one in IDS], [], [])
+        await register(self.store, [endpoint(one) for one in IDS], [], [])
         await self.become(Breaker.CLOSED, *IDS)
         return self
 
@@ -75,13 +79,16 @@ class House:
         events = [msgspec.json.decode(data, type=Transition) for _, data in await self.store.events(1_000)]
         return [(one.old, one.new) for one in events if one.kind == "pool"]
 
-    async def alerts(self) -> list[tuple[str, bool]]:
-        """What the rules have told since the last call: names, and whether they have ended."""
+    async def alerts(self) -> list[list[str]]:
+        """What the rules have asserted since the last call: the names of all that fires, each time."""
         token_ms, events = await self.store.claim_alert_events(0, 100, 1_000)
         if events:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
-        found = [msgspec.json.decode(data, type=Alert) for _, data in events]
-        return [(alert.labels["alertname"], alert.ends_at_ms > 0) for alert in found]
+        return [[alert.labels["alertname"] for alert in decode_assertion(data).alerts] for _, data in events]
+
+    async def aside(self) -> list[tuple[str, str]]:
+        """What was kept aside because it could not be read."""
+        return [(item.kind, item.key) for item in await self.store.aside()]
 
     async def subject(self) -> bytes:
         return (await self.store.load_subject("pool:shop"))[1]
@@ -111,7 +118,28 @@ async def test_what_nobody_would_notice_is_not_published(house: House) -> None:
     await house.publisher.publish("shop")
     await house.another().publish("shop")
     assert await house.snapshot() == first
-    assert await house.subject() == b"", "nothing is kept of a pool of which nothing was told"
+    assert (await house.panics(), await house.alerts(), house.routed) == ([], [], [])
+
+
+@story
+async def test_a_pool_that_moves_is_weighed_at_its_time_by_who_weighed_it(house: House) -> None:
+    async def settle() -> list[tuple[str, int]]:
+        house.due.clear()
+        for lease in await house.store.claim(Queue.DIRTY, 0, 10, 5_000):
+            await house.publisher.settle(0, lease)
+        return house.due
+
+    assert await settle() == []
+    await house.become(Breaker.OPEN, "a")
+    await house.publisher.publish("shop")
+    await house.become(Breaker.CLOSED, "a")
+    house.store._mark_dirty(0, "shop", house.clock.now_ms())
+    assert await settle() == [("shop", 1_000)], "it rises, a step each second"
+    house.clock.advance(1_000)
+    assert await settle() == [("shop", 1_000)]
+    house.clock.advance(60_000)
+    assert await settle() == []
+    assert await house.weights() == {"a": 334, "b": 333, "c": 333}
 
 
 # The pool as a subject ------------------------------------------------------------------------------------------
@@ -146,7 +174,7 @@ async def test_a_death_between_publication_and_evaluation_loses_neither_panic_no
     assert snapshot.panic == 1.0
     assert (await house.panics(), await house.alerts()) == ([], [])
     await house.another().publish("shop")
-    assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [("PoolDown", False)])
+    assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [["PoolDown"]])
     assert await house.snapshot() == snapshot
 
 
@@ -179,14 +207,14 @@ async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_
     await house.publisher.publish("shop")
     await house.become(Breaker.OPEN, *IDS)
     await house.publisher.publish("shop")
-    assert await house.alerts() == [("PoolDown", False)]
+    assert await house.alerts() == [["PoolDown"]]
     assert decode_pool_record(await house.subject()).panic
-    await house.store.register([], IDS, [])
+    await register(house.store, [], IDS, [])
     for _ in range(2):
         assert await house.publisher.publish("shop") is None
         assert await house.store.load_subject("pool:shop") == (0, b"")
         assert house.store.published == set()
-    assert await house.alerts() == [("PoolDown", True)]
+    assert await house.alerts() == [[]]
     assert await house.panics() == [("NORMAL", "PANIC"), ("PANIC", "NORMAL")]
     tombstone = await house.snapshot()
     assert tombstone is not None
@@ -196,7 +224,7 @@ async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_
 
 @story
 async def test_of_a_pool_that_never_had_a_member_nothing_is_published(house: House) -> None:
-    await house.store.register([], [], [Pool(name="empty")])
+    await register(house.store, [], [], [Pool(name="empty")])
     assert await house.publisher.publish("empty") is None
     assert await house.store.snapshots(["empty"]) == [b""]
 
@@ -246,7 +274,7 @@ async def test_who_cannot_write_the_record_says_so_too(house: House) -> None:
 async def test_a_late_tombstone_takes_no_live_pool_out(house: House) -> None:
     """A worker reads a pool without members, another publishes it with a new one, then the first goes on."""
     await house.publisher.publish("shop")
-    await house.store.register([], IDS, [])
+    await register(house.store, [], IDS, [])
     publish, turn = house.store.publish, asyncio.Event()
 
     async def held_up(publication: Publication) -> Epoch:
@@ -257,7 +285,7 @@ async def test_a_late_tombstone_takes_no_live_pool_out(house: House) -> None:
     house.store.publish = held_up  # type: ignore[method-assign]
     late = asyncio.create_task(house.another().publish("shop"))
     await asyncio.sleep(0.01)
-    await house.store.register([endpoint("new")], [], [])
+    await register(house.store, [endpoint("new")], [], [])
     await house.publisher.publish("shop")
     turn.set()
     await late
@@ -329,6 +357,7 @@ def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None])
         assert {one.id: one.verdict for one in snapshot.endpoints} == {"a": "UNKNOWN", "b": "UNHEALTHY", "c": "HEALTHY"}
         assert (await house.weights())["b"] == 0
         assert house.counters.take()["unreadable"] == 1
+        assert await house.aside() == [("record", "a")]
 
     asyncio.run(tell())
 
@@ -336,7 +365,7 @@ def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None])
 @story
 async def test_an_unreadable_override_leaves_the_operators_last_word_in_force(house: House) -> None:
     drain = msgspec.json.encode(OverrideRecord(override=Override.DRAIN, reason="new disks", at_ms=5))
-    await house.store.set_override(endpoint("a"), drain, b"")
+    await set_override(house.store, endpoint("a"), drain, b"")
     await house.publisher.publish("shop")
     house.store._slots[0].overrides["a"] = b"{not json"
     await house.become(Breaker.OPEN, "b")
@@ -346,6 +375,7 @@ async def test_an_unreadable_override_leaves_the_operators_last_word_in_force(ho
     (drained,) = [one for one in snapshot.endpoints if one.id == "a"]
     assert (drained.weight, drained.override, drained.reason) == (0, "DRAIN", "new disks")
     assert await house.weights() == {"a": 0, "b": 0, "c": 1_000}
+    assert await house.aside() == [("override", "a")]
 
 
 @story
@@ -360,6 +390,59 @@ async def test_an_unreadable_snapshot_is_replaced_by_one_that_every_consumer_rea
     assert after is not None
     assert after.endpoints == before.endpoints
     assert (after.epoch, after.ver) == (before.epoch, before.ver + 2), "a delta that follows would leave out what was removed meanwhile"
+    assert await house.aside() == [("snapshot", "shop")]
+
+
+@pytest.mark.parametrize("snapshot", [b"{", b""])
+def test_a_snapshot_that_was_lost_is_published_anew_although_nothing_moves(snapshot: bytes) -> None:
+    async def tell() -> None:
+        house = await House().opened()
+        await house.publisher.publish("shop")
+        await house.store.finish(Queue.DIRTY, 0, "shop", (await house.store.claim(Queue.DIRTY, 0, 10, 5_000))[0].token_ms, None)
+        before = await house.weights()
+        await house.publisher.restore_snapshots()
+        assert await house.store.claim(Queue.DIRTY, 0, 10, 5_000) == []
+        held = house.store._published["shop"]
+        house.store._published["shop"] = msgspec.structs.replace(held, snapshot=snapshot)
+        for later_ms, wanted in ((29_999, 0), (1, 1)):
+            house.clock.advance(later_ms)
+            await house.publisher.restore_snapshots()
+            leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
+            assert len(leases) == wanted
+            await house.publisher.settle_all((0, lease) for lease in leases)
+        assert await house.weights() == before
+
+    asyncio.run(tell())
+
+
+@story
+async def test_a_pool_of_which_everything_published_was_lost_goes_on_above_what_consumers_hold(house: House) -> None:
+    for breaker in (Breaker.OPEN, Breaker.CLOSED, Breaker.OPEN):
+        house.clock.advance(60_000)
+        await house.become(breaker, "a")
+        await house.publisher.publish("shop")
+    before = await house.snapshot()
+    del house.store._published["shop"]
+    house.clock.advance(10)
+    await house.publisher.publish("shop")
+    after = await house.snapshot()
+    assert before is not None
+    assert after is not None
+    assert (after.epoch, after.endpoints) == (before.epoch, before.endpoints)
+    assert after.ver > before.ver
+
+
+@story
+async def test_a_pool_without_members_whose_snapshot_was_lost_leaves_the_index(house: House) -> None:
+    await house.publisher.publish("shop")
+    held = house.store._published["shop"]
+    house.store._published["shop"] = msgspec.structs.replace(held, snapshot=b"")
+    await house.store.register([], IDS, [])
+    await house.publisher.publish("shop")
+    assert house.store.published == set()
+    tombstone = await house.snapshot()
+    assert tombstone is not None
+    assert tombstone.tombstone is True
 
 
 @story
@@ -370,7 +453,7 @@ async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None
             return msgspec.structs.replace(load, settings=b"{") if pool == "shop" else load
 
     house.store.__class__ = Torn
-    await house.store.register([msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
+    await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
     assert {lease.member for lease in leases} == {"shop", "db"}
     await house.publisher.settle_all((0, lease) for lease in leases)
@@ -387,14 +470,33 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
         return await load_pool(pool)
 
     house.store.load_pool = broken  # type: ignore[method-assign]
-    await house.store.register([msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
+    await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     for _ in range(4):
         leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
         await house.publisher.settle_all((0, lease) for lease in leases)
         assert house.store.published == {"db"}
         assert [lease.member for lease in leases if lease.member == "shop"] == ["shop"]
-        house.clock.advance(5_000)
+        house.clock.advance(5_001)
     assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
+
+
+@pytest.mark.parametrize("spec", [b"{", b'{"id":"a","url":"http://127.0.0.1:99999/","pool":"shop"}', b""])
+def test_an_endpoint_that_cannot_be_read_leaves_its_share_to_the_others(spec: bytes) -> None:
+    async def tell() -> None:
+        house = await House().opened()
+        load_pool = house.store.load_pool
+
+        async def torn(pool: str) -> Any:
+            load = await load_pool(pool)
+            first, *others = load.members
+            return msgspec.structs.replace(load, members=(msgspec.structs.replace(first, spec=spec), *others))
+
+        house.store.load_pool = torn  # type: ignore[method-assign]
+        await house.publisher.publish("shop")
+        assert await house.weights() == {"b": 500, "c": 500}
+        assert await house.aside() == [("endpoint", "a")]
+
+    asyncio.run(tell())
 
 
 @story
@@ -420,18 +522,5 @@ async def test_an_unreadable_record_of_the_pool_is_begun_afresh(house: House) ->
     await house.store.commit_subject("pool:shop", 0, 5, b"{not json")
     await house.publisher.publish("shop")
     assert decode_pool_record(await house.subject()).panic
-    assert await house.alerts() == [("PoolDown", False)]
-
-
-@story
-async def test_what_an_earlier_release_remembered_of_a_pool_is_read(house: House) -> None:
-    """It kept the rules' memory alone, as a list."""
-    await house.become(Breaker.OPEN, *IDS)
-    await house.publisher.publish("shop")
-    ver, data = await house.store.load_subject("pool:shop")
-    await house.store.commit_subject("pool:shop", ver, ver + 1, bytes(decode_pool_record(data).memory))
-    await house.alerts()
-    await house.become(Breaker.CLOSED, *IDS)
-    house.clock.advance(60_000)
-    await house.publisher.publish("shop")
-    assert await house.alerts() == [("PoolDown", True)]
+    assert await house.alerts() == [["PoolDown"]]
+    assert await house.aside() == [("subject", "pool:shop")]

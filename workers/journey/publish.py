@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,20 +32,30 @@ from monitor.pool.compose import (
 )
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
-from monitor.store.queues import Queue
+from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
+CHECK_MS = 30_000
+"""How often the snapshots of all pools are read."""
+CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
 TOGETHER_MAX = 64
 EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_decode_endpoint = msgspec.json.Decoder(Endpoint).decode
+_endpoint_of = msgspec.json.Decoder(Endpoint).decode
 _decode_pool = msgspec.json.Decoder(Pool).decode
+
+
+def _decode_endpoint(data: bytes) -> Endpoint:
+    """Raises ValueError (msgspec's among them) for an endpoint that cannot be published either: its port is no port."""
+    endpoint = _endpoint_of(data)
+    _ = urlsplit(endpoint.url).port
+    return endpoint
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -60,11 +71,26 @@ class Told(msgspec.Struct, frozen=True):
     ended: str = ""
 
 
+def leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
+    """Leave what falls due to the metronome."""
+
+
 class Publisher:
-    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next."""
+    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next.
+
+    `route(slot)` is told where alerts wait, `soon(queue, slot, member, due_ms)` what falls due; both must return at once.
+    """
 
     def __init__(
-        self, *, store: Store, clock: Clock, rules: RuleSet, route: Callable[[int], None], counters: Counters, quarantine: Quarantine
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        rules: RuleSet,
+        route: Callable[[int], None],
+        counters: Counters,
+        quarantine: Quarantine,
+        soon: Callable[[Queue, int, str, int], None] = leave,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -72,7 +98,9 @@ class Publisher:
         self._route = route
         self._counters = counters
         self._quarantine = quarantine
+        self._soon = soon
         self._epoch = NO_EPOCH
+        self._checked_ms: int | None = None
         self._wanted: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -102,7 +130,9 @@ class Publisher:
         must not take for fresh what goes on failing."""
         try:
             next_ms = await self.publish(lease.member)
-            await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            kept = await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            if kept and next_ms is not None:
+                self._soon(Queue.DIRTY, slot, lease.member, due_time(next_ms))
         except (StoreError, Stale) as error:
             log.warning("pool %s could not be published yet: %s", lease.member, error)
             await self._note(lease.member, slot)
@@ -133,11 +163,13 @@ class Publisher:
             now_ms = self._clock.now_ms()
             if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
                 now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
-            ver = (await self._store.last_version(name))[1] + GAP if load.snapshot and not previous else 0
+            last_ver = previous.ver if previous else (await self._store.last_version(name))[1]
+            # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
+            ver = last_ver + GAP if last_ver else now_ms - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
-            elif readings or load.snapshot:  # Of a pool that never had a member there is nothing to tell.
+            elif readings or last_ver:  # Of a pool that never had a member there is nothing to tell.
                 try:
                     await self._publish(previous, snapshot)
                 except EpochEnded:
@@ -157,6 +189,25 @@ class Publisher:
         older backup, old version numbers come again. `at_least` is an epoch that was seen elsewhere."""
         found = await self._store.epoch(max(self._epoch, Epoch(at_least)))
         self._epoch = max(self._epoch, found)
+
+    async def restore_snapshots(self) -> None:
+        """Every CHECK_MS: let pools fall due whose snapshot is missing or cannot be read. Nothing else might weigh a pool that does not
+        move, and until then no consumer could begin to follow it."""
+        now_ms = self._clock.monotonic_ms()
+        if self._checked_ms is not None and now_ms - self._checked_ms < CHECK_MS:
+            return
+        self._checked_ms = now_ms
+        lost: list[str] = []
+        names = await self._store.published_pools()
+        for first in range(0, len(names), CHECKED_TOGETHER):
+            batch = names[first : first + CHECKED_TOGETHER]
+            for name, data in zip(batch, await self._store.snapshots(batch), strict=True):
+                if self._quarantine.read("snapshot", name, data, decode_snapshot) is None:
+                    lost.append(name)
+        await self._quarantine.flush()
+        if lost:
+            log.warning("the snapshots of %d pools are missing or cannot be read, and are published anew: %s", len(lost), lost[:10])
+            await self._store.mark_pools(lost)
 
     async def _publish(self, previous: Snapshot | None, snapshot: Snapshot) -> None:
         publication = Publication(
@@ -212,6 +263,7 @@ class Publisher:
                 return told.wake_ms
             if not turn:
                 continue
+            await self._quarantine.flush()
             next_ver = next_version(ver, now_ms)
             transitions = list(map(_encode, told.transitions))
             alerts = []

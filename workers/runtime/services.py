@@ -15,7 +15,6 @@ from typing import Any
 from alert_rules.files.routing_file import load_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import default_routing
-from alert_rules.rules.memory import endpoint_subject
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
@@ -25,10 +24,10 @@ from monitor.probes.catalog import prepare
 from monitor.probes.network import LAG_MAX_S
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
-from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep
@@ -39,10 +38,12 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.receivers import send, services, warm_up
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
+
+WORKER = "worker"
+ALERT_WORKER = "alert-worker"
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 PROBES_IN_FLIGHT_MAX = 5_000
 """Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
 FULL_PAUSE_S = 0.02
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
 
 
 class Services:
@@ -71,20 +70,22 @@ class Services:
 
         self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
+        alerts = part == ALERT_WORKER
+        quarantine = Quarantine(store, counters)
         self.alerting = Alerting(
             store=store,
             clock=clock,
             routing=routing,
-            send=send,
+            send=receivers.send,
+            services=receivers.services,
             counters=counters,
-            services=services,
-            judging_since=functools.partial(judging_since, store),
+            quarantine=quarantine,
             soon=self.soon.at,
         )
-        alerts = part == ALERT_WORKER
         route = self.alerting.request_routing if alerts else _leave
-        quarantine = Quarantine(store, counters)
-        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
+        self.publisher = Publisher(
+            store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
         self.deciding = DecideStep(
             store=store,
             clock=clock,
@@ -94,6 +95,7 @@ class Services:
             route=route,
             counters=counters,
             quarantine=quarantine,
+            soon=self.soon.at,
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
@@ -111,7 +113,11 @@ class Services:
             quarantine=quarantine,
         )
         duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"rules about the system": system.evaluate} if alerts else {"evaluator's heartbeat": store.alive})
+        duties.update(
+            {"rules about the system": system.evaluate, "snapshots": self.publisher.restore_snapshots}
+            if alerts
+            else {"evaluator's heartbeat": store.alive}
+        )
         self.heart = Heartbeat(
             store=store,
             clock=clock,
@@ -128,7 +134,7 @@ class Services:
         """What runs for as long as the process does."""
         if alerts:
             self.background += (functools.partial(listen, store, route),)
-            warm_up()
+            receivers.warm_up()
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
         await self.publisher.settle_all((slot, lease) for lease in leases)
@@ -146,13 +152,6 @@ def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handl
         await handler(leases)
 
     return handle
-
-
-async def judging_since(store: Store, subject: str) -> int:
-    """Since when (ms) a subject has been judged without a gap: an endpoint with its slot, a pool and the system with all of them."""
-    endpoint = subject.removeprefix(endpoint_subject(""))
-    slots = [slot_of(endpoint, store.slots)] if endpoint != subject else range(store.slots)
-    return max([await store.judging_since(slot) for slot in slots])
 
 
 def _leave(_slot: int) -> None:
