@@ -24,7 +24,7 @@ from monitor.core.decide import Subject, silent_at_ms
 from monitor.core.errors import StoreError
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import Record, next_version
+from monitor.core.record import next_version
 from monitor.core.schedule import SILENT_INTERVALS
 from monitor.pool.snapshot import TTL_MS
 from monitor.store.keys import slot_of
@@ -220,7 +220,7 @@ class DecideStep:
         """Decide, evaluate the rules, and put all of it into one commit."""
         endpoint = prepared.endpoint
         read = self._quarantine.read
-        record = self._record_of(endpoint.id, loaded)
+        record = read("record", endpoint.id, loaded.record, records.decode_record) or records.EMPTY
         said = read("override", endpoint.id, loaded.override, records.decode_override)
         memory = read("memory", endpoint.id, loaded.memory, memories.decode_memory) or Memory()
         subject = msgspec.structs.replace(subject, override=said.override if said else None)
@@ -262,11 +262,6 @@ class DecideStep:
             alerts=alerts,
             dirty_at_ms=now_ms + WEIGH_MS if decision.weigh else None,
         )
-
-    def _record_of(self, endpoint_id: str, loaded: Loaded) -> Record:
-        """The record; one that was made without a body when the endpoint was registered says by its version when that was."""
-        record = self._quarantine.read("record", endpoint_id, loaded.record, records.decode_record) or records.EMPTY
-        return msgspec.structs.replace(record, since_ms=loaded.ver) if record is records.EMPTY and loaded.ver > 0 else record
 
     def _after(self, commit: Commit) -> None:
         """Tell the next steps what this commit made due; should we die before that, the queues do."""

@@ -206,7 +206,7 @@ class MemoryStore(MemoryAlerts):
         judged_ms = slot.judged.get(put.endpoint.pool)
         if judged_ms is None or (score is None and put.old):
             slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.patience_ms)
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.interval_ms)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
         elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):

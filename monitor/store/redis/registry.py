@@ -166,7 +166,6 @@ class _Chunk:
                 "interval": plan.interval_ms,
                 "phase": plan.phase_ms,
                 "delay": plan.delay_ms,
-                "patience": plan.patience_ms,
                 "grace": plan.grace_ms,
                 "join": self._member_key(endpoint.pool),
                 "pool": endpoint.pool,
