@@ -16,7 +16,7 @@ from alert_rules.files.rule_file import load_rules
 from monitor.clock import ServerClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.query.reading import read_alerts
+from monitor.query.alerts import read_alerts
 from monitor.store import keys
 from monitor.store.port import Lease
 from monitor.store.queues import QUEUES, Queue
