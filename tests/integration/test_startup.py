@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer, free_port
 from tests.waiting import wait_for
 
@@ -35,6 +37,17 @@ def environment(url: str, folder: Path, **variables: str) -> dict[str, str]:
     }
 
 
+def make_data_set(url: str) -> None:
+    """As `watchkeeper init` does."""
+
+    async def make() -> None:
+        store = RedisStore(url)
+        await store.open(create=True)
+        await store.close()
+
+    asyncio.run(make())
+
+
 def ends(part: str, env: dict[str, str]) -> tuple[int, str]:
     """Run a part that must end by itself; its exit status, and what it wrote."""
     done = subprocess.run(command(part), env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -51,6 +64,7 @@ def alive(url: str, part: str) -> bool:
 
 @pytest.mark.parametrize("part", ["worker", "alert-worker"])
 def test_a_rules_file_that_cannot_be_read_ends_the_worker_with_the_reason(part: str, redis_url: str, tmp_path: Path) -> None:
+    make_data_set(redis_url)
     rules = tmp_path / "broken.yml"
     rules.write_text("groups: [{name: x, rules: [{alert: A, expr: 'nonsense ('}]}]\n")
     status, said = ends(part, environment(redis_url, tmp_path, WATCHKEEPER_RULES=f'["{rules}"]'))
@@ -81,6 +95,7 @@ def test_a_redis_that_comes_late_is_enough(part: str, new_server: NewServer, tmp
         try:
             wait_for(lambda: b"waiting for the store" in log.read_bytes())
             server.start()
+            make_data_set(server.url)
             wait_for(lambda: alive(server.url, part))
             process.send_signal(signal.SIGTERM)
             assert process.wait(15) == 0
