@@ -120,7 +120,7 @@ def test_an_assertion_that_the_store_refuses_is_set_aside_and_the_others_go_on(r
 
     async def story() -> None:
         worker = Worker(redis_url, addresses)
-        await worker.store.open()
+        await worker.store.open(create=True)
         now_ms = worker.clock.now_ms()
         for name in ("a", "b"):
             await worker.says(1, fire(name, now_ms), subject=f"endpoint:{name}")
@@ -140,7 +140,7 @@ def test_three_services_of_one_file_hear_apart(redis_url: str, services: Service
 
     async def story() -> None:
         worker = Worker(redis_url, addresses)
-        await worker.store.open()
+        await worker.store.open(create=True)
         await worker.says(1, fire("a", worker.clock.now_ms()))
         await worker.work_until(lambda: services.refused.get("/two", 0) >= 4)
         assert services.accepted == {"/one": ["[FIRING] a is down"], "/three": ["[FIRING] a is down"]}
