@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer, free_port
+from tests.integration.commands import make_data_set
 from tests.waiting import wait_for
 
 NewServer = Callable[..., RedisServer]
@@ -35,17 +34,6 @@ def environment(url: str, folder: Path, **variables: str) -> dict[str, str]:
         "WATCHKEEPER_HEARTBEAT_MS": "200",
         **variables,
     }
-
-
-def make_data_set(url: str) -> None:
-    """As `watchkeeper init` does."""
-
-    async def make() -> None:
-        store = RedisStore(url)
-        await store.open(create=True)
-        await store.close()
-
-    asyncio.run(make())
 
 
 def ends(part: str, env: dict[str, str]) -> tuple[int, str]:
