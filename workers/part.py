@@ -46,17 +46,17 @@ def raise_file_limit() -> None:
 
 def run_worker(settings: Settings) -> int:
     from workers.app import PROBE_QUEUE, work
-    from workers.runtime.services import RUNTIME
+    from workers.runtime.services import RUNTIME, WORKER
 
-    RUNTIME.open(settings, "worker")
+    RUNTIME.open(settings, WORKER)
     return work(PROBE_QUEUE, settings.log_level)
 
 
 def run_alert_worker(settings: Settings) -> int:
     from workers.app import ALERT_QUEUE, work
-    from workers.runtime.services import RUNTIME
+    from workers.runtime.services import ALERT_WORKER, RUNTIME
 
-    RUNTIME.open(settings, "alert-worker")
+    RUNTIME.open(settings, ALERT_WORKER)
     return work(ALERT_QUEUE, settings.log_level)
 
 

@@ -8,10 +8,12 @@ holds beyond its privacy form is blanked in every text.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -33,10 +35,15 @@ THREADS_MAX = 16
 REFERENCE_BYTES_MAX = 65_536
 ANSWER_LENGTH_MAX = 300
 SECRET_LENGTH_MIN = 4
+SERVICE_KEY = b"watchkeeper.service"
+"""Keys the digest that names a service: the name tells nothing of the address, and is the same in every process."""
 
 _RETRIED = frozenset({408, 425, 429})
 """Statuses below 500 after which trying again can help."""
 _SMTP_REFUSED = re.compile(r"\((5\d\d), b['\"]")
+_UNHEARD = re.compile(r"Read timed out|Remote end closed|Connection reset|Connection aborted")
+"""Ends of an exchange after which the service may have accepted the message."""
+_importing = threading.Lock()
 _executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="receiver")
 
 
@@ -54,8 +61,23 @@ class _Heard:
 _heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
 
 
+def warm_up() -> None:
+    """Import apprise beside what the process does, so that its first message does not wait for that."""
+    _executor.submit(_apprise)
+
+
+async def services(integration: Integration) -> tuple[str, ...]:
+    """The services behind the integration's address, in its order, as Integration.service names them.
+
+    One empty name where they cannot be known, because the address cannot be read: sending then says why.
+    """
+    if integration.url == "console:":
+        return ("",)
+    return await asyncio.get_running_loop().run_in_executor(_executor, _service_names, integration)
+
+
 async def send(integration: Integration, title: str, body: str, notify_type: str) -> str:
-    """Send one message and return what the service answered.
+    """Send one message to the service that the integration names, and return what the service answered.
 
     Raises DeliveryError: permanent where the configuration or the service's answer shows that trying again cannot help.
     """
@@ -68,7 +90,7 @@ async def send(integration: Integration, title: str, body: str, notify_type: str
     try:
         return await asyncio.wait_for(work, SEND_TIMEOUT_S)
     except TimeoutError:
-        raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s") from None
+        raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s", unheard=True) from None
 
 
 def shown_url(integration: Integration) -> str:
@@ -86,24 +108,45 @@ def shown_url(integration: Integration) -> str:
 def _send(integration: Integration, title: str, body: str, notify_type: str) -> str:
     apprise = _apprise()
     text = _read(integration)
-    services = _services(integration, text)
-    answers = []
-    for service in services:
-        heard = _Heard()
-        _heard.set(heard)
-        sender = apprise.Apprise(asset=service.asset)
-        sender.add(service)
-        try:
-            accepted = sender.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
-        except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
-            heard.lines.append(f"{type(error).__name__}: {error}")
-            accepted = False
-        answer = _blank(_answer(heard), _secrets(text, service.url(privacy=True)))
-        if not accepted:
-            retry_after_ms = _retry_after_ms(heard.retry_after)
-            raise DeliveryError(f"{service.service_name}: {answer}", permanent=_permanent(heard), retry_after_ms=retry_after_ms)
-        answers.append(f"{service.service_name}: {answer}")
-    return "; ".join(answers)
+    service = _service(integration, text)
+    heard = _Heard()
+    _heard.set(heard)
+    sender = apprise.Apprise(asset=service.asset)
+    sender.add(service)
+    try:
+        accepted = sender.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+    except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
+        heard.lines.append(f"{type(error).__name__}: {error}")
+        accepted = False
+    answer = f"{service.service_name}: {_blank(_answer(heard), _secrets(text, service.url(privacy=True)))}"
+    if not accepted:
+        raise DeliveryError(answer, permanent=_permanent(heard), retry_after_ms=_retry_after_ms(heard.retry_after), unheard=_unheard(heard))
+    return answer
+
+
+def _service(integration: Integration, text: str) -> Any:
+    """The service that the integration names, of those that its address holds now."""
+    found = _services(integration, text)
+    if integration.alone and len(found) == 1:
+        return found[0]
+    for service in found:
+        if integration.service and _name(service) == integration.service:
+            return service
+    if integration.service:
+        raise DeliveryError(f"the address holds the service {integration.service} no more", permanent=True)
+    raise DeliveryError(f"the address holds {len(found)} services now; the next notification tells each of them", permanent=True)
+
+
+def _service_names(integration: Integration) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(_name(service) for service in _services(integration, _read(integration))))
+    except DeliveryError:
+        return ("",)
+
+
+def _name(service: Any) -> str:
+    """Eight hexadecimal digits from the whole address. (apprise's own `url_id` leaves recipients and options out.)"""
+    return hashlib.blake2b(service.url(privacy=False).encode(), digest_size=4, key=SERVICE_KEY).hexdigest()
 
 
 def _read(integration: Integration) -> str:
@@ -150,9 +193,14 @@ def _services(integration: Integration, text: str) -> list[Any]:
 # What was heard -----------------------------------------------------------------------------------------------------
 
 
-@cache
 def _apprise() -> Any:
-    """apprise, imported when the first message goes out (it takes a quarter of a second), with our ears on it."""
+    """apprise, imported when first needed (it takes a quarter of a second), with our ears on it."""
+    with _importing:
+        return _apprise_once()
+
+
+@cache
+def _apprise_once() -> Any:
     import apprise  # noqa: PLC0415
     import requests  # noqa: PLC0415
 
@@ -204,6 +252,10 @@ def _permanent(heard: _Heard) -> bool:
     if heard.status:
         return 400 <= heard.status < 500 and heard.status not in _RETRIED
     return any(_SMTP_REFUSED.search(line) for line in heard.lines)
+
+
+def _unheard(heard: _Heard) -> bool:
+    return not heard.status and any(_UNHEARD.search(line) for line in heard.lines)
 
 
 def _retry_after_ms(text: str) -> int | None:

@@ -36,7 +36,7 @@ def probe_batch(slot: int, rev: int, items: Leases) -> None:
 @app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def weigh_pools(slot: int, items: Leases) -> None:
     """Weigh and publish pools whose time has come: warm-up, damping, a change that its committer did not live to publish."""
-    RUNTIME.start(RUNTIME.services.publisher.settle_all((slot, lease) for lease in _leases(items)))
+    RUNTIME.start(RUNTIME.services.weigh(slot, _leases(items)))
 
 
 @app.task(name="reevaluate_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
@@ -47,7 +47,7 @@ def reevaluate_endpoints(slot: int, items: Leases) -> None:
 
 @app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def route_alerts(slot: int) -> None:
-    """Put alerts into groups that their committer did not live to route."""
+    """Put alerts into groups that nobody heard of."""
     RUNTIME.start(RUNTIME.services.alerting.route(slot))
 
 
@@ -63,6 +63,13 @@ def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
+
+
+@app.task(name="end_unasserted", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+def end_unasserted(slot: int, items: Leases) -> None:
+    """End the alerts of subjects that nobody asserts any more."""
+    del slot
+    RUNTIME.start(RUNTIME.services.alerting.end_unasserted(_leases(items)))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

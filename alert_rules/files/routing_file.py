@@ -157,7 +157,15 @@ class _Reading(Reader):
                 self.refuse(entry[name].where, f"{key}.{name}", str(error), "", shorten(texts[name]))
         send_resolved = self.boolean(entry.get("send_resolved"), f"{key}.send_resolved", default=True)
         return Integration(
-            key=f"{receiver}/apprise/{place}", receiver=receiver, send_resolved=send_resolved, receiver_labels=labels, **texts
+            key=f"{receiver}/apprise/{place}",
+            receiver=receiver,
+            url=url,
+            url_file=texts["url_file"],
+            send_resolved=send_resolved,
+            title=texts["title"],
+            body=texts["body"],
+            tag=texts["tag"],
+            receiver_labels=labels,
         )
 
     # Routes -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from monitor.cli.output import emit, output_option, say
 if TYPE_CHECKING:
     from alert_rules.routes.route import Routing
     from monitor.store.port import Store
-    from workers.journey.alerting import Sent
+    from workers.journey.deliver import Sent
 
 SENT_SHOWN = 50
 
@@ -73,7 +73,7 @@ def list_sent(system: System, limit: int, output: str) -> None:
     """
     import msgspec  # noqa: PLC0415 - after the help
 
-    from workers.journey.alerting import decode_sent  # noqa: PLC0415
+    from workers.journey.deliver import decode_sent  # noqa: PLC0415
 
     async def read(store: Store) -> list[Sent]:
         return [decode_sent(data) for _, data in await store.sent(limit)]

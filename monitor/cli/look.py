@@ -56,6 +56,10 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
         for pool in found:
             if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
                 say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
+        shown = {pool.pool.name for pool in found}
+        for name in await store.lagging():
+            if name in shown:
+                say(f"pool {name}: no results come, or they are not published; its consumers keep the last weights. Look at the workers")
 
     system.run(lambda store: _again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
 

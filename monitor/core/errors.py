@@ -53,13 +53,15 @@ class DeliveryError(WatchkeeperError):
     """A message was not accepted by its service.
 
     `permanent` is true when trying again cannot help (a wrong password, an unknown channel);
-    `retry_after_ms` is what the service asked for, or None.
+    `retry_after_ms` is what the service asked for, or None; `unheard` is true when no answer came, so that it may have accepted
+    the message after all.
     """
 
-    def __init__(self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None, unheard: bool = False) -> None:
         super().__init__(text)
         self.permanent = permanent
         self.retry_after_ms = retry_after_ms
+        self.unheard = unheard
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

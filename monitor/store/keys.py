@@ -17,6 +17,8 @@ Internal (may change with any release)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
+wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
+                                 the server's time has stepped back and is not yet made good   claim_probes, realign
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
@@ -31,9 +33,10 @@ wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX 
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
+wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
-wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON: each alert once, until it has ended and no group refers to it
+wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it
 wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
 wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
 wk:i:{alerts}:open       zset    fingerprint -> start ms, of those that fire without a known end
@@ -46,6 +49,8 @@ wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> 
                                  "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
 wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
+wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
@@ -81,12 +86,15 @@ POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 SUBJECTS = "wk:i:{s0}:subjects"
+HINTS = "wk:i:hints"
 ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held", "open", "ends", "ended"))
 """In the order in which the scripts take them (lua/shared/alerts.lua)."""
+ALERT_ENDS = ALERT_STORE[4]
 ASSERTED = "wk:i:{alerts}:asserted"
 ASSERTIONS = "wk:i:{alerts}:assertions"
 GROUPS = "wk:i:{alerts}:groups"
 DELIVERIES = "wk:i:{alerts}:out"
+ALERTS_PACE = "wk:i:{alerts}:pace"
 SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
 EPOCH = "wk:i:{sys}:epoch"
@@ -101,7 +109,7 @@ def slot_of(endpoint_id: str, slots: int) -> int:
 
 
 def in_slot(slot: int, name: str) -> str:
-    """A slot's key: spec, plan, rev, due, rec, ovr, watch, events, alerts, dirty."""
+    """A slot's key: spec, plan, rev, pace, due, rec, mem, ovr, reevaluate, events, alerts, routing, dirty, judged."""
     return f"wk:i:{{s{slot}}}:{name}"
 
 

@@ -7,7 +7,7 @@ All methods raise StoreError when the store cannot be reached or refuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class Claim(msgspec.Struct, frozen=True):
     rev: int
     now_ms: int
     items: tuple[Claimed, ...]
+    interval_min_ms: int = 0
+    """The shortest interval of those taken; 0 where there is none."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -163,7 +165,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: bool = False
 
 
-class Standing(StrEnum):
+class AlertPhase(StrEnum):
     """Whether an alert's condition holds."""
 
     FIRING = "firing"
@@ -326,9 +328,16 @@ class Store(Protocol):
         """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
         An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
 
+    async def judging_since(self, slot: int) -> int:
+        """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+
     async def realign(self, slot: int) -> int:
-        """Put every endpoint whose due time lies further ahead than its interval and lease allow back on its grid
-        (a clock that jumped back). Returns how many."""
+        """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
+
+        Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
+        the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
+        of alert events that the wrong time would have prolonged is ended."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
 
@@ -348,8 +357,9 @@ class Store(Protocol):
         """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
         any more."""
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
-        """Hold a claimed member for `lease_ms` from now. Returns the new token; Stale when the lease is not ours any more."""
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        """Hold a claimed member until `until_ms` (odd), which is its token from now on. Repeatable. Stale when the lease is not ours
+        any more."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""
@@ -364,9 +374,13 @@ class Store(Protocol):
     async def last_version(self, pool: str) -> tuple[int, int]:
         """(epoch, ver) of the last publication, from the pool's log: for when the snapshot cannot be read. (0, 0) without a log."""
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        """Note that a pool that was due in this slot could not be published. Failures within ALIVE_TTL_MS of each other are one."""
+
     async def lagging(self) -> list[str]:
         """The pools that lag, sorted: those with a probed endpoint whose results vouch for it no longer, and those that have been due for
-        publishing for longer than ALIVE_TTL_MS. At most LAGGING_MAX + 1 of each slot and kind are looked at."""
+        publishing for longer than ALIVE_TTL_MS, or could not be published for as long. At most LAGGING_MAX + 1 are looked for in each
+        slot and for each reason."""
 
     async def alive(self) -> list[str]:
         """Write the evaluators' heartbeat in server time, naming the pools that lag, which are returned."""
@@ -389,6 +403,10 @@ class Store(Protocol):
     async def ack_alert_events(self, slot: int, token_ms: int, entry_ids: Sequence[str]) -> None:
         """Delete the entries and give the stream back, if the lease is still ours. Stale otherwise."""
 
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        """Call `heard` with a slot whenever alert events are written to its stream, until cancelled; `listening` is called once, when
+        nothing is missed any more. Hints are lost with the connection, which raises StoreError."""
+
     async def streams(self) -> list[int]:
         """Slots whose stream of alert events is not empty."""
 
@@ -402,7 +420,7 @@ class Store(Protocol):
         """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
         many alerts ended. Stale when the lease is not ours any more."""
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
 
     async def alert(self, fingerprint: str) -> StoredAlert | None: ...

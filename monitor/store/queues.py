@@ -18,6 +18,9 @@ CLAIM_MAX = 500
 EARLY_MS = 25
 """How much before its time a member may be claimed by name: whoever asks knows the server's time only as well as his last reading."""
 
+JUDGING_GAP_MS = 10_000
+"""After a longer pause between two claims of probes judging begins anew: what was silent meanwhile was not asked."""
+
 
 class Queue(StrEnum):
     """Work that falls due."""

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 import redis
 import yaml
-from workers.journey.records import Record, decode_record
 
 from monitor import registry
 from monitor.clock import SystemClock
 from monitor.config.located import load_yaml
-from monitor.core.record import Transition
+from monitor.core.record import Record, Transition, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.compose import decode_snapshot
 from monitor.pool.snapshot import Snapshot
@@ -181,7 +180,7 @@ class System:
 
     # What is true -----------------------------------------------------------------------------------------------
 
-    def ask(self, question: Callable[[Store], Awaitable[T]]) -> T:
+    def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
         async def asked() -> T:
             if not self._open:
                 await self._store.open()
@@ -202,7 +201,7 @@ class System:
         return decode_record(loaded.record)
 
     def breaker(self, endpoint: str) -> str:
-        return self.record(endpoint).state.breaker.state.value
+        return self.record(endpoint).breaker.state.value
 
     def snapshot(self, pool: str) -> Snapshot:
         (data,) = self.execute(lambda store: store.snapshots([pool]))

@@ -49,7 +49,7 @@ def test_those_that_hang_delay_nobody(system: System, targets: Targets) -> None:
     gaps = [after - before for name in lively for before, after in pairwise(at for at in targets.seen[name] if at >= began_ms)]
     assert abs(statistics.median(gaps) - INTERVAL_MS) < INTERVAL_MS // 5
     for name in lively:
-        last = system.record(name).state.last
+        last = system.record(name).probes.last
         assert CLOCK.now_ms() - last.at_ms < 3 * INTERVAL_MS, f"the result of {name} is old"
         assert not system.breaker_events(name)
     check_history(system)

@@ -45,15 +45,15 @@ def test_nobody_is_ejected(system: System, targets: Targets, resolver: Dns) -> N
     system.start("beat", "worker", "alert-worker")
     system.register(named(targets, "a", KNOWN))
     probed_again(targets, ["a"], interval_ms=INTERVAL_MS)
-    eventually(lambda: system.record("a").state.results, 10)
+    eventually(lambda: system.record("a").probes.results, 10)
 
     resolver.silent = True
     system.register(named(targets, "b", UNKNOWN))
     asked = len(resolver.asked)
     eventually(lambda: len(resolver.asked) > asked, 10)
-    eventually(lambda: system.record("b").state.last.text, 10)
+    eventually(lambda: system.record("b").probes.last.text, 10)
     probed_again(targets, ["a"], interval_ms=INTERVAL_MS)
-    last = system.record("b").state.last
+    last = system.record("b").probes.last
     assert last.outcome is Outcome.INCONCLUSIVE
     assert "no resolver answered" in last.text
     assert not system.breaker_events("a")
@@ -62,4 +62,4 @@ def test_nobody_is_ejected(system: System, targets: Targets, resolver: Dns) -> N
 
     resolver.silent = False
     probed_again(targets, ["a", "b"], interval_ms=INTERVAL_MS)
-    eventually(lambda: system.record("b").state.last.outcome is Outcome.SUCCESS, 10)
+    eventually(lambda: system.record("b").probes.last.outcome is Outcome.SUCCESS, 10)

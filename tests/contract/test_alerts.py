@@ -6,6 +6,7 @@ import pytest
 
 from monitor.core.errors import Stale
 from monitor.store.port import (
+    AlertPhase,
     AssertedAlert,
     DeliveryRow,
     Flush,
@@ -14,7 +15,6 @@ from monitor.store.port import (
     Membership,
     NewDelivery,
     Settle,
-    Standing,
     StoredAlert,
     SubjectAssertion,
 )
@@ -122,7 +122,7 @@ async def test_an_empty_stream_is_held_by_nobody(house):
 async def test_an_alert_stands_once_whatever_the_number_of_its_groups(house):
     assert await house.store.assert_alerts([says(1, fires(groups="gh"))]) == ["g", "h"]
     assert await house.store.alert("f") == stored()
-    assert await house.store.alerts(Standing.FIRING, 10) == [stored()]
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == [stored()]
     assert await house.store.alerts_of([SUBJECT, "pool:none"]) == [stored()]
     for group in "gh":
         assert (await house.store.load_group(group)).alerts == {"f": stored()}
@@ -133,14 +133,14 @@ async def test_an_alert_stands_once_whatever_the_number_of_its_groups(house):
 async def test_what_is_asserted_again_is_the_same_alert(house):
     await firing(house)
     assert await house.store.assert_alerts([says(2, fires(alert=b"says more"))]) == []
-    assert await house.store.alerts(Standing.FIRING, 10) == [stored(alert=b"says more", ver=2)]
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == [stored(alert=b"says more", ver=2)]
 
 
 async def test_what_is_no_longer_asserted_ends_and_says_why(house):
     await firing(house, "f1", "f2")
     await house.store.assert_alerts([says(2, fires("f2"), reason="the endpoint was removed")])
     ended = stored("f1", ends_ms=102, reason="the endpoint was removed")
-    assert await house.store.alerts(Standing.RESOLVED, 10) == [ended]
+    assert await house.store.alerts(AlertPhase.RESOLVED, 10) == [ended]
     assert (await house.store.load_group("g")).alerts == {"f1": ended, "f2": stored("f2", ver=2)}
     assert await house.store.alerts_of([SUBJECT]) == [stored("f2", ver=2)]
 
@@ -148,11 +148,11 @@ async def test_what_is_no_longer_asserted_ends_and_says_why(house):
 async def test_an_older_assertion_counts_for_nothing(house):
     await house.store.assert_alerts([says(5, fires("new"))])
     assert await house.store.assert_alerts([says(4, fires("old", groups="h")), says(3)]) == []
-    assert await house.store.alerts(Standing.FIRING, 10) == [stored("new", ver=5)]
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == [stored("new", ver=5)]
     assert await house.store.load_group("h") is None
     await house.store.assert_alerts([says(6)])
     await house.store.assert_alerts([says(5, fires("new"))])
-    assert await house.store.alerts(Standing.FIRING, 10) == []
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == []
 
 
 async def test_an_assertion_that_comes_twice_counts_once(house):
@@ -168,33 +168,33 @@ async def test_an_assertion_that_comes_twice_counts_once(house):
 async def test_an_alert_that_fires_again_has_no_end(house):
     await house.store.assert_alerts([says(1, fires()), says(2, reason="gone"), says(3, fires(starts_ms=9))])
     assert await house.store.alert("f") == stored(ver=3)
-    assert await house.store.alerts(Standing.RESOLVED, 10) == []
+    assert await house.store.alerts(AlertPhase.RESOLVED, 10) == []
 
 
 async def test_an_end_that_is_known_beforehand(house):
     now_ms = await house.store.now_ms()
     later_ms, before_ms = now_ms + 60_000, now_ms - 60_000
     await house.store.assert_alerts([says(1, fires("later", ends_ms=later_ms), fires("before", ends_ms=before_ms), fires("open"))])
-    assert [one.fingerprint for one in await house.store.alerts(Standing.FIRING, 10)] == ["open", "later"]
-    assert [one.fingerprint for one in await house.store.alerts(Standing.RESOLVED, 10)] == ["before"]
+    assert [one.fingerprint for one in await house.store.alerts(AlertPhase.FIRING, 10)] == ["open", "later"]
+    assert [one.fingerprint for one in await house.store.alerts(AlertPhase.RESOLVED, 10)] == ["before"]
     await house.store.assert_alerts([says(2, at_ms=now_ms)])
-    ends = {one.fingerprint: one.ends_ms for one in await house.store.alerts(Standing.RESOLVED, 10)}
+    ends = {one.fingerprint: one.ends_ms for one in await house.store.alerts(AlertPhase.RESOLVED, 10)}
     assert ends == {"later": now_ms, "before": before_ms, "open": now_ms}
 
 
 async def test_alerts_come_in_the_order_of_their_beginning_or_of_their_end(house):
     alerts = [fires("c", starts_ms=3), fires("a", starts_ms=1), fires("b", starts_ms=2)]
     await house.store.assert_alerts([says(1, *alerts)])
-    assert [one.fingerprint for one in await house.store.alerts(Standing.FIRING, 2)] == ["a", "b"]
+    assert [one.fingerprint for one in await house.store.alerts(AlertPhase.FIRING, 2)] == ["a", "b"]
     await house.store.assert_alerts([says(2, alerts[0], alerts[1]), says(3, alerts[0])])
-    assert [one.fingerprint for one in await house.store.alerts(Standing.RESOLVED, 10)] == ["a", "b"]
+    assert [one.fingerprint for one in await house.store.alerts(AlertPhase.RESOLVED, 10)] == ["a", "b"]
 
 
 async def test_a_subject_ends_only_what_is_its_own(house):
     await firing(house)
     await house.store.assert_alerts([says(1, fires(alert=b"mine now"), subject="pool:p")])
     await house.store.assert_alerts([says(2)])
-    assert await house.store.alerts(Standing.FIRING, 10) == [StoredAlert("f", b"mine now", 1, "pool:p")]
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == [StoredAlert("f", b"mine now", 1, "pool:p")]
 
 
 async def test_what_nobody_asserts_any_more_falls_due_and_ends(house):
@@ -239,7 +239,7 @@ async def test_a_resolved_alert_goes_with_the_last_group_that_refers_to_it(house
         assert (await house.store.alert("f") is None) is False, place
         await house.store.commit_flush(Flush(group=lease.member, token_ms=lease.token_ms, next_ms=2, drop={"f": 102}))
     assert await house.store.alert("f") is None
-    assert await house.store.alerts(Standing.RESOLVED, 10) == []
+    assert await house.store.alerts(AlertPhase.RESOLVED, 10) == []
 
 
 async def test_alerts_join_other_groups_where_they_stand(house):

@@ -149,3 +149,36 @@ async def test_a_late_heartbeat_does_not_take_back_a_later_one(house):
     await house.store._wire.execute_one("SET", keys.ALIVE, later_ms + 10 * keys.ALIVE_TTL_MS)
     await house.store.alive()
     assert (await heartbeat(house))[0] < later_ms, "a heartbeat from before the clock was put right holds up nobody"
+
+
+async def test_a_pool_that_cannot_be_published_lags_although_it_is_claimed_again_and_again(house):
+    slot = house.store.slots - 1
+
+    async def failed(*, first_ms_ago: int, last_ms_ago: int) -> None:
+        """As if it had failed from then to then."""
+        now_ms = await house.store.now_ms()
+        first_ms, last_ms = now_ms - first_ms_ago, now_ms - last_ms_ago
+        if isinstance(house.store, MemoryStore):
+            assert "shop" in house.store._slots[slot].unpublished
+            house.store._slots[slot].unpublished["shop"] = first_ms, last_ms
+        else:
+            key = keys.in_slot(slot, "unpublished")
+            assert await house.store._wire.execute_one("HSET", key, "shop", f"{first_ms}:{last_ms}") == 0
+
+    await judge(house, "e", until_ms=LONG_MS)
+    await judge(house, "other", pool="other", until_ms=LONG_MS)
+    await published(house)
+    for pool in ("shop", "ghost"):
+        await house.store.not_published(pool, slot)
+    assert await house.store.lagging() == []
+    await failed(first_ms_ago=keys.ALIVE_TTL_MS, last_ms_ago=5_000)
+    assert await house.store.lagging() == [], "it has failed for ten seconds"
+    await house.store.not_published("shop", slot)
+    assert await house.store.alive() == ["shop"]
+    await failed(first_ms_ago=LONG_MS, last_ms_ago=keys.ALIVE_TTL_MS + 1_000)
+    assert await house.store.alive() == [], "it does not fail any more"
+    await house.store.not_published("shop", slot)
+    assert await house.store.alive() == [], "it begins anew"
+    await failed(first_ms_ago=LONG_MS, last_ms_ago=keys.ALIVE_TTL_MS + 1_000)
+    await house.store.not_published("shop", slot)
+    assert await house.store.alive() == [], "what was long ago does not count"

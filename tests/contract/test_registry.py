@@ -110,7 +110,7 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     assert await house.store.load(["e"]) == await house.store.load(["ghost"])
     assert await house.store.samples("e", "ring") == b""
     assert await house.drain(Queue.REEVALUATE) == []
-    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":events", ":alerts"))}
+    left = {key for key in await house.keys() - before if not key.endswith((":rev", ":pace", ":events", ":alerts"))}
     assert left == set()
     await house.store.register([], ["e"], [])
     assert await house.dirty() == []

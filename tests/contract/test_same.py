@@ -21,6 +21,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import (
+    AlertPhase,
     AssertedAlert,
     Commit,
     Epoch,
@@ -29,7 +30,6 @@ from monitor.store.port import (
     NewDelivery,
     Publication,
     Settle,
-    Standing,
     Store,
     SubjectAssertion,
     Write,
@@ -306,7 +306,7 @@ class Twins(RuleBasedStateMachine):
                 [await store.samples(name, "ring") for name in IDS],
                 [await store.load_group(group) for group in ("g", "h")],
                 await store.load_deliveries(sorted(self.deliveries)),
-                [await store.alerts(standing, 10) for standing in Standing],
+                [await store.alerts(phase, 10) for phase in AlertPhase],
                 [await store.alert(name) for name in ("f1", "f2")],
                 await store.alerts_of(["system", "endpoint:e"]),
                 await store.load_subject("system"),

@@ -15,14 +15,13 @@ import yaml
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
-from monitor.core.record import EndpointState, LastResult, Override
+from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
 from monitor.registry.use_cases import set_override
 from monitor.store.port import Commit
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
 from tests.integration.commands import WATCHKEEPER, Run
 from tests.waiting import wait_for
-from workers.journey.records import Record, encode_record
 
 LITERAL = "a-secret-written-out"
 
@@ -49,14 +48,14 @@ def test_what_programs_read_of_an_explanation_hides_secrets(run: Run, output: st
 @pytest.mark.usefixtures("registered")
 def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(run: Run, redis_url: str):
     since_ms = SystemClock().now_ms() - 7_200_000
-    state = EndpointState(
+    probes = ProbeStatistics(
         run_outcome=Outcome.SUCCESS,
         run_length=720,
         run_since_ms=since_ms,
         last=LastResult(at_ms=since_ms + 7_000_000, outcome=Outcome.SUCCESS),
         last_success_ms=since_ms + 7_000_000,
     )
-    asyncio.run(_commit(redis_url, Record(state=state, since_ms=since_ms)))
+    asyncio.run(_commit(redis_url, Record(probes=probes, since_ms=since_ms)))
     assert "  2h  " in run("status").stdout
     run("breaker", "close", "web-1", "--reason", "seen to be well")
     line = run("status").stdout.splitlines()[1]

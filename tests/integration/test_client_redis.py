@@ -64,8 +64,8 @@ class Publisher:
         self.last[pool] = new
         return new
 
-    def beat(self) -> None:
-        self.redis.set(keys.ALIVE, self.now_ms(), px=keys.ALIVE_TTL_MS)
+    def beat(self, *lagging: str) -> None:
+        self.redis.set(keys.ALIVE, keys.heartbeat_value(self.now_ms(), lagging), px=keys.ALIVE_TTL_MS)
 
     def subscribers(self) -> int:
         return self.redis.pubsub_numpat()
@@ -239,6 +239,32 @@ def test_an_unchanged_pool_is_fresh_while_the_evaluator_lives(redis_url: str, pu
             if wanted is Freshness.FRESH:
                 publisher.beat()
             eventually(lambda wanted=wanted: view.freshness("shop").freshness is wanted)
+
+
+def test_a_pool_that_lags_is_frozen_beside_one_that_is_fresh(redis_url: str, publisher: Publisher) -> None:
+    names = ('shop "2"', "cart")
+    for pool in names:
+        publisher.publish(HALF, pool=pool)
+
+    def freshness(view: HealthView) -> list[Freshness]:
+        return [view.freshness(pool).freshness for pool in names]
+
+    with HealthView(redis_url, poll_ms=100) as view:
+        publisher.beat(names[0])
+        eventually(lambda: freshness(view) == [Freshness.FROZEN, Freshness.FRESH])
+        publisher.beat()
+        eventually(lambda: freshness(view) == [Freshness.FRESH, Freshness.FRESH])
+        publisher.redis.set(keys.ALIVE, "0")
+        eventually(lambda: freshness(view) == [Freshness.FROZEN, Freshness.FROZEN])
+
+
+@pytest.mark.parametrize("heartbeat", ["", "soon", '17000 ["cart"', "1700 cart", "[]"])
+def test_a_heartbeat_that_cannot_be_read_makes_nobody_younger(redis_url: str, publisher: Publisher, heartbeat: str) -> None:
+    publisher.publish(HALF, ttl_ms=300)
+    publisher.redis.set(keys.ALIVE, heartbeat)
+    with HealthView(redis_url, poll_ms=100) as view:
+        assert weights_of(view) == HALF
+        eventually(lambda: view.freshness("shop").freshness is Freshness.FROZEN)
 
 
 def test_expiry_gives_equal_weights_and_says_so(redis_url: str, publisher: Publisher) -> None:

@@ -159,11 +159,13 @@ def test_a_service_that_hangs_is_given_up_and_may_be_tried_again(service: Servic
     service.silent.set()
     error = refused(to(f"json://127.0.0.1:{service.port}/"))
     assert not error.permanent
+    assert error.unheard  # It may have taken the message.
 
 
 def test_a_service_that_is_not_there_may_be_tried_again() -> None:
     error = refused(to(f"json://127.0.0.1:{free_port()}/"))
     assert not error.permanent
+    assert not error.unheard
     assert "refused" in str(error)
 
 
@@ -234,6 +236,49 @@ def test_a_file_may_hold_many_urls_with_tags(service: Service, tmp_path: Path) -
     (tmp_path / "urls").write_text(f"ops=json://127.0.0.1:{service.port}/ops\ndev=json://127.0.0.1:{service.port}/dev\n")
     sent(to("", url_file=f"{tmp_path}/urls", tag="dev"), "t", "b", "info")
     assert [path for path, _ in service.requests] == ["/dev"]
+
+
+def services_of(integration: Integration) -> list[Integration]:
+    names = asyncio.run(receivers.services(integration))
+    return [integration.of_service(name, alone=len(names) == 1) for name in names]
+
+
+def test_each_service_of_a_file_is_sent_to_alone(service: Service, tmp_path: Path) -> None:
+    address = tmp_path / "urls"
+    address.write_text("".join(f"json://me:pass@127.0.0.1:{service.port}/{name}\n" for name in ("a", "b", "a", "c")))
+    first, second, third = services_of(to("", url_file=str(address)))
+    assert len({first.service, second.service, third.service}) == 3
+    for one in (second, third):
+        sent(one)
+    assert [path for path, _ in service.requests] == ["/b", "/c"]
+    address.write_text(f"json://me:pass@127.0.0.1:{service.port}/a\n")
+    error = refused(second)
+    assert error.permanent
+    assert str(error) == f"the address holds the service {second.service} no more"
+    assert [(one.service, one.log_key) for one in services_of(to("", url_file=str(address)))] == [(first.service, "r/apprise/0")]
+
+
+def test_a_services_name_is_that_of_its_whole_address(service: Service) -> None:
+    urls = [f"mailto://127.0.0.1:{service.port}?from=wk@example.org&to={name}@example.org" for name in ("ops", "dev")]
+    names = [asyncio.run(receivers.services(to(url))) for url in urls]
+    assert names[0] != names[1]
+    assert all(len(name) == 1 and len(name[0]) == 8 for name in names)
+
+
+def test_an_address_that_has_grown_is_not_sent_to_whole(service: Service, tmp_path: Path) -> None:
+    missing = to("", url_file=f"{tmp_path}/urls")
+    (unknown,) = services_of(missing)
+    assert (unknown.service, unknown.log_key) == ("", "r/apprise/0")
+    (tmp_path / "urls").write_text("".join(f"json://127.0.0.1:{service.port}/{name}\n" for name in "abc"))
+    error = refused(unknown)
+    assert error.permanent
+    assert str(error) == "the address holds 3 services now; the next notification tells each of them"
+    assert service.requests == []
+
+
+def test_apprise_can_be_imported_beforehand() -> None:
+    receivers.warm_up()
+    assert receivers._executor.submit(receivers._apprise).result(30).__name__ == "apprise"
 
 
 @pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])

@@ -12,6 +12,7 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.store.port import EpochEnded, Publication
+from monitor.store.redis import wire
 from monitor.store.redis.store import RedisStore
 
 
@@ -191,6 +192,47 @@ def test_whatever_breaks_an_exchange_reaches_everybody_who_waits_for_it(new_serv
         assert [str(answer) for answer in answers] == ["a bug of ours"] * 5
         assert all(isinstance(answer, StoreError) for answer in answers)
         monkeypatch.undo()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_listening_ends_with_its_connection_and_says_so(new_server):
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open()
+        begun = asyncio.Event()
+        listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
+        async with asyncio.timeout(10):
+            await begun.wait()
+            server.kill()
+            with pytest.raises(StoreError):
+                await listening
+            with pytest.raises(StoreError):
+                await store.listen(lambda _: None, begun.set)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_server_ends_listening_too_and_a_quiet_one_does_not(new_server, monkeypatch):
+    monkeypatch.setattr(wire, "_LISTEN_SILENCE_S", 0.3)
+
+    async def scenario() -> None:
+        server = new_server()
+        store = RedisStore(server.url)
+        await store.open()
+        begun = asyncio.Event()
+        listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
+        done, _ = await asyncio.wait([listening], timeout=1.5)
+        assert not done
+        assert begun.is_set()
+        server.pause()
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreError):
+                await listening
+        server.resume()
         await store.close()
 
     asyncio.run(scenario())

@@ -11,13 +11,12 @@ from typing import Any
 import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-from workers.journey.records import Record, encode_record
 
 from monitor.clock import FakeClock, SystemClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
-from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult
+from monitor.core.record import Breaker, BreakerState, LastResult, ProbeStatistics, Record, encode_record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store.port import Commit, Committed, Publication
 from monitor.store.redis.store import RedisStore
@@ -60,12 +59,12 @@ async def beat(store: RedisStore, *parts: str) -> None:
         await store.heartbeat(f"{part}:h:{number}", encode(process))
 
 
-async def settle(store: RedisStore, endpoints: Sequence[Endpoint], state: EndpointState) -> None:
-    """Commit the state for each endpoint, as a decision without a result."""
-    record = encode_record(Record(state=state))
+async def keep(store: RedisStore, endpoints: Sequence[Endpoint], record: Record) -> None:
+    """Commit the record for each endpoint, as a decision without a result."""
+    body = encode_record(record)
     for start in range(0, len(endpoints), 1_000):
         commits = [
-            Commit(id=item.id, token_ms=None, ver=0, next_ver=1, record=record, reevaluate_ms=0, pool=item.pool)
+            Commit(id=item.id, token_ms=None, ver=0, next_ver=1, record=body, reevaluate_ms=0, pool=item.pool)
             for item in endpoints[start : start + 1_000]
         ]
         assert set(await store.commit(commits)) == {Committed.OK}
@@ -131,25 +130,22 @@ def test_a_lost_store_is_not_ready_but_healthy(new_server: Any) -> None:
 
 def test_the_scrape_says_what_is_known(redis_url: str) -> None:
     odd = 'we"ird\\id'
-    state = EndpointState(
-        breaker=BreakerState(state=Breaker.OPEN),
-        run_outcome=Outcome.FAILURE,
-        last=LastResult(
-            at_ms=1_700_000_000_500,
-            outcome=Outcome.FAILURE,
-            status=503,
-            duration_ms=12.5,
-            phases=Phases(resolve_ms=1.0, connect_ms=2.0, tls_ms=3.0, first_byte_ms=4.0, transfer_ms=2.5),
-            certificate_not_after_ms=1_800_000_000_000,
-            ip="::1",
-        ),
+    last = LastResult(
+        at_ms=1_700_000_000_500,
+        outcome=Outcome.FAILURE,
+        status=503,
+        duration_ms=12.5,
+        phases=Phases(resolve_ms=1.0, connect_ms=2.0, tls_ms=3.0, first_byte_ms=4.0, transfer_ms=2.5),
+        certificate_not_after_ms=1_800_000_000_000,
+        ip="::1",
     )
+    record = Record(breaker=BreakerState(state=Breaker.OPEN), probes=ProbeStatistics(Outcome.FAILURE, last=last))
 
     async def story() -> None:
         async with web(redis_url, clock := FakeClock()) as (store, client):
             probed = Endpoint(id=odd, url="http://127.0.0.1:1/", pool="shop")
             await store.register([probed, Endpoint(id="new", url="tcp://127.0.0.1:2", pool="shop", kind="tcp")], [], [])
-            await settle(store, [probed], state)
+            await keep(store, [probed], record)
             published = PublishedEndpoint(
                 id=odd, url="", addr="", port=1, labels={}, weight=250, breaker="OPEN", override=None, gen=0, verdict="UNHEALTHY",
                 since_ms=0, open_until_ms=0, latency_ms=0, reason="",
@@ -198,9 +194,8 @@ def test_one_scrape_serves_everybody_for_a_second(redis_url: str) -> None:
 
 
 def test_ten_thousand_endpoints_are_scraped_in_two_seconds(redis_url: str) -> None:
-    state = EndpointState(
-        run_outcome=Outcome.SUCCESS, last=LastResult(at_ms=1, outcome=Outcome.SUCCESS, status=200, duration_ms=1.0, ip="127.0.0.1")
-    )
+    last = LastResult(at_ms=1, outcome=Outcome.SUCCESS, status=200, duration_ms=1.0, ip="127.0.0.1")
+    record = Record(probes=ProbeStatistics(Outcome.SUCCESS, last=last))
 
     async def story() -> None:
         async with web(redis_url, clock := FakeClock()) as (store, client):
@@ -208,7 +203,7 @@ def test_ten_thousand_endpoints_are_scraped_in_two_seconds(redis_url: str) -> No
                 Endpoint(id=f"shop-{number}", url=f"http://127.0.0.1:{number}/", pool=f"pool-{number % 5_000}") for number in range(10_000)
             ]
             await store.register(endpoints, [], [])
-            await settle(store, endpoints, state)
+            await keep(store, endpoints, record)
             clock.advance(SCRAPE_TTL_MS)
             began = time.perf_counter()
             answer = await client.get("/metrics")

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from alert_rules.files.rule_file import parse_rule_text
-from alert_rules.rules.alert import Alert
+from alert_rules.rules.memory import decode_assertion
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
+from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
+from monitor.store.port import Commit, Committed
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
-from workers.journey.system import decode_process, look_at_ourselves
+from workers.journey.quarantine import Quarantine
+from workers.journey.system import SystemStep, decode_process
 from workers.runtime.heartbeat import Heartbeat
 
 RULES = parse_rule_text("groups: [{name: ours, rules: [{alert: Tilted, expr: system_tilted}]}]")
@@ -30,6 +33,7 @@ class House:
         self.counters = Counters()
         self.learnt = 0
         self.silent = False
+        self.asserted: list[str] = []
         self.heart = Heartbeat(
             store=self.store,
             clock=self.clock,
@@ -54,14 +58,22 @@ class House:
         (process,) = [decode_process(data) for data in (await self.store.heartbeats(MAX_AGE_MS)).values()]
         return process.tilted
 
-    async def alerts(self) -> list[tuple[str, bool]]:
-        """What the rules about ourselves have to say now: names, and whether they have ended."""
-        await look_at_ourselves(self.store, self.clock, RULES, MAX_AGE_MS, lambda _: None)
+    async def alerts(self, rules: RuleSet = RULES) -> list[str]:
+        """The names of the alerts that the rules about the system assert now."""
+        system = SystemStep(
+            store=self.store,
+            clock=self.clock,
+            rules=rules,
+            heartbeat_age_max_ms=MAX_AGE_MS,
+            route=lambda _: None,
+            quarantine=Quarantine(self.store, self.counters),
+        )
+        await system.evaluate()
         token_ms, events = await self.store.claim_alert_events(0, 100, 1_000)
         if events:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
-        found = [msgspec.json.decode(data, type=Alert) for _, data in events]
-        return [(alert.labels["alertname"], alert.ends_at_ms > 0) for alert in found]
+            self.asserted = [alert.labels["alertname"] for alert in decode_assertion(events[-1][1]).alerts]
+        return self.asserted
 
 
 def test_a_clock_that_jumps_is_told_to_the_rules_and_forgotten_after_half_a_minute() -> None:
@@ -72,10 +84,41 @@ def test_a_clock_that_jumps_is_told_to_the_rules_and_forgotten_after_half_a_minu
         house.clock.jump(3_600_000)
         house.clock.advance(2_000)
         assert await house.beat()
-        assert await house.alerts() == [("Tilted", False)]
+        assert await house.alerts() == ["Tilted"]
         house.clock.advance(30_000)
         assert not await house.beat()
-        assert await house.alerts() == [("Tilted", True)]
+        assert await house.alerts() == []
+
+    asyncio.run(story())
+
+
+def test_a_pool_whose_results_stop_is_told_to_the_rules() -> None:
+    async def story() -> None:
+        house = House()
+        rules = parse_rule_text("groups: [{name: ours, rules: [{alert: Lagging, expr: system_pools_lagging > 0}]}]")
+        endpoint = Endpoint(id="e", url="http://127.0.0.1:1/", pool="shop", interval_ms=1_000)
+        await house.store.register([endpoint], [], [])
+        ver = 0
+
+        async def judged() -> None:
+            nonlocal ver
+            fresh_until_ms = house.clock.now_ms() + 15_000
+            ver += 1
+            commit = Commit(
+                id="e", token_ms=None, ver=ver - 1, next_ver=ver, record=b"r", reevaluate_ms=0, pool="shop", fresh_until_ms=fresh_until_ms
+            )
+            assert await house.store.commit([commit]) == [Committed.OK]
+            for lease in await house.store.claim(Queue.DIRTY, 0, 10, 1_000):
+                await house.store.finish(Queue.DIRTY, 0, lease.member, lease.token_ms, None)
+
+        await judged()
+        assert await house.alerts(rules) == []
+        house.clock.advance(15_000)
+        assert await house.alerts(rules) == []
+        house.clock.advance(1)
+        assert await house.alerts(rules) == ["Lagging"]
+        await judged()
+        assert await house.alerts(rules) == []
 
     asyncio.run(story())
 

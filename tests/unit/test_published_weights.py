@@ -26,7 +26,7 @@ def member(
     *,
     weight: int = 100,
     override: Override | None = None,
-    evidence: Evidence = Evidence(),
+    evidence: Evidence | None = None,
     warm_up_since_ms: int = 0,
     **seen: Any,
 ) -> Reading:
@@ -155,8 +155,7 @@ def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Read
     """I5; one part more is rounding."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
-    tripped = msgspec.structs.replace(own.record, breaker=BreakerState(state=Breaker.OPEN))
-    worse = replace(own, record=msgspec.structs.replace(own.record, state=tripped))
+    worse = replace(own, record=msgspec.structs.replace(own.record, breaker=BreakerState(state=Breaker.OPEN)))
     name = own.endpoint.id
     assert published(pool, [*members[:n], worse, *members[n + 1 :]])[name] <= published(pool, members)[name] + 1
 

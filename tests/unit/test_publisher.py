@@ -19,7 +19,7 @@ from monitor.core.record import Breaker, BreakerState, Override, OverrideRecord,
 from monitor.pool.compose import decode_pool_record, decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Lease, Publication, Queue
+from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Queue
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
@@ -388,8 +388,13 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
 
     house.store.load_pool = broken  # type: ignore[method-assign]
     await house.store.register([msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
-    await house.publisher.settle_all([(0, Lease("shop", 1, 1)), (0, Lease("db", 1, 1))])
-    assert house.store.published == {"db"}
+    for _ in range(4):
+        leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
+        await house.publisher.settle_all((0, lease) for lease in leases)
+        assert house.store.published == {"db"}
+        assert [lease.member for lease in leases if lease.member == "shop"] == ["shop"]
+        house.clock.advance(5_000)
+    assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
 
 
 @story

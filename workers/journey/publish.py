@@ -98,14 +98,23 @@ class Publisher:
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
 
     async def settle(self, slot: int, lease: Lease) -> None:
-        """Weigh and publish one dirty pool, and say when to weigh it again. What fails stays in the queue."""
+        """Weigh and publish one dirty pool, and say when to weigh it again. What fails stays in the queue, and is noted: consumers
+        must not take for fresh what goes on failing."""
         try:
             next_ms = await self.publish(lease.member)
             await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
         except (StoreError, Stale) as error:
             log.warning("pool %s could not be published yet: %s", lease.member, error)
+            await self._note(lease.member, slot)
         except Exception:
             log.exception("pool %s could not be published", lease.member)
+            await self._note(lease.member, slot)
+
+    async def _note(self, pool: str, slot: int) -> None:
+        try:
+            await self._store.not_published(pool, slot)
+        except StoreError as error:
+            log.warning("that pool %s could not be published is not noted: %s", pool, error)
 
     async def publish(self, name: str) -> int | None:
         """Publish the pool if a consumer would notice, and let the pool's rules be evaluated; return when to weigh it again.

@@ -18,7 +18,7 @@ from monitor.core.errors import Stale
 from monitor.core.record import next_version
 from monitor.store.port import Store
 from monitor.store.queues import Queue
-from workers.journey.alerting import decode_sent
+from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
 
 DEAD_WINDOW_MS = 3_600_000
@@ -111,4 +111,4 @@ class SystemStep:
     async def _dead_deliveries(self, since_ms: int) -> int:
         """How many of the last DEAD_EXAMINED notifications were given up since then."""
         found = [self._quarantine.read("notification", cursor, data, decode_sent) for cursor, data in await self._store.sent(DEAD_EXAMINED)]
-        return sum(one is not None and not one.delivered and one.at_ms >= since_ms for one in found)
+        return sum(one is not None and not one.delivered and not one.superseded and one.at_ms >= since_ms for one in found)

@@ -15,6 +15,7 @@ from typing import Any
 from alert_rules.files.routing_file import load_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import default_routing
+from alert_rules.rules.memory import endpoint_subject
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
@@ -23,22 +24,30 @@ from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
+from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep
 from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.hints import listen
 from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
+from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.receivers import send
+from workers.receivers import send, services, warm_up
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
 log = logging.getLogger(__name__)
+
+
+WORKER = "worker"
+ALERT_WORKER = "alert-worker"
 
 
 class Services:
@@ -57,8 +66,19 @@ class Services:
             return await run_probe(endpoint, probe, context, due_ms)
 
         self.cache = EndpointCache(store, clock, prepare)
-        self.alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=counters)
-        route = self.alerting.request_routing
+        self.soon = Soon(store=store, clock=clock)
+        self.alerting = Alerting(
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=send,
+            counters=counters,
+            services=services,
+            judging_since=functools.partial(judging_since, store),
+            soon=self.soon.at,
+        )
+        alerts = part == ALERT_WORKER
+        route = self.alerting.request_routing if alerts else _leave
         quarantine = Quarantine(store, counters)
         self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
         self.deciding = DecideStep(
@@ -73,6 +93,11 @@ class Services:
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
+        self.soon.handle(Queue.DIRTY, self.weigh)
+        self.soon.handle(Queue.REEVALUATE, self.deciding.reevaluate)
+        for queue, handler in self.alerting.handlers.items() if alerts else ():
+            self.soon.handle(queue, _of_any_slot(handler))
+
         system = SystemStep(
             store=store,
             clock=clock,
@@ -82,7 +107,7 @@ class Services:
             quarantine=quarantine,
         )
         duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"evaluator's heartbeat": store.alive} if part == "worker" else {"rules about the system": system.evaluate})
+        duties.update({"rules about the system": system.evaluate} if alerts else {"evaluator's heartbeat": store.alive})
         self.heart = Heartbeat(
             store=store,
             clock=clock,
@@ -95,6 +120,15 @@ class Services:
             duties=duties,
         )
 
+        self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (self.heart.run,)
+        """What runs for as long as the process does."""
+        if alerts:
+            self.background += (functools.partial(listen, store, route),)
+            warm_up()
+
+    async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
+        await self.publisher.settle_all((slot, lease) for lease in leases)
+
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
         now_ms = self.clock.now_ms()
@@ -103,13 +137,31 @@ class Services:
         return kept
 
 
+def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handler:
+    async def handle(_slot: int, leases: Sequence[Lease]) -> None:
+        await handler(leases)
+
+    return handle
+
+
+async def judging_since(store: Store, subject: str) -> int:
+    """Since when (ms) a subject has been judged without a gap: an endpoint with its slot, a pool and the system with all of them."""
+    endpoint = subject.removeprefix(endpoint_subject(""))
+    slots = [slot_of(endpoint, store.slots)] if endpoint != subject else range(store.slots)
+    return max([await store.judging_since(slot) for slot in slots])
+
+
+def _leave(_slot: int) -> None:
+    """Alert workers hear of every commit that writes alert events, and route them: then the same process flushes and delivers."""
+
+
 class Runtime:
     """The services of this process and the loop that they live on."""
 
     def __init__(self) -> None:
         self.loop = LoopThread("watchkeeper")
         self._services: Services | None = None
-        self._beating: Future[None] | None = None
+        self._running: list[Future[None]] = []
         self._stopping = threading.Event()
 
     @property
@@ -137,14 +189,16 @@ class Runtime:
         self.loop.start(work)
 
     def begin(self) -> None:
-        """Show that the process lives, from now on."""
-        self._beating = asyncio.run_coroutine_threadsafe(self.services.heart.run(), self.loop.loop())
-        self._beating.add_done_callback(self._heart_stopped)
+        """Show that the process lives, and listen for what is new, from now on."""
+        for work in self.services.background:
+            running = asyncio.run_coroutine_threadsafe(work(), self.loop.loop())
+            running.add_done_callback(self._ended)
+            self._running.append(running)
 
-    def _heart_stopped(self, beating: Future[None]) -> None:
-        """A process that cannot show that it lives must not go on taking work."""
-        if not self._stopping.is_set() and not beating.cancelled():
-            log.critical("the heartbeat has stopped; this process ends", exc_info=beating.exception())
+    def _ended(self, running: Future[None]) -> None:
+        """A process that cannot show any more that it lives must not go on taking work."""
+        if not self._stopping.is_set() and not running.cancelled():
+            log.critical("what must run for as long as the process has ended; this process ends", exc_info=running.exception())
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(self) -> None:
@@ -156,8 +210,8 @@ class Runtime:
         self._stopping.set()
         if self._services is not None:
             self.loop.drain(drain_s)
-            if self._beating is not None:
-                self._beating.cancel()
+            for running in self._running:
+                running.cancel()
             self.loop.run(self._services.heart.stop(), 5)
 
 

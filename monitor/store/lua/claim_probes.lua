@@ -1,12 +1,22 @@
--- Take endpoints that fall due, earliest first, each leased for as long as its plan says.
+-- Take endpoints that fall due, earliest first, each leased for as long as its plan says, and keep the slot's pace.
 -- An odd score is the token of a lease, an even one a due time.
+-- @include times
 --
--- KEYS  1 due   2 plan   3 rev
--- ARGV  1 limit   2 horizon_ms
--- Returns now_ms, rev, then id, token_ms, due_ms of each endpoint taken.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local taken = {now, tonumber(redis.call('GET', KEYS[3]) or 0)}
+-- KEYS  1 due   2 plan   3 rev   4 pace
+-- ARGV  1 limit   2 horizon_ms   3 gap_ms: after a longer pause between two claims judging begins anew
+--       4 step_ms: a time before the last claim by more than this is a step back of the server's time
+-- Returns now_ms, rev, the shortest interval of those taken (0 for none), then id, token_ms, due_ms of each.
+local now = now_ms()
+local pace = redis.call('HMGET', KEYS[4], 'last', 'since')
+local last = tonumber(pace[1] or nil)
+local back = last and last - now or 0
+if back > tonumber(ARGV[4]) then
+  redis.call('HINCRBY', KEYS[4], 'back', back)
+end
+local since = last and back <= tonumber(ARGV[4]) and -back <= tonumber(ARGV[3]) and pace[2] or now
+redis.call('HSET', KEYS[4], 'last', now, 'since', since)
+
+local taken = {now, tonumber(redis.call('GET', KEYS[3]) or 0), 0}
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now + ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 if #due == 0 then
   return taken
@@ -19,11 +29,12 @@ end
 local plans = redis.call('HMGET', KEYS[2], unpack(ids))
 for i, id in ipairs(ids) do
   local score = tonumber(due[2 * i])
-  if score % 2 == 1 and score > now then
+  if is_lease(score) and score > now then
     -- a lease that ends within the horizon is still somebody's
   elseif plans[i] then
-    local token = math.max(now, score) + string.match(plans[i], '^%d+:%d+:(%d+)')
-    token = token + 1 - token % 2
+    local interval, lease = string.match(plans[i], '^(%d+):%d+:(%d+)')
+    local token = lease_token(math.max(now, score) + lease)
+    taken[3] = taken[3] == 0 and tonumber(interval) or math.min(taken[3], interval)
     leases[#leases + 1] = token
     leases[#leases + 1] = id
     taken[#taken + 1] = id

@@ -1,5 +1,5 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
--- @include times dirty version
+-- @include times dirty version hints
 --
 -- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged
 --       11... for each item in order: its own log if it has transitions, then one ring or rollup per write
@@ -20,7 +20,7 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 
 local answers, seen = {}, {}
 local records, memories, due, later, never = {}, {}, {}, {}, {}
-local dirty, fresh = {}, {}
+local dirty, fresh, alerted = {}, {}, false
 local head, key, body = 0, 10, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
@@ -79,6 +79,7 @@ for i, id in ipairs(ids) do
       redis.call('RPUSH', KEYS[key + 1], unpack(ARGV, first_transition, first_alert - 1))
       redis.call('LTRIM', KEYS[key + 1], -own_cap, -1)
     end
+    alerted = alerted or alerts > 0
     for place = first_alert, next_body do
       redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[2], '*', 'd', ARGV[place])
     end
@@ -106,5 +107,8 @@ for pool, until_ms in pairs(fresh) do
 end
 for pool, at in pairs(dirty) do
   mark_dirty(KEYS[5], pool, at)
+end
+if alerted then
+  hint_alerts(KEYS[7])
 end
 return answers

@@ -1,5 +1,5 @@
 -- Write the alert states of a pool or of the system, if nobody else did meanwhile, with the events that follow from them.
--- @include version
+-- @include version hints
 --
 -- KEYS  1 subjects   2 alerts   3 events
 -- ARGV  1 subject   2 version held (13 digits)   3 body with its new version, '' to take the subject out   4 cap of alerts
@@ -17,5 +17,8 @@ end
 for place = 7, #ARGV do
   local alert = place < 7 + ARGV[6]
   redis.call('XADD', KEYS[alert and 2 or 3], 'MAXLEN', '~', ARGV[alert and 4 or 5], '*', 'd', ARGV[place])
+end
+if tonumber(ARGV[6]) > 0 then
+  hint_alerts(KEYS[2])
 end
 return 1

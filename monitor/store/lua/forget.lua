@@ -1,5 +1,5 @@
 -- Take away what is left of a removed endpoint, and write the alert events that end its alerts.
--- @include version
+-- @include version hints
 --
 -- KEYS  1 spec   2 rec   3 watch   4 alerts   5 mem   6... its ring, rollups and own log
 -- ARGV  1 id   2 version held (13 digits)   3 cap of alerts   4... alert events
@@ -17,5 +17,8 @@ redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('DEL', unpack(KEYS, 6))
 for place = 4, #ARGV do
   redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'd', ARGV[place])
+end
+if #ARGV > 3 then
+  hint_alerts(KEYS[4])
 end
 return 1

@@ -1,13 +1,13 @@
--- Read the signs of life that are younger than a limit; delete the others.
+-- Read the heartbeats that are younger than a limit; delete the others, and those from a time that has been put right.
+-- @include times
 --
 -- KEYS  1 procs
 -- ARGV  1 max_age_ms
 -- Returns name, process of each.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local all, alive = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #all, 2 do
-  if now - string.sub(all[i + 1], 1, 13) < tonumber(ARGV[1]) then
+  if math.abs(now - string.sub(all[i + 1], 1, 13)) < tonumber(ARGV[1]) then
     alive[#alive + 1] = all[i]
     alive[#alive + 1] = string.sub(all[i + 1], 14)
   else

@@ -1,12 +1,19 @@
--- Find the pools that seem to lag in one slot: no result vouches for them any more, or they have been due for publishing for too long.
+-- Find the pools that seem to lag in one slot: no result vouches for them any more, they have been due for publishing for too long, or
+-- publishing them has failed for as long. Failures that have stopped are forgotten.
 --
--- KEYS  1 judged   2 dirty
+-- KEYS  1 judged   2 dirty   3 unpublished
 -- ARGV  1 ttl_ms   2 most names of each
--- Returns the server's time, the pools without a result, the pools that wait.
+-- Returns the server's time, the pools without a result, the pools that are not published.
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-return {
-  now,
-  redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'LIMIT', 0, ARGV[2]),
-  redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now - ARGV[1], 'LIMIT', 0, ARGV[2]),
-}
+local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1])
+local waiting = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now - ttl, 'LIMIT', 0, ARGV[2])
+local failing = redis.call('HGETALL', KEYS[3])
+for i = 1, #failing, 2 do
+  local first, last = string.match(failing[i + 1], '^(%d+):(%d+)$')
+  if not first or now - last > ttl then
+    redis.call('HDEL', KEYS[3], failing[i])
+  elseif last - first >= ttl then
+    waiting[#waiting + 1] = failing[i]
+  end
+end
+return {now, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'LIMIT', 0, ARGV[2]), waiting}

@@ -1,22 +1,33 @@
--- Put endpoints back on their grid whose due time lies further ahead than their plan allows (a clock that jumped back).
+-- After a step back of the server's time, move what lies ahead in these queues back by as much: it was put there by a wrong time,
+-- or comes too early once. A due time stays even, a lease odd (its holder loses it).
+-- @include times
 --
--- KEYS  1 due   2 plan
--- ARGV  1 cursor of ZSCAN   2 how many to look at
--- Returns the next cursor ('0' at the end) and how many were moved.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local scan = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local entries, moved = scan[2], 0
-for i = 1, #entries, 2 do
-  local score = tonumber(entries[i + 1])
-  local plan = score > now and redis.call('HGET', KEYS[2], entries[i])
-  if plan then
-    local interval, phase, lease, delay = string.match(plan, '^(%d+):(%d+):(%d+):(%d+)')
-    if score > now + interval + lease + delay then
-      local due = now + (phase - now) % interval
-      redis.call('ZADD', KEYS[1], due + due % 2, entries[i])
-      moved = moved + 1
-    end
+-- KEYS  1 pace   2... the queues, then keys that live by a time of their own and are deleted
+-- ARGV  1 how many queues   2 step_ms   3 '1' where nobody else keeps the pace
+-- Returns how many were moved.
+local now = now_ms()
+local pace = redis.call('HMGET', KEYS[1], 'last', 'back')
+local back = tonumber(pace[2] or 0)
+if ARGV[3] == '1' then
+  local ahead = tonumber(pace[1] or now) - now
+  back = back + (ahead > tonumber(ARGV[2]) and ahead or 0)
+  redis.call('HSET', KEYS[1], 'last', now)
+end
+if back == 0 then
+  return 0
+end
+redis.call('HDEL', KEYS[1], 'back')
+back = back + back % 2
+local moved = 0
+for place = 2, 1 + ARGV[1] do
+  local ahead = redis.call('ZRANGEBYSCORE', KEYS[place], '(' .. string.format('%.0f', now), '+inf', 'WITHSCORES')
+  for i = 1, #ahead, 2 do
+    local score = tonumber(ahead[i + 1])
+    redis.call('ZADD', KEYS[place], math.max(now - (now + score) % 2, score - back), ahead[i])
+    moved = moved + 1
   end
 end
-return {scan[1], moved}
+for place = 2 + ARGV[1], #KEYS do
+  redis.call('DEL', KEYS[place])
+end
+return moved

@@ -1,13 +1,11 @@
 -- Make the lease of a claimed member longer, if it is still ours.
--- @include times
 --
 -- KEYS  1 the queue
--- ARGV  1 member   2 token_ms   3 lease_ms
--- Returns the new token, or 0 when the lease is not ours any more.
+-- ARGV  1 member   2 token_ms   3 the new token
+-- Returns 1, also where it was done before, or 0 when the lease is not ours any more.
 local held = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
-if held ~= tonumber(ARGV[2]) then
+if held ~= tonumber(ARGV[2]) and held ~= tonumber(ARGV[3]) then
   return 0
 end
-local token = math.max(held, lease_token(now_ms() + ARGV[3]))
-redis.call('ZADD', KEYS[1], token, ARGV[1])
-return token
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+return 1

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.clock import Clock
 from monitor.core.errors import Stale
 from monitor.store import keys
+from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    Standing,
     StoredAlert,
     SubjectAssertion,
 )
@@ -72,6 +74,8 @@ class MemoryAlerts:
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
+        self._listeners: list[Callable[[int], None]] = []
+        self._pace = Pace()
         self._subjects: dict[str, tuple[int, bytes]] = {}
         self._alerts: dict[str, _Alert] = {}
         self._held: Counter[str] = Counter()
@@ -99,8 +103,7 @@ class MemoryAlerts:
             self._subjects[subject] = next_ver, body
         else:
             self._subjects.pop(subject, None)
-        for alert in alerts:
-            self._alert_events[0].append(alert)
+        self._write_alerts(0, alerts)
         for transition in transitions:
             self._transitions.append(transition)
         return True
@@ -118,6 +121,27 @@ class MemoryAlerts:
             raise Stale(f"the alert events of slot {slot} are not ours any more")
         self._alert_events[slot].delete(entry_ids)
         self._routing[slot] = 0
+
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        self._listeners.append(heard)
+        listening()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._listeners.remove(heard)
+
+    def _move_ends_back(self, back_ms: int, now_ms: int) -> int:
+        ends = {fingerprint: alert.ends_ms for fingerprint, alert in self._alerts.items() if alert.ends_ms}
+        moved = move_back(ends, back_ms, now_ms)
+        for fingerprint, ends_ms in ends.items():
+            self._alerts[fingerprint].ends_ms = ends_ms
+        return moved
+
+    def _write_alerts(self, slot: int, alerts: Sequence[bytes]) -> None:
+        for alert in alerts:
+            self._alert_events[slot].append(alert)
+        for heard in self._listeners if alerts else ():
+            heard(slot)
 
     async def streams(self) -> list[int]:
         return [slot for slot, stream in enumerate(self._alert_events) if stream.after(0)]
@@ -196,11 +220,11 @@ class MemoryAlerts:
             return StoredAlert(fingerprint, b"", 0, "")
         return StoredAlert(fingerprint, held.alert, held.ver, held.subject, held.ends_ms, held.reason)
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         now_ms = self._clock.now_ms()
         open_ = sorted((held.starts_ms, name) for name, held in self._alerts.items() if not held.ends_ms)
         ends = sorted((held.ends_ms, name) for name, held in self._alerts.items() if held.ends_ms)
-        if standing is Standing.FIRING:
+        if phase is AlertPhase.FIRING:
             found = [name for _, name in open_] + [name for ends_ms, name in ends if ends_ms > now_ms]
         else:
             found = [name for ends_ms, name in reversed(ends) if ends_ms <= now_ms]

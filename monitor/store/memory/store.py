@@ -19,6 +19,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.alerts import MemoryAlerts
+from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
     NO_EPOCH,
     Claim,
@@ -34,7 +35,7 @@ from monitor.store.port import (
     Publication,
     SetAside,
 )
-from monitor.store.queues import EARLY_MS, Queue, at_once, due_time, is_lease, lease_token
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease, lease_token
 
 
 @dataclass(slots=True)
@@ -42,11 +43,13 @@ class _Slot:
     specs: dict[str, Endpoint] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
+    pace: Pace = field(default_factory=Pace)
     due: dict[str, int] = field(default_factory=dict)
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
     memories: dict[str, bytes] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)
+    unpublished: dict[str, tuple[int, int]] = field(default_factory=dict)
     logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -148,8 +151,7 @@ class MemoryStore(MemoryAlerts):
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
-        for alert in alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, alerts)
         return True
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
@@ -184,14 +186,29 @@ class MemoryStore(MemoryAlerts):
             for endpoint_id, score in home.due.items()
             if score <= now_ms + horizon_ms and not is_claimed(score, now_ms)
         )
+        home.pace.claimed(now_ms)
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
             items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
-        return Claim(slot, home.rev, now_ms, tuple(items))
+        interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
+        return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        pace, now_ms = self._slots[slot].pace, self._clock.now_ms()
+        return pace.since_ms if pace.last_ms and abs(now_ms - pace.last_ms) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        home, now_ms, moved = self._slots[slot], self._clock.now_ms(), 0
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        if back_ms := home.pace.take_back():
+            self._routing[slot] = 0
+        queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
+        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
+        if slot == 0:
+            self._pace.claimed(now_ms)
+            back_ms = self._pace.take_back()
+            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
+            moved += self._move_ends_back(back_ms, now_ms)
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -243,8 +260,7 @@ class MemoryStore(MemoryAlerts):
         for transition in item.transitions:
             self._transitions.append(transition)
             slot.logs[item.id] = [*slot.logs[item.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
-        for alert in item.alerts:
-            self._alert_events[number].append(alert)
+        self._write_alerts(number, item.alerts)
         return Committed.OK
 
     # Work queues ------------------------------------------------------------------------------------------------
@@ -272,12 +288,11 @@ class MemoryStore(MemoryAlerts):
             members[member] = due_time(next_ms)
         return True
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
         members = self._queue(queue, slot)
-        if members.get(member) != token_ms:
+        if members.get(member) not in (token_ms, until_ms):
             raise Stale(f"{member} in {queue.value} is not ours any more")
-        members[member] = max(token_ms, lease_token(self._clock.now_ms() + lease_ms))
-        return members[member]
+        members[member] = until_ms
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         now_ms = self._clock.now_ms()
@@ -323,6 +338,11 @@ class MemoryStore(MemoryAlerts):
         found = (self._publication(pool) for pool in pools)
         return [publication.snapshot if publication else b"" for publication in found]
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        now_ms = self._clock.now_ms()
+        first_ms, last_ms = self._slots[slot].unpublished.get(pool, (now_ms, now_ms))
+        self._slots[slot].unpublished[pool] = first_ms if now_ms - last_ms <= keys.ALIVE_TTL_MS else now_ms, now_ms
+
     async def lagging(self) -> list[str]:
         now_ms = self._clock.now_ms()
         lagging = set()
@@ -333,6 +353,8 @@ class MemoryStore(MemoryAlerts):
                 else:
                     del slot.judged[pool]
             waiting = {pool for pool, at_ms in self._queue(Queue.DIRTY, number).items() if at_ms < now_ms - keys.ALIVE_TTL_MS}
+            slot.unpublished = {pool: held for pool, held in slot.unpublished.items() if now_ms - held[1] <= keys.ALIVE_TTL_MS}
+            waiting |= {pool for pool, (first_ms, last_ms) in slot.unpublished.items() if last_ms - first_ms >= keys.ALIVE_TTL_MS}
             lagging |= {endpoint.pool for some in self._slots for endpoint in some.specs.values() if endpoint.pool in waiting}
         return sorted(lagging)
 
@@ -385,7 +407,7 @@ class MemoryStore(MemoryAlerts):
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()
-        self._hearts = {name: heart for name, heart in self._hearts.items() if now_ms - heart[0] < max_age_ms}
+        self._hearts = {name: heart for name, heart in self._hearts.items() if abs(now_ms - heart[0]) < max_age_ms}
         return {name: process for name, (_, process) in self._hearts.items()}
 
     async def count(self, increments: Mapping[str, int]) -> None:

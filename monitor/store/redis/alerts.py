@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monitor.core.errors import Stale
 from monitor.store import keys
 from monitor.store.port import (
+    AlertPhase,
     DeliveryRow,
     Flush,
     GroupLoad,
     Membership,
     Settle,
-    Standing,
     StoredAlert,
     SubjectAssertion,
 )
@@ -48,6 +48,14 @@ class AlertCalls(ABC):
         if not await self._wire.run("ack_events", _stream(slot), token_ms, *entry_ids):
             raise Stale(f"the alert events of slot {slot} are not ours any more")
 
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        def hint(message: bytes) -> None:
+            what, _, slot = message.partition(b" ")
+            if what == b"alerts" and slot.isdigit() and int(slot) < self.slots:
+                heard(int(slot))
+
+        await self._wire.listen(keys.HINTS, hint, listening)
+
     async def streams(self) -> list[int]:
         lengths = await self._wire.execute(*(("XLEN", keys.in_slot(slot, "alerts")) for slot in range(self.slots)))
         return [slot for slot, length in enumerate(lengths) if length]
@@ -76,8 +84,8 @@ class AlertCalls(ABC):
             raise Stale(f"the assertion of {subject} is not ours any more")
         return ended
 
-    async def alerts(self, standing: Standing, limit: int) -> list[StoredAlert]:
-        return await self._alerts(standing.value, limit)
+    async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
+        return await self._alerts(phase.value, limit)
 
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return next(iter(await self._alerts("named", 1, fingerprint)), None)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from monitor.core.errors import Stale, StoreError
+from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.port import (
@@ -30,7 +31,7 @@ from monitor.store.port import (
     Publication,
     SetAside,
 )
-from monitor.store.queues import EARLY_MS, QUEUES, Queue
+from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
 from monitor.store.redis.cursor import Merge
 from monitor.store.redis.registry import RegistryCalls
@@ -40,6 +41,7 @@ _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
+_LAGGING = ("judged", "dirty", "unpublished")
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
@@ -87,19 +89,30 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
-        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev")]
-        now_ms, rev, *taken = await self._wire.run("claim_probes", names, min(limit, keys.CLAIM_MAX), horizon_ms)
+        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev", "pace")]
+        args = min(limit, keys.CLAIM_MAX), horizon_ms, JUDGING_GAP_MS, JUMP_MS
+        now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
         items = (Claimed(endpoint_id.decode(), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
-        return Claim(slot, rev, now_ms, tuple(items))
+        return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
+
+    async def judging_since(self, slot: int) -> int:
+        time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
+        now_ms = _ms(time)
+        return int(since) if last and since and abs(now_ms - int(last)) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
-        names = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")]
-        cursor, moved = b"0", 0
+        queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
+        moves = [script("realign", queues, 3, JUMP_MS, "0")]
+        if slot == 0:
+            once = [*_ONCE.values(), keys.ALERT_ENDS]
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1"))
+        moved: int = sum(await self._wire.execute(*moves))
+        names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved = await self._wire.run("realign", names, cursor, _BATCH_MAX)
+            cursor, now_moved = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
             moved += now_moved
             if cursor == b"0":
-                return int(moved)
+                return moved
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         slots = [keys.slot_of(endpoint_id, self.slots) for endpoint_id in ids]
@@ -142,11 +155,9 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, lease_ms: int) -> int:
-        token = int(await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, lease_ms))
-        if not token:
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+        if not await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, until_ms):
             raise Stale(f"{member} in {queue.value} is not ours any more")
-        return token
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         return await self._late(_queue(queue, slot))
@@ -196,6 +207,9 @@ class RedisStore(RegistryCalls, AlertCalls):
         epoch, _, ver = (await self._wire.run("last_version", [keys.log(pool)])).partition(b"-")
         return int(epoch), int(ver)
 
+    async def not_published(self, pool: str, slot: int) -> None:
+        await self._wire.run("unpublished", [keys.in_slot(slot, "unpublished")], pool, keys.ALIVE_TTL_MS)
+
     async def lagging(self) -> list[str]:
         return (await self._lagging())[1]
 
@@ -209,10 +223,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         """The server's time, the pools that lag, and whether there is another pool (or none at all): one exchange while nothing lags."""
         slots = range(self.slots)
         found = await self._wire.execute(
-            *(
-                script("lagging", [keys.in_slot(slot, "judged"), keys.in_slot(slot, "dirty")], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1)
-                for slot in slots
-            )
+            *(script("lagging", [keys.in_slot(slot, name) for name in _LAGGING], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1) for slot in slots)
         )
         now_ms = min(now_ms for now_ms, _, _ in found)
         silent = [(slot, name.decode()) for slot, (_, names, _) in zip(slots, found, strict=True) for name in names]

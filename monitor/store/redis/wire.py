@@ -7,9 +7,10 @@ commits costs one turn of the loop, and what is repeated after a broken connecti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ _CONNECTIONS_MAX = 16
 _ASKED_TOGETHER_MAX = 64
 _CONNECT_TIMEOUT_S = 3.0
 _HEALTH_CHECK_S = 10.0
+_LISTEN_SILENCE_S = 6.0
 
 _LUA = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(rb"^-- @include (.+)$", re.MULTILINE)
@@ -46,6 +48,14 @@ _HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name,
 def script(name: str, keys: Sequence[str], *args: Argument) -> Command:
     """The command that runs lua/<name>.lua."""
     return ("EVALSHA", _HASHES[name], len(keys), *keys, *args)
+
+
+async def _ping(connection: AbstractConnection) -> None:
+    """Keep a subscribed connection talking, so that silence means that it is lost."""
+    with contextlib.suppress(RedisError, OSError):
+        while True:
+            await asyncio.sleep(_LISTEN_SILENCE_S / 3)
+            await connection.send_command("PING", check_health=False)
 
 
 def _checked(replies: list[Any]) -> list[Any]:
@@ -171,6 +181,31 @@ class Wire:
                 raise
             self._idle.append(connection)
             return replies
+
+    async def listen(self, channel: str, heard: Callable[[bytes], None], listening: Callable[[], None]) -> None:
+        """Subscribe on a connection of its own and call `heard` with each message, until cancelled. Raises StoreError when it is lost,
+        which a server that has gone without a word is taken for after _LISTEN_SILENCE_S."""
+        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        pinging: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("SUBSCRIBE", channel, check_health=False)
+            pinging = asyncio.ensure_future(_ping(connection))
+            while True:
+                kind, *rest = await connection.read_response(timeout=_LISTEN_SILENCE_S) or (b"",)
+                if kind == b"subscribe":
+                    listening()
+                elif kind == b"message":
+                    heard(rest[-1])
+                elif kind != b"pong":
+                    raise StoreError(f"the store says nothing any more on {channel}")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"the store does not answer: {error or type(error).__name__}") from error
+        finally:
+            if pinging is not None:
+                pinging.cancel()
+            await connection.disconnect(nowait=True)
 
     @staticmethod
     async def _reply(connection: AbstractConnection) -> Any:

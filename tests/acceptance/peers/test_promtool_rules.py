@@ -13,7 +13,8 @@ import yaml
 
 from alert_rules.files.rule_file import parse_rule_text
 from alert_rules.rules.alert import AlertState, AlertStatus
-from alert_rules.rules.rule import evaluate
+from alert_rules.rules.evaluate import evaluate
+from alert_rules.rules.memory import EMPTY
 from tests.acceptance.peers.peer import installed
 
 MINUTE_MS = 60_000
@@ -53,29 +54,29 @@ def rule_set(case: Case) -> Any:
 
 
 def at_every_minute(case: Case) -> Timeline:
-    """Our rule, looked at whenever Prometheus looks."""
-    rules, states, found = rule_set(case), (), []
+    """Our rule, evaluated whenever Prometheus evaluates it."""
+    rules, memory, found = rule_set(case), EMPTY, []
     for minute, truth in enumerate(case.truths):
-        states = evaluate(rules, {}, None, facts(truth), states, minute * MINUTE_MS).states
-        found.append(_status(states))
+        memory = evaluate(rules, {}, None, facts(truth), memory, minute * MINUTE_MS).memory
+        found.append(_status(memory.states))
     return found
 
 
 def at_changes_and_wakes(case: Case) -> Timeline:
-    """Our rule as the system runs it: looked at when its facts change, and when it asks to be."""
+    """Our rule as the system runs it: evaluated when its facts change, and when it asks to be."""
     rules, found, wake_ms = rule_set(case), [], 0
-    states: tuple[AlertState, ...] = ()
+    memory = EMPTY
     old = None
     for minute, truth in enumerate(case.truths):
         now_ms = minute * MINUTE_MS
         while old is not None and 0 < wake_ms < now_ms:
-            evaluation = evaluate(rules, {}, old, old, states, wake_ms)
-            states, wake_ms = evaluation.states, evaluation.wake_ms
+            evaluation = evaluate(rules, {}, old, old, memory, wake_ms)
+            memory, wake_ms = evaluation.memory, evaluation.wake_ms
         new = facts(truth)
         if old != new or wake_ms == now_ms:
-            evaluation = evaluate(rules, {}, old, new, states, now_ms)
-            states, wake_ms, old = evaluation.states, evaluation.wake_ms, new
-        found.append(_status(states))
+            evaluation = evaluate(rules, {}, old, new, memory, now_ms)
+            memory, wake_ms, old = evaluation.memory, evaluation.wake_ms, new
+        found.append(_status(memory.states))
     return found
 
 

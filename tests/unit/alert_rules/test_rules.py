@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from alert_rules.rules.memory import (
 from alert_rules.rules.rule import RuleSet
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState, LastResult, Override
+from monitor.core.record import Breaker, BreakerState, LastResult, Override, ProbeStatistics, Record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 ENDPOINT = Endpoint(id="shop-1", url="http://shop", pool="shop", labels={"team": "shop"})
@@ -37,7 +38,7 @@ def rules_of(**rule: Any) -> RuleSet:
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    return endpoint_facts(ENDPOINT, EndpointState(), None, 0, no_data=False) | changes
+    return endpoint_facts(ENDPOINT, Record()) | changes
 
 
 class Timeline:
@@ -207,18 +208,18 @@ def test_only_what_fires_counts_as_changed() -> None:
 @pytest.mark.parametrize(("left_ms", "want"), [(14 * DAY_MS + 5, 5 + 1), (14 * DAY_MS, 1), (5, 6), (-1, DAY_MS)])
 def test_a_certificate_ages_by_itself(left_ms: int, want: int) -> None:
     now_ms = 1_700_000_000_000
-    state = EndpointState(last=LastResult(certificate_not_after_ms=now_ms + left_ms))
+    record = Record(probes=ProbeStatistics(last=LastResult(certificate_not_after_ms=now_ms + left_ms)))
     rules = rules_of(expr="certificate_days < 14")
-    at_ms = next_change_ms(rules, state, now_ms)
+    at_ms = next_change_ms(rules, record, now_ms)
     assert at_ms - now_ms == want
 
     def days(when_ms: int) -> int:
-        return int(endpoint_facts(ENDPOINT, state, None, when_ms, no_data=False)["certificate_days"])
+        return int(endpoint_facts(ENDPOINT, msgspec.structs.replace(record, decided_ms=when_ms))["certificate_days"])
 
     assert days(at_ms - 1) == days(now_ms)
     assert days(at_ms) == days(now_ms) - 1
-    assert next_change_ms(rules_of(expr="failures > 1"), state, now_ms) == 0
-    assert next_change_ms(rules, EndpointState(), now_ms) == 0
+    assert next_change_ms(rules_of(expr="failures > 1"), record, now_ms) == 0
+    assert next_change_ms(rules, Record(), now_ms) == 0
 
 
 def test_the_rule_beats_the_subject_and_identity_beats_both() -> None:
@@ -295,8 +296,9 @@ def test_facts_fill_every_variable_of_the_table() -> None:
 
 def test_facts_of_a_failing_endpoint() -> None:
     last = LastResult(at_ms=5, outcome=Outcome.FAILURE, failure=FailureClass.STATUS, text="status 503", status=503)
-    state = EndpointState(breaker=BreakerState(state=Breaker.OPEN), run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
-    seen = endpoint_facts(ENDPOINT, state, Override.DRAIN, 0, no_data=False)
+    probes = ProbeStatistics(run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
+    record = Record(breaker=BreakerState(state=Breaker.OPEN), probes=probes, override=Override.DRAIN)
+    seen = endpoint_facts(ENDPOINT, record)
     assert (seen["verdict"], seen["breaker"], seen["override"]) == ("UNHEALTHY", "OPEN", "DRAIN")
     assert (seen["failures"], seen["successes"], seen["status"], seen["error"]) == (4, 0, 503, "status 503")
     assert (seen["failure_class"], seen["certificate_days"]) == ("status", 36_500)

@@ -61,9 +61,9 @@ class Timeline:
         self.view.tick(now_ms)
         return self
 
-    def fetch(self, *, alive: bool = False) -> Fetch:
+    def fetch(self, *, alive: bool = False, lagging: tuple[str, ...] = ()) -> Fetch:
         server_ms = SERVER_AHEAD_MS + self.now_ms
-        return Fetch(server_ms, server_ms if alive else None, self.now_ms)
+        return Fetch(server_ms, server_ms if alive else None, self.now_ms, frozenset(lagging))
 
     def publish(self, weights: Mapping[str, int], *, skew_ms: int = 0, **more: object) -> Self:
         """A new version, written now and read at once."""
@@ -72,9 +72,9 @@ class Timeline:
         assert self.view.offer(snapshot(weights, epoch=self.version[0], ver=self.version[1], ts_ms=ts_ms, **more), self.fetch())
         return self
 
-    def poll(self, *, alive: bool) -> Self:
+    def poll(self, *, alive: bool, lagging: tuple[str, ...] = ()) -> Self:
         """Redis answers; the snapshot there is the one that we have."""
-        self.view.confirm("shop", self.fetch(alive=alive))
+        self.view.confirm("shop", self.fetch(alive=alive, lagging=lagging))
         return self
 
     def expect(self, freshness: Freshness, age_ms: int | None = None) -> Self:

@@ -134,3 +134,58 @@ def test_changes_say_why(timeline):
     timeline.changes.clear()
     timeline.at(16_000)
     assert {change.why for change in timeline.changes} == {"FRESH -> FROZEN"}
+
+
+# A heartbeat that names pools ------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_the_heartbeat_names_is_frozen_at_once_and_expires_in_its_time(timeline):
+    """It is named when nobody has judged it for its ttl at least; every further heartbeat says the same."""
+    timeline.at(0).publish(WEIGHTS)
+    for now_ms in range(2_000, 30_000, 2_000):
+        timeline.at(now_ms).poll(alive=True).expect(FRESH, 0)
+    timeline.at(30_000).poll(alive=True, lagging=("cart", "shop")).expect(FROZEN, 15_000)
+    for now_ms in range(32_000, 195_000, 2_000):
+        timeline.at(now_ms).poll(alive=True, lagging=("shop",)).expect(FROZEN, now_ms - 15_000)
+    assert timeline.at(194_999).expect(FROZEN).picks() == {"a": 700, "b": 300}
+    assert timeline.at(195_000).expect(EXPIRED, 180_000).picks() == EQUAL
+    timeline.at(196_000).poll(alive=True).expect(FRESH, 0)
+
+
+def test_a_heartbeat_that_names_another_pool_vouches_for_this_one(timeline):
+    timeline.at(0).publish(WEIGHTS).at(600_000).poll(alive=True, lagging=("cart",)).expect(FRESH, 0)
+
+
+def test_a_heartbeat_that_vouches_for_nobody_freezes(timeline):
+    timeline.at(0).publish(WEIGHTS).at(5_000)
+    timeline.view.confirm("shop", Fetch(server_ms=1_700_000_005_000, alive_ms=0, at_ms=5_000))
+    timeline.expect(FROZEN, 15_000).at(6_000).poll(alive=True).expect(FRESH, 0)
+
+
+def test_what_is_published_of_a_pool_that_lags_does_not_make_it_younger(timeline):
+    """An operator drains, and no result has come for minutes: the drain counts, the rest is as old as before."""
+    timeline.at(0).publish(WEIGHTS).at(20_000).poll(alive=True, lagging=("shop",))
+    timeline.at(50_000).publish({"a": 1_000, "b": 0}).expect(FROZEN, 50_000)
+    assert timeline.picks() == {"a": 1_000}
+    timeline.at(52_000).poll(alive=True).expect(FRESH, 0).at(60_000).publish(WEIGHTS).expect(FRESH, 0)
+
+
+def test_a_view_that_starts_while_a_pool_lags_takes_a_young_snapshot_for_frozen(timeline, make_snapshot):
+    timeline.at(0)
+    assert timeline.view.offer(make_snapshot(WEIGHTS), timeline.fetch(alive=True, lagging=("shop",)))
+    timeline.expect(FROZEN, 15_000)
+
+
+def test_a_lagging_pool_that_is_removed_is_removed(timeline):
+    timeline.at(0).publish(WEIGHTS).at(20_000).poll(alive=True, lagging=("shop",)).at(170_000).expect(FROZEN)
+    timeline.at(250_000).expect(EXPIRED).publish({}, tombstone=True).expect(FRESH, 0)
+    assert timeline.view.pools() == ()
+    timeline.at(251_000)
+    assert timeline.view.snapshot("shop").tombstone is True
+
+
+def test_changes_of_a_pool_that_begins_to_lag_say_why(timeline):
+    timeline.at(0).publish(WEIGHTS).at(5_000)
+    timeline.changes.clear()
+    timeline.poll(alive=True, lagging=("shop",))
+    assert {change.why for change in timeline.changes} == {"FRESH -> FROZEN"}

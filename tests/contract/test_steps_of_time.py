@@ -1,0 +1,137 @@
+"""The server's time steps back: nobody waits until the wrong time is reached, and nothing is judged that was not asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.core.tilt import JUMP_MS
+from monitor.store.memory.store import MemoryStore
+from monitor.store.port import AlertPhase, AssertedAlert, Flush, Membership, NewDelivery, SubjectAssertion
+from monitor.store.queues import JUDGING_GAP_MS, Queue
+from monitor.store.redis.store import RedisStore
+
+HOUR_MS = 3_600_000
+FAR_MS = 9_000_000_000_000
+
+
+async def was_ahead(house, ms: int) -> None:
+    """Write down that the last claims came at a time that lies ahead now: the server's time has stepped back."""
+    last_ms = await house.store.now_ms() + ms
+    if isinstance(house.store, MemoryStore):
+        for pace in (house.store._pace, *(slot.pace for slot in house.store._slots)):
+            pace.last_ms = last_ms
+    else:
+        assert isinstance(house.store, RedisStore)
+        for key in ("wk:i:{alerts}:pace", *(f"wk:i:{{s{slot}}}:pace" for slot in range(house.store.slots))):
+            await house.store._wire.execute_one("HSET", key, "last", last_ms)
+
+
+async def beat(house) -> int:
+    """As the metronome does: claim in every slot, then realign; return how many were moved."""
+    await house.claim(horizon_ms=0)
+    return sum([await house.store.realign(slot) for slot in range(house.store.slots)])
+
+
+async def standing(house) -> list[str]:
+    return sorted(alert.fingerprint for alert in await house.store.alerts(AlertPhase.FIRING, 9))
+
+
+async def due_now(house, queue: Queue) -> list[str]:
+    return await house.drain(queue)
+
+
+async def put(house, group: str, due_ms: int, *, expires_ms: int = FAR_MS, ends_ms: int = 0) -> None:
+    """Let a subject assert an alert that makes a group."""
+    member = Membership(fingerprint=group, group=group, meta=b"m", first_flush_ms=due_ms)
+    alert = AssertedAlert(fingerprint=group, alert=b"a", starts_ms=1, ends_ms=ends_ms, groups=(member,))
+    await house.store.assert_alerts([SubjectAssertion(subject=f"pool:{group}", ver=1, at_ms=1, expires_ms=expires_ms, alerts=(alert,))])
+
+
+async def test_every_queue_comes_back_when_the_time_was_ahead_by_an_hour(house):
+    now_ms = await house.store.now_ms()
+    claimed = await house.claim_one()
+    await house.dirty()
+    await house.commit(house.result(claimed, reevaluate_ms=now_ms + HOUR_MS, dirty_at_ms=now_ms + HOUR_MS))
+    await put(house, "late", now_ms + HOUR_MS, expires_ms=now_ms + HOUR_MS, ends_ms=now_ms + HOUR_MS)
+    await put(house, "flushed", now_ms)
+    (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 60_000, ["flushed"])
+    rows = (NewDelivery("d", "mail", b"p", now_ms + HOUR_MS),)
+    await house.store.commit_flush(Flush(group="flushed", token_ms=lease.token_ms, next_ms=now_ms + HOUR_MS + 30_000, deliveries=rows))
+    await beat(house)
+    assert [await due_now(house, queue) for queue in Queue] == [[]] * len(Queue)
+    assert await standing(house) == ["flushed", "late"]
+
+    await was_ahead(house, HOUR_MS)
+    assert await beat(house) >= 5
+    assert await due_now(house, Queue.DIRTY) == ["shop"]
+    assert await due_now(house, Queue.REEVALUATE) == ["e"]
+    assert await due_now(house, Queue.DELIVERIES) == ["d"]
+    assert await due_now(house, Queue.ASSERTIONS) == ["pool:late"]
+    assert await standing(house) == ["flushed"], "an alert that ended by the wrong time has ended"
+    assert await due_now(house, Queue.GROUPS) == ["late"], "what was asked for half a minute later than the others still is"
+    assert await beat(house) == 0, "one step is made good once"
+
+
+async def test_a_lease_given_by_the_wrong_time_ends_and_is_known_as_taken_over(house):
+    await put(house, "g", 2)
+    (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, HOUR_MS)
+    await was_ahead(house, HOUR_MS + 10_000)
+    await beat(house)
+    await house.passes(1)
+    (again,) = await house.store.claim(Queue.GROUPS, 0, 1, 10_000)
+    assert again.taken_over
+    assert not await house.store.finish(Queue.GROUPS, 0, "g", lease.token_ms, None)
+
+
+async def test_a_hold_on_the_alert_events_is_not_prolonged(house):
+    claimed = await house.claim_one()
+    await house.commit(house.result(claimed, alerts=(b"alert",)))
+    (slot,) = await house.store.streams()
+    token_ms, _ = await house.store.claim_alert_events(slot, 10, HOUR_MS)
+    assert token_ms
+    await was_ahead(house, HOUR_MS)
+    await beat(house)
+    token_ms, events = await house.store.claim_alert_events(slot, 10, 1_000)
+    assert [data for _, data in events] == [b"alert"]
+
+
+@pytest.mark.parametrize("back_ms", [0, JUMP_MS // 2])
+async def test_a_small_correction_moves_nobody(house, back_ms):
+    await put(house, "g", await house.store.now_ms() + HOUR_MS)
+    await was_ahead(house, back_ms)
+    assert await beat(house) == 0
+    assert await due_now(house, Queue.GROUPS) == []
+
+
+async def test_heartbeats_from_a_time_ahead_do_not_count_as_life(house):
+    if isinstance(house.store, MemoryStore):
+        house._clock.jump(HOUR_MS)
+        await house.store.heartbeat("worker:h:1", b"w")
+        house._clock.jump(-HOUR_MS)
+    else:
+        ahead_ms = await house.store.now_ms() + HOUR_MS
+        await house.store._wire.execute_one("HSET", "wk:i:{sys}:procs", "worker:h:1", b"%013dw" % ahead_ms)
+    assert await house.store.heartbeats(10_000) == {}
+
+
+async def test_judging_counts_from_the_first_of_the_claims_that_come_without_a_gap(house):
+    before_ms = await house.store.now_ms()
+    assert await house.store.judging_since(0) >= before_ms
+    await house.claim()
+    since_ms = await house.store.judging_since(0)
+    await house.passes(20)
+    await house.claim()
+    assert await house.store.judging_since(0) == since_ms
+    assert before_ms <= since_ms < await house.store.now_ms()
+
+
+async def test_judging_begins_anew_after_a_gap_and_after_a_step_back(house):
+    await house.claim()
+    first_ms = await house.store.judging_since(0)
+    await house.passes(5)
+    for ahead_ms in (-JUDGING_GAP_MS - 1_000, JUDGING_GAP_MS + 1_000):
+        await was_ahead(house, ahead_ms)
+        asked_ms = await house.store.now_ms()
+        assert await house.store.judging_since(0) >= asked_ms, "nobody claims now"
+        await house.claim()
+        assert await house.store.judging_since(0) > first_ms

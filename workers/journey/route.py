@@ -1,0 +1,140 @@
+"""Step 8 of the journey: what subjects assert goes into the alert store, and into the groups that the routes name.
+
+Assertions say what is true, not what happened: one that is lost, late or doubled is made good by the next, and what nobody
+asserts any more ends, with that reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from alert_rules.routes.group import first_flush_ms, group_of
+from alert_rules.routes.route import Routing
+from alert_rules.rules.alert import Alert
+from alert_rules.rules.memory import Assertion, decode_assertion
+from monitor.clock import Clock
+from monitor.core.durations import format_duration
+from monitor.core.errors import Stale, StoreError
+from monitor.store.port import AssertedAlert, Lease, Membership, Store, SubjectAssertion
+from monitor.store.queues import Queue, due_time
+from workers.journey.counters import Counters
+from workers.journey.quarantine import Quarantine
+
+EVENTS_MAX = 500
+ROUTE_LEASE_MS = 10_000
+
+log = logging.getLogger(__name__)
+
+Soon = Callable[[Queue, int, str, int], None]
+"""Is told a queue, its slot, a member and when it falls due, so that nobody waits for the metronome; must return at once."""
+JudgingSince = Callable[[str], Awaitable[int]]
+"""Since when (ms) a subject has been judged without a gap."""
+_encode = msgspec.json.Encoder().encode
+
+
+class RouteStep:
+    """One per process that routes."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, routing: Routing, judging_since: JudgingSince, soon: Soon, counters: Counters
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._routing = routing
+        self._judging_since = judging_since
+        self._soon = soon
+        self._counters = counters
+        self._quarantine = Quarantine(store, counters)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def request(self, slot: int) -> None:
+        """Route soon; a request that comes while one runs is served by it or by the metronome."""
+        task = self._tasks.get(slot)
+        if task is None or task.done():
+            self._tasks[slot] = asyncio.ensure_future(self.route(slot))
+
+    async def route(self, slot: int) -> None:
+        """Take in the slot's new assertions. One process at a time holds a slot's stream."""
+        try:
+            while await self._route_once(slot):
+                pass
+        except (StoreError, Stale) as error:
+            log.warning("alerts of slot %d wait: %s", slot, error)
+        except Exception:
+            log.exception("alerts of slot %d could not be routed", slot)
+
+    async def _route_once(self, slot: int) -> bool:
+        token_ms, events = await self._store.claim_alert_events(slot, EVENTS_MAX, ROUTE_LEASE_MS)
+        if not events:
+            return False
+        now_ms = self._clock.now_ms()
+        read = [self._quarantine.read("assertion", f"s{slot}:{entry_id}", data, decode_assertion) for entry_id, data in events]
+        await self._quarantine.flush()
+        assertions = [self._taken_in(assertion, now_ms) for assertion in read if assertion is not None]
+        made = await self._store.assert_alerts(assertions)
+        await self._store.ack_alert_events(slot, token_ms, [entry_id for entry_id, _ in events])
+        self._counters.add("assertions_routed", len(assertions))
+        self.announce(made, [group for one in assertions for alert in one.alerts for group in alert.groups])
+        return True
+
+    def _taken_in(self, assertion: Assertion, now_ms: int) -> SubjectAssertion:
+        return SubjectAssertion(
+            subject=assertion.subject,
+            ver=assertion.ver,
+            at_ms=assertion.at_ms,
+            expires_ms=now_ms + self._routing.resolve_timeout_ms,
+            alerts=tuple(
+                AssertedAlert(
+                    fingerprint=alert.fingerprint,
+                    alert=_encode(alert),
+                    starts_ms=alert.starts_at_ms,
+                    ends_ms=alert.ends_at_ms,
+                    groups=self.memberships(alert, now_ms),
+                )
+                for alert in assertion.alerts
+            ),
+            reason=assertion.reason,
+        )
+
+    def memberships(self, alert: Alert, now_ms: int) -> tuple[Membership, ...]:
+        """The groups that an alert belongs to as the routing file is now."""
+        memberships = []
+        for route in self._routing.match(alert.labels):
+            meta = group_of(route, alert.labels)
+            first_ms = first_flush_ms(alert, route, now_ms)
+            memberships.append(Membership(fingerprint=alert.fingerprint, group=meta.key, meta=_encode(meta), first_flush_ms=first_ms))
+        return tuple(memberships)
+
+    def announce(self, made: Sequence[str], memberships: Sequence[Membership]) -> None:
+        """Let the first flush of new groups come at its time."""
+        first_ms = {one.group: one.first_flush_ms for one in reversed(memberships)}
+        for group in made:
+            self._soon(Queue.GROUPS, 0, group, due_time(first_ms[group]))
+
+    async def end_unasserted(self, leases: Sequence[Lease]) -> None:
+        """End the alerts of subjects that nobody has asserted for `resolve_timeout`, while those who would have could."""
+        if self._clock.tilted:
+            return  # The server's clock stepped: what looks late may not be. The lease brings them back.
+        for lease in leases:
+            try:
+                await self._end_one(lease)
+            except (Stale, StoreError) as error:
+                log.info("the alerts of %s go on: %s", lease.member, error)
+            except Exception:
+                log.exception("the alerts of %s could not be ended", lease.member)
+
+    async def _end_one(self, lease: Lease) -> None:
+        timeout_ms, now_ms = self._routing.resolve_timeout_ms, self._clock.now_ms()
+        earliest_ms = await self._judging_since(lease.member) + timeout_ms
+        if now_ms < earliest_ms:
+            await self._store.finish(Queue.ASSERTIONS, 0, lease.member, lease.token_ms, earliest_ms)
+            return
+        reason = f"nobody has asserted it for {format_duration(timeout_ms)}"
+        ended = await self._store.end_asserted(lease.member, lease.token_ms, now_ms, reason, now_ms + timeout_ms)
+        if ended:
+            log.warning("%d alerts of %s end: %s", ended, lease.member, reason)
+            self._counters.add("alerts_unasserted", ended)
