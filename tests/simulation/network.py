@@ -41,13 +41,15 @@ class Network:
         self.calm = False
         self.down_until_s = 0.0
         """Until then the server hangs: what is sent to it waits."""
-        self.caller: Life | None = None
-        """Whose request the server is serving."""
+        self.task: asyncio.Task[Any] | None = None
+        """The work that asked for what the server is doing."""
+        self.listeners: list[tuple[Life, asyncio.Future[Any], Callable[[int], None]]] = []
         self._rng = rng
 
     def hang(self, seconds: float) -> None:
         """Let the server stand still; what callers send meanwhile is done when it goes on, or was lost with its connection."""
         self.down_until_s = self.loop.time() + seconds
+        self.cut()
 
     def wire(self) -> float:
         """How long a packet is on its way, seconds."""
@@ -73,12 +75,22 @@ class Network:
             arrives_s = self.down_until_s + self._rng.uniform(0, 0.2)
         elif self.hits(self.weather.store_late):
             arrives_s += self._rng.uniform(TIMEOUT_S, 4 * TIMEOUT_S)
+        task = asyncio.current_task()
         times = 2 if method not in NOT_REPEATED and self.hits(self.weather.store_repeat) else 1
-        self._at(arrives_s, self._serve, life, method, args, kwargs, answer, times)
+        self._at(arrives_s, self._serve, life, task, method, args, kwargs, answer, times)
         return answer, arrives_s
 
-    def _serve(self, life: Life, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], answer: asyncio.Future[Any], times: int) -> None:
-        self.caller = life
+    def _serve(  # noqa: PLR0917 - a callback of the loop takes no keywords.
+        self,
+        life: Life,
+        task: asyncio.Task[Any] | None,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        answer: asyncio.Future[Any],
+        times: int,
+    ) -> None:
+        self.task = task
         try:
             for _ in range(times):
                 result, error = None, None
@@ -87,12 +99,26 @@ class Network:
                 except Exception as raised:
                     error = raised
         finally:
-            self.caller = None
-        life.last_served_s = self.loop.time()
+            self.task = None
+        life.served_s = self.loop.time()
         if self.hits(self.weather.store_silence):
             self._at(self.loop.time() + self.wire(), self._fail, answer, "the answer was lost")
         else:
             self._at(self.loop.time() + self.wire(), _give, answer, result, error)
+
+    # Hints ----------------------------------------------------------------------------------------------------------
+
+    def hint(self, slot: int) -> None:
+        """Alert events were written to a slot's stream: tell who listens, unless the hint is lost."""
+        for life, listening, heard in self.listeners:
+            if life.alive and not listening.done() and not self.hits(self.weather.hint_loss):
+                self.loop.call_later(self.wire(), heard, slot, context=life.context())
+
+    def cut(self) -> None:
+        """Break every subscription, as an outage and a restart do."""
+        for _, listening, _ in self.listeners:
+            _give(listening, None, StoreError("simulated: the connection was lost"))
+        self.listeners.clear()
 
     def _fail(self, answer: asyncio.Future[Any], why: str) -> None:
         _give(answer, None, StoreError(f"simulated: {why}"))
@@ -122,6 +148,13 @@ class Link:
     @property
     def slots(self) -> int:
         return self._network.store.slots
+
+    async def listen(self, heard: Callable[[int], None], listening: Callable[[], None]) -> None:
+        await self.streams()  # A connection that cannot be made fails as any other call does.
+        ends: asyncio.Future[None] = self._network.loop.create_future()
+        self._network.listeners.append((self._life, ends, heard))
+        listening()
+        await ends
 
     def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(*args: Any, **kwargs: Any) -> Any:

@@ -67,5 +67,7 @@ class Seen:
     told: list[Told] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     kills: list[tuple[int, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    """What nobody caught."""
     log: list[str] = field(default_factory=list)
     """Everything that happened, in order: two runs of one seed give the same."""

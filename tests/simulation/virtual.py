@@ -22,12 +22,16 @@ NOBODY = contextvars.Context()
 class Life:
     """One process from its start to its end. Its tasks are kept here: a task that nobody holds would be closed by the collector."""
 
-    __slots__ = ("alive", "ended", "loop", "name", "tasks")
+    __slots__ = ("alive", "ended", "loop", "name", "part", "served_s", "tasks")
 
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
         self.loop = loop
+        self.part: Any = None
+        """What runs in it."""
         self.alive = True
+        self.served_s = 0.0
+        """When the server last did something that it had asked for, seconds."""
         self.ended: asyncio.Future[None] = loop.create_future()
         self.tasks: list[asyncio.Task[Any]] = []
         loop.lives.append(self)
@@ -37,9 +41,13 @@ class Life:
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start work that belongs to this process, with everything that it starts itself."""
+        return self.loop.create_task(work, context=self.context())
+
+    def context(self) -> contextvars.Context:
+        """A context in which whatever runs belongs to this process."""
         context = NOBODY.copy()
         context.run(_life.set, self)
-        return self.loop.create_task(work, context=context)
+        return context
 
     def kill(self) -> None:
         """kill -9."""

@@ -29,6 +29,7 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """A call is done twice."""
     store_slow: float = 0.0
     """A packet takes up to two seconds."""
+    hint_loss: float = 0.0
     outage_s: float = 0.0
     """The server hangs once for so long."""
     restart: bool = False
@@ -72,6 +73,7 @@ _STORM: Final = Weather(
     store_late=0.002,
     store_repeat=0.005,
     store_slow=0.005,
+    hint_loss=0.2,
     kill_every_s=12.0,
     kill_after_acceptance=0.05,
     clock_skew_s=5.0,
@@ -86,7 +88,7 @@ WEATHERS: Final = MappingProxyType(
     {
         "fair": Weather(),
         "broker": Weather(message_loss=0.1, message_double=0.1, message_late=0.05),
-        "store": Weather(store_refusal=0.03, store_silence=0.03, store_late=0.005, store_repeat=0.02, store_slow=0.01, operate_every_s=15.0),
+        "store": Weather(store_refusal=0.03, store_silence=0.03, store_late=0.005, store_repeat=0.02, store_slow=0.01, hint_loss=0.3, operate_every_s=15.0),
         "outage": Weather(outage_s=30.0, operate_every_s=20.0),
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
