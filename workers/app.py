@@ -22,9 +22,8 @@ from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
 from kombu.entity import Queue
 
 from monitor.config.settings import LOG_FORMAT, find_redis_url, load_settings
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 
-PROBE_QUEUE = "probe"
-ALERT_QUEUE = "alert"
 RECONNECT_MAX_S = 1.0
 """Longest pause between two attempts to reach the broker."""
 _LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
@@ -121,7 +120,7 @@ def configuration(redis_url: str) -> dict[str, Any]:
         "result_backend": None,
         "task_serializer": "json",
         "accept_content": ["json"],  # Who can write to Redis must not be able to run code here.
-        "task_queues": [_queue(PROBE_QUEUE), _queue(ALERT_QUEUE)],  # Apart: apprise imports slowly and sleeps in its throttle.
+        "task_queues": [_queue(PROBE_QUEUE), _queue(ALERT_QUEUE)],
         "task_default_queue": PROBE_QUEUE,
         "task_create_missing_queues": False,
         "beat_scheduler": "workers.beat:ProbeScheduler",

@@ -15,7 +15,7 @@ from monitor.core.errors import StoreError
 from monitor.store.redis.store import RedisStore
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
-from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import new_loop
 from workers.runtime.opening import open_store
 
@@ -35,7 +35,10 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         self._tick_s = settings.claim_tick_ms / 1000
         self._store = RedisStore(find_redis_url(settings), slots=settings.slots)
         self._loop.run_until_complete(open_store(self._store, clock, settings.store_wait_ms))
-        self._dispatcher = Dispatcher(self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit)
+        self._dispatcher = Dispatcher(
+            self._store, clock, batch_size=settings.batch_size, claim_limit=settings.claim_limit, waiting=self._waiting
+        )
+        age_max_ms = settings.heartbeat_ms * STALE_AFTER_HEARTBEATS
         self._heart = Heartbeat(
             store=self._store,
             clock=clock,
@@ -45,7 +48,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
             alive_file=settings.alive_file,
-            duties={"grid": self._dispatcher.realign},
+            duties={"realigning": self._dispatcher.realign, "live workers": functools.partial(self._dispatcher.count_live, age_max_ms)},
         )
         self._heartbeat_ms = settings.heartbeat_ms
         self._next_heartbeat_ms = 0
@@ -70,6 +73,10 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             self._next_heartbeat_ms = now_ms + self._heartbeat_ms
             await self._heart.beat()
         return await self._dispatcher.tick()
+
+    def _waiting(self, queue: str) -> int:
+        """How many messages nobody has taken yet."""
+        return int(self.producer.channel.queue_declare(queue=queue).message_count)
 
     def _publish(self, messages: list[Message]) -> None:
         if not messages:

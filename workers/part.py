@@ -45,7 +45,8 @@ def raise_file_limit() -> None:
 
 
 def run_worker(settings: Settings) -> int:
-    from workers.app import PROBE_QUEUE, work
+    from monitor.store.queues import PROBE_QUEUE
+    from workers.app import work
     from workers.runtime.services import RUNTIME, WORKER
 
     RUNTIME.open(settings, WORKER)
@@ -53,7 +54,8 @@ def run_worker(settings: Settings) -> int:
 
 
 def run_alert_worker(settings: Settings) -> int:
-    from workers.app import ALERT_QUEUE, work
+    from monitor.store.queues import ALERT_QUEUE
+    from workers.app import work
     from workers.runtime.services import ALERT_WORKER, RUNTIME
 
     RUNTIME.open(settings, ALERT_WORKER)

@@ -1,6 +1,7 @@
 """Celery tasks: parse what came, hand it to the process's event loop, return. They carry ids and leases, never URLs or secrets.
 
-A task does not wait for its work: a batch with targets that hang would hold a slot of the pool until they time out, and a slow
+A task waits until the loop can take its work, and no longer: what has no place yet stays in the broker, where beat counts it. It
+does not wait for its work: a batch with targets that hang would hold a slot of the pool until they time out, and a slow
 service one until it answers. What is in flight is bounded by the leases: an endpoint, a pool, a group or a delivery has one.
 A message carries the ends of its leases on the shared timeline, and what has ended when it comes is dropped.
 """
@@ -13,7 +14,8 @@ from typing import Any
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from monitor.store.port import Lease
-from workers.app import ALERT_QUEUE, PROBE_QUEUE, app
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
+from workers.app import app
 from workers.runtime.services import RUNTIME
 
 DRAIN_S = 2.0
@@ -29,8 +31,11 @@ def _leases(items: Leases) -> list[Lease]:
 
 @app.task(name="probe_batch", queue=PROBE_QUEUE)  # type: ignore[untyped-decorator]
 def probe_batch(slot: int, rev: int, items: Leases) -> None:
-    """Probe claimed endpoints and settle their results."""
-    RUNTIME.start(RUNTIME.services.probing.probe_batch(slot, rev, items))
+    """Probe claimed endpoints and commit their results, as soon as this process can."""
+    if RUNTIME.admit(items):
+        RUNTIME.start(RUNTIME.services.probing.probe_batch(slot, rev, items))
+    else:
+        RUNTIME.count("probes_expired", len(items))
 
 
 @app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
@@ -58,18 +63,18 @@ def flush_groups(slot: int, items: Leases) -> None:
     RUNTIME.start(RUNTIME.services.alerting.flush(_leases(items)))
 
 
-@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
-def deliver(slot: int, items: Leases) -> None:
-    """Send notifications that are due."""
-    del slot
-    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
-
-
 @app.task(name="end_unasserted", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
 def end_unasserted(slot: int, items: Leases) -> None:
     """End the alerts of subjects that nobody asserts any more."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.end_unasserted(_leases(items)))
+
+
+@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+def deliver(slot: int, items: Leases) -> None:
+    """Send notifications that are due."""
+    del slot
+    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -14,9 +14,9 @@ class Freshness(StrEnum):
     """How far a pool's published state may be trusted."""
 
     FRESH = "FRESH"
-    """Younger than the snapshot's `ttl_ms`, or unchanged while the evaluator is alive."""
+    """Younger than the snapshot's `ttl_ms`, or unchanged while its endpoints are being judged."""
     FROZEN = "FROZEN"
-    """Older, but younger than `max_stale_ms`: the last weights are kept as they were."""
+    """Older, or nobody judges its endpoints, but younger than `max_stale_ms`: the last weights are kept as they were."""
     EXPIRED = "EXPIRED"
     """Older than `max_stale_ms`: equal weights and the local breaker."""
     COLD = "COLD"

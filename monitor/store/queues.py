@@ -13,6 +13,9 @@ from types import MappingProxyType
 
 import msgspec
 
+PROBE_QUEUE = "probe"
+ALERT_QUEUE = "alert"
+"""Queues of the broker, apart: apprise imports slowly and sleeps in its throttle."""
 CLAIM_MAX = 500
 """Most members that one claim of the metronome takes from a queue."""
 EARLY_MS = 25
@@ -48,7 +51,7 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     lease_ms: int
     chunk: int
     task: str
-    broker_queue: str = "alert"
+    broker_queue: str = ALERT_QUEUE
 
 
 QUEUES: MappingProxyType[Queue, QueueRow] = MappingProxyType(

@@ -181,13 +181,13 @@ class System:
     # What is true -----------------------------------------------------------------------------------------------
 
     def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
-        async def asked() -> T:
+        async def executed() -> T:
             if not self._open:
                 await self._store.open()
                 self._open = True
             return await question(self._store)
 
-        return self._runner.run(asked())
+        return self._runner.run(executed())
 
     def events(self) -> list[Transition]:
         return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]
@@ -217,6 +217,9 @@ class System:
         with redis.Redis.from_url(self.url, socket_timeout=5) as client:
             entries: list[Any] = client.xrange(keys.log(pool))
         return [(int(entry.partition(b"-")[0]), int(entry.partition(b"-")[2])) for entry, _ in entries]
+
+    def lagging(self) -> list[str]:
+        return self.execute(lambda store: store.lagging())
 
     def counter(self, name: str) -> int:
         return self.execute(lambda store: store.counters()).get(name, 0)

@@ -50,6 +50,19 @@ async def test_a_result_that_comes_after_its_lease_still_counts_when_nobody_else
     assert await house.commit(house.result(late)) == [Committed.OK]
 
 
+async def test_who_waited_for_longer_than_its_interval_is_probed_for_the_present_slot(house):
+    endpoint = house.endpoint("e", interval_ms=1_000)
+    await house.register(endpoint, house.endpoint("f", interval_ms=60_000))
+    now_ms = await house.store.now_ms()
+    for name in ("e", "f"):
+        await house.store.make_due(name, now_ms - 30_000)
+    claimed = await house.claim(horizon_ms=0)
+    now_ms = await house.store.now_ms()
+    assert 0 <= now_ms - claimed["e"].due_ms <= 1_000 + 500
+    assert (claimed["e"].due_ms - endpoint.phase_ms) % 1_000 in (0, 999)
+    assert 30_000 <= now_ms - claimed["f"].due_ms < 40_000, "it is late, and has missed nothing"
+
+
 async def test_a_lease_within_the_horizon_is_not_taken_away(house):
     await house.claim_one()
     assert await house.claim(horizon_ms=1_000_000) == {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from workers.journey.records import Record, encode_record
 
 from alert_rules.files.rule_file import load_rules
 from monitor.client import Freshness, HealthView
@@ -19,15 +20,15 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, BreakerState, EndpointState
+from monitor.core.record import Breaker, BreakerState, ProbeStatistics, Record, encode_record
 from monitor.store import keys
-from monitor.store.port import Commit, Committed, Queue
+from monitor.store.port import Commit, Committed
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.records import Record, encode_record
 
 ALL = {"a": 334, "b": 333, "c": 333}
 WITHIN_S = 10.0
@@ -47,7 +48,7 @@ class Evaluator:
             rules=load_rules(),
             route=lambda _: None,
             counters=counters,
-            quarantine=Quarantine(counters),
+            quarantine=Quarantine(self.store, counters),
         )
 
     async def register(self) -> None:
@@ -59,15 +60,13 @@ class Evaluator:
         """Let a result change the endpoint's breaker."""
         (held,) = await self.store.load([endpoint_id])
         now_ms = self.clock.now_ms()
-        state = EndpointState(
-            breaker=BreakerState(state=breaker), run_outcome=Outcome.SUCCESS, run_length=5, results=5, last_success_ms=now_ms
-        )
+        probes = ProbeStatistics(Outcome.SUCCESS, 5, results=5, last_success_ms=now_ms)
         commit = Commit(
             id=endpoint_id,
             token_ms=None,
             ver=held.ver,
             next_ver=held.ver + 1,
-            record=encode_record(Record(state=state, since_ms=1)),
+            record=encode_record(Record(breaker=BreakerState(state=breaker), probes=probes, since_ms=1)),
             reevaluate_ms=0,
             pool="shop",
             dirty_at_ms=now_ms,

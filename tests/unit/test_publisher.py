@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from alert_rules.files.rule_file import parse_rule_text
-from alert_rules.rules.alert import Alert
+from alert_rules.rules.memory import decode_assertion
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
@@ -75,13 +75,16 @@ class House:
         events = [msgspec.json.decode(data, type=Transition) for _, data in await self.store.events(1_000)]
         return [(one.old, one.new) for one in events if one.kind == "pool"]
 
-    async def alerts(self) -> list[tuple[str, bool]]:
-        """What the rules have told since the last call: names, and whether they have ended."""
+    async def alerts(self) -> list[list[str]]:
+        """What the rules have asserted since the last call: the names of all that fires, each time."""
         token_ms, events = await self.store.claim_alert_events(0, 100, 1_000)
         if events:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
-        found = [msgspec.json.decode(data, type=Alert) for _, data in events]
-        return [(alert.labels["alertname"], alert.ends_at_ms > 0) for alert in found]
+        return [[alert.labels["alertname"] for alert in decode_assertion(data).alerts] for _, data in events]
+
+    async def aside(self) -> list[tuple[str, str]]:
+        """What was kept aside because it could not be read."""
+        return [(item.kind, item.key) for item in await self.store.aside()]
 
     async def subject(self) -> bytes:
         return (await self.store.load_subject("pool:shop"))[1]
@@ -111,7 +114,7 @@ async def test_what_nobody_would_notice_is_not_published(house: House) -> None:
     await house.publisher.publish("shop")
     await house.another().publish("shop")
     assert await house.snapshot() == first
-    assert await house.subject() == b"", "nothing is kept of a pool of which nothing was told"
+    assert (await house.panics(), await house.alerts(), house.routed) == ([], [], [])
 
 
 # The pool as a subject ------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ async def test_a_death_between_publication_and_evaluation_loses_neither_panic_no
     assert snapshot.panic == 1.0
     assert (await house.panics(), await house.alerts()) == ([], [])
     await house.another().publish("shop")
-    assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [("PoolDown", False)])
+    assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [["PoolDown"]])
     assert await house.snapshot() == snapshot
 
 
@@ -179,14 +182,14 @@ async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_
     await house.publisher.publish("shop")
     await house.become(Breaker.OPEN, *IDS)
     await house.publisher.publish("shop")
-    assert await house.alerts() == [("PoolDown", False)]
+    assert await house.alerts() == [["PoolDown"]]
     assert decode_pool_record(await house.subject()).panic
     await house.store.register([], IDS, [])
     for _ in range(2):
         assert await house.publisher.publish("shop") is None
         assert await house.store.load_subject("pool:shop") == (0, b"")
         assert house.store.published == set()
-    assert await house.alerts() == [("PoolDown", True)]
+    assert await house.alerts() == [[]]
     assert await house.panics() == [("NORMAL", "PANIC"), ("PANIC", "NORMAL")]
     tombstone = await house.snapshot()
     assert tombstone is not None
@@ -329,6 +332,7 @@ def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None])
         assert {one.id: one.verdict for one in snapshot.endpoints} == {"a": "UNKNOWN", "b": "UNHEALTHY", "c": "HEALTHY"}
         assert (await house.weights())["b"] == 0
         assert house.counters.take()["unreadable"] == 1
+        assert await house.aside() == [("record", "a")]
 
     asyncio.run(tell())
 
@@ -346,6 +350,7 @@ async def test_an_unreadable_override_leaves_the_operators_last_word_in_force(ho
     (drained,) = [one for one in snapshot.endpoints if one.id == "a"]
     assert (drained.weight, drained.override, drained.reason) == (0, "DRAIN", "new disks")
     assert await house.weights() == {"a": 0, "b": 0, "c": 1_000}
+    assert await house.aside() == [("override", "a")]
 
 
 @story
@@ -360,6 +365,7 @@ async def test_an_unreadable_snapshot_is_replaced_by_one_that_every_consumer_rea
     assert after is not None
     assert after.endpoints == before.endpoints
     assert (after.epoch, after.ver) == (before.epoch, before.ver + 2), "a delta that follows would leave out what was removed meanwhile"
+    assert await house.aside() == [("snapshot", "shop")]
 
 
 @story
@@ -393,7 +399,7 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
         await house.publisher.settle_all((0, lease) for lease in leases)
         assert house.store.published == {"db"}
         assert [lease.member for lease in leases if lease.member == "shop"] == ["shop"]
-        house.clock.advance(5_000)
+        house.clock.advance(5_001)
     assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
 
 
@@ -420,18 +426,5 @@ async def test_an_unreadable_record_of_the_pool_is_begun_afresh(house: House) ->
     await house.store.commit_subject("pool:shop", 0, 5, b"{not json")
     await house.publisher.publish("shop")
     assert decode_pool_record(await house.subject()).panic
-    assert await house.alerts() == [("PoolDown", False)]
-
-
-@story
-async def test_what_an_earlier_release_remembered_of_a_pool_is_read(house: House) -> None:
-    """It kept the rules' memory alone, as a list."""
-    await house.become(Breaker.OPEN, *IDS)
-    await house.publisher.publish("shop")
-    ver, data = await house.store.load_subject("pool:shop")
-    await house.store.commit_subject("pool:shop", ver, ver + 1, bytes(decode_pool_record(data).memory))
-    await house.alerts()
-    await house.become(Breaker.CLOSED, *IDS)
-    house.clock.advance(60_000)
-    await house.publisher.publish("shop")
-    assert await house.alerts() == [("PoolDown", True)]
+    assert await house.alerts() == [["PoolDown"]]
+    assert await house.aside() == [("subject", "pool:shop")]

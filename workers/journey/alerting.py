@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 from alert_rules.routes.route import Integration, Routing
 from monitor.clock import Clock
+from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
 from monitor.store.queues import EARLY_MS, QUEUES, Queue
 from workers.journey.counters import Counters
 from workers.journey.deliver import DeliverStep, Sender
 from workers.journey.flush import FlushStep, GroupReader, Services
-from workers.journey.route import JudgingSince, RouteStep, Soon
+from workers.journey.quarantine import Quarantine
+from workers.journey.route import RouteStep, Soon
 
 
 async def one_service(_integration: Integration) -> Sequence[str]:
@@ -20,15 +23,18 @@ async def one_service(_integration: Integration) -> Sequence[str]:
     return ("",)
 
 
-async def _always(_subject: str) -> int:
-    return 0
+async def judging_since(store: Store, subject: str) -> int:
+    """Since when (ms) a subject has been judged without a gap: an endpoint in its slot, any other where the last slot began."""
+    kind, _, name = subject.partition(":")
+    slots = [slot_of(name, store.slots)] if kind == "endpoint" else range(store.slots)
+    return max([await store.judging_since(slot) for slot in slots])
 
 
 class Alerting:
     """One per process that routes, flushes or delivers.
 
     `soon` is told what falls due, so that it is done at its time; without one, what is due at once is done in this process at once,
-    and the metronome serves the rest. `judging_since` says since when (ms) a subject is judged without a gap; 0 for always.
+    and the metronome serves the rest.
     """
 
     def __init__(
@@ -39,16 +45,24 @@ class Alerting:
         routing: Routing,
         send: Sender,
         counters: Counters,
+        quarantine: Quarantine,
         services: Services = one_service,
-        judging_since: JudgingSince = _always,
         soon: Soon | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
         soon = soon or self._at_once
-        groups = GroupReader(store=store, clock=clock, counters=counters)
-        self.routing = RouteStep(store=store, clock=clock, routing=routing, judging_since=judging_since, soon=soon, counters=counters)
+        groups = GroupReader(store=store, clock=clock, quarantine=quarantine)
+        self.routing = RouteStep(
+            store=store,
+            clock=clock,
+            routing=routing,
+            judging_since=functools.partial(judging_since, store),
+            soon=soon,
+            counters=counters,
+            quarantine=quarantine,
+        )
         self.flushing = FlushStep(
             store=store,
             clock=clock,
@@ -60,7 +74,15 @@ class Alerting:
             counters=counters,
         )
         self.delivering = DeliverStep(
-            store=store, clock=clock, routing=routing, send=send, flushing=self.flushing, groups=groups, soon=soon, counters=counters
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=send,
+            flushing=self.flushing,
+            groups=groups,
+            soon=soon,
+            counters=counters,
+            quarantine=quarantine,
         )
         self.request_routing = self.routing.request
         self.route = self.routing.route

@@ -114,6 +114,7 @@ class DeliverStep:
         groups: GroupReader,
         soon: Soon,
         counters: Counters,
+        quarantine: Quarantine,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -123,7 +124,7 @@ class DeliverStep:
         self._groups = groups
         self._soon = soon
         self._counters = counters
-        self._quarantine = Quarantine(store, counters)
+        self._quarantine = quarantine
 
     async def deliver(self, leases: Sequence[Lease]) -> None:
         """Send what is due, all at once: a slow service delays no other."""

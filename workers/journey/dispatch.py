@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from monitor.clock import Clock
 from monitor.store.port import Lease, Store
-from monitor.store.queues import CLAIM_MAX, QUEUES, Queue
+from monitor.store.queues import ALERT_QUEUE, CLAIM_MAX, PROBE_QUEUE, QUEUES, Queue
 
 HORIZON_MS = 900
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
 PROBE_TICK_MS = 500
+TICKS_PER_INTERVAL = 4
+"""Probes are claimed at least this often in the shortest interval, so that a slot is claimed before it begins: its time is known only
+when the result of the slot before has been committed."""
+INTERVAL_KNOWN_MS = 5_000
+"""For how long the shortest interval that was claimed counts."""
+WAITING_MAX = 4
+"""Messages that may wait in the broker for each live worker before no more is claimed: they would only grow old there."""
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are looked at that a dead worker may have left."""
 REALIGN_MS = 10_000
-"""How often due times are held against the intervals: a clock that jumped back would put them far into the future."""
+"""How often due times are held against the server's time: one that has stepped back leaves them far ahead."""
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +39,19 @@ class Message(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
 
 
-class Dispatcher:
-    """Claims in every slot and in the queues of pools, watches, groups and deliveries."""
+def _none(_queue: str) -> int:
+    return 0
 
-    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int) -> None:
+
+class Dispatcher:
+    """Claims in every slot and in every queue. `waiting` says how many messages wait in a queue of the broker."""
+
+    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int, waiting: Callable[[str], int] = _none) -> None:
         self._store = store
+        self._waiting = waiting
+        self._live: Counter[str] = Counter()
+        self._shortest_ms = PROBE_TICK_MS * TICKS_PER_INTERVAL
+        self._shortest_at_ms = 0
         self._clock = clock
         self._batch_size = batch_size
         self._claim_limit = claim_limit
@@ -43,20 +60,42 @@ class Dispatcher:
         self._realign_at_ms = 0
 
     async def tick(self) -> list[Message]:
-        """Claim everything that is due now."""
+        """Claim everything that is due now and that live workers can begin with."""
         messages: list[Message] = []
         now_ms = self._clock.monotonic_ms()
-        if now_ms >= self._probes_at_ms:
-            self._probes_at_ms = now_ms + PROBE_TICK_MS
+        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, "worker"):
+            # Ticks keep their rate: each later one would lose a part of an interval that is as short.
+            late_ms = now_ms - self._probes_at_ms
+            self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
             for slot in range(self._store.slots):
                 messages += await self._probes(slot)
-        for queue, slot in await self._store.ready():
-            leases = await self._store.claim(queue, slot, CLAIM_MAX, QUEUES[queue].lease_ms)
-            messages += _chunks(queue, slot, leases)
+        return messages + await self._alerts(now_ms)
+
+    async def _alerts(self, now_ms: int) -> list[Message]:
+        messages: list[Message] = []
+        due = await self._store.ready()
+        streams: list[int] = []
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS
-            messages += [Message("route_alerts", "alert", (slot,)) for slot in await self._store.streams()]
-        return messages
+            streams = await self._store.streams()
+        if not (due or streams) or not self._room(ALERT_QUEUE, "alert-worker"):
+            return messages
+        for queue, slot in due:
+            leases = await self._store.claim(queue, slot, CLAIM_MAX, QUEUES[queue].lease_ms)
+            messages += _chunks(queue, slot, leases)
+        return messages + [Message("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
+
+    @property
+    def probe_tick_ms(self) -> int:
+        """How often probes are claimed now."""
+        return min(PROBE_TICK_MS, self._shortest_ms // TICKS_PER_INTERVAL)
+
+    async def count_live(self, heartbeat_age_max_ms: int) -> None:
+        """Learn how many workers of each kind live."""
+        self._live = Counter(name.partition(":")[0] for name in await self._store.heartbeats(heartbeat_age_max_ms))
+
+    def _room(self, queue: str, part: str) -> bool:
+        return self._waiting(queue) < WAITING_MAX * max(1, self._live[part])
 
     async def realign(self) -> None:
         """Now and then, bring back endpoints that a clock's jump put far into the future."""
@@ -66,16 +105,27 @@ class Dispatcher:
         self._realign_at_ms = now_ms + REALIGN_MS
         for slot in range(self._store.slots):
             if moved := await self._store.realign(slot):
-                log.warning("%d endpoints were due later than their interval allows and are back on their grid", moved)
+                log.warning("the server's time has stepped back: %d members of the queues of slot %d come back from ahead", moved, slot)
+
+    def _learn_interval(self, interval_ms: int) -> None:
+        """Of what was claimed lately the shortest interval counts; without one, the usual tick does."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._shortest_at_ms > INTERVAL_KNOWN_MS:
+            self._shortest_ms = PROBE_TICK_MS * TICKS_PER_INTERVAL
+        if interval_ms and interval_ms <= self._shortest_ms:
+            self._shortest_ms, self._shortest_at_ms = interval_ms, now_ms
 
     async def _probes(self, slot: int) -> list[Message]:
         claim = await self._store.claim_probes(slot, self._claim_limit, HORIZON_MS)
+        self._learn_interval(claim.interval_min_ms)
         if len(claim.items) == self._claim_limit:
             self._probes_at_ms = 0
         messages = []
         for start in range(0, len(claim.items), self._batch_size):
             items = claim.items[start : start + self._batch_size]
-            messages.append(Message("probe_batch", "probe", (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items])))
+            messages.append(
+                Message("probe_batch", PROBE_QUEUE, (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]))
+            )
         return messages
 
 

@@ -62,10 +62,10 @@ class Group(msgspec.Struct, frozen=True):
 class GroupReader:
     """Reads groups, and guards each part of them: what cannot be read is set aside and harms nothing else."""
 
-    def __init__(self, *, store: Store, clock: Clock, counters: Counters) -> None:
+    def __init__(self, *, store: Store, clock: Clock, quarantine: Quarantine) -> None:
         self._store = store
         self._clock = clock
-        self._quarantine = Quarantine(store, counters)
+        self._quarantine = quarantine
 
     async def read(self, key: str) -> Group | None:
         """The group, or None where there is none."""

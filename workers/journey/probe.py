@@ -28,13 +28,13 @@ class _Batch:
     """Waits until every result of one task is committed or given up."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._left = size
+        self.left = size
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
 
     def ended(self) -> None:
-        self._left -= 1
-        if self._left <= 0 and not self.done.done():
+        self.left -= 1
+        if self.left <= 0 and not self.done.done():
             self.done.set_result(None)
 
 
@@ -47,12 +47,26 @@ class ProbeStep:
         self._prober = prober
         self._decide = decide
         self._counters = counters
+        self._batches: set[_Batch] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many claimed endpoints wait here for their time, are probed, or wait for their commit."""
+        return sum(batch.left for batch in self._batches)
 
     async def probe_batch(self, slot: int, rev: int, items: Sequence[tuple[str, int, int]]) -> None:
         """Probe each (id, token, due) at its time, and return when all of their results are committed or given up."""
         loop = asyncio.get_running_loop()
-        prepared = await self._cache.ready(slot, rev, [item[0] for item in items])
         batch = _Batch(len(items), loop)
+        self._batches.add(batch)
+        try:
+            await self._probe_batch(batch, slot, rev, items)
+        finally:
+            self._batches.discard(batch)
+
+    async def _probe_batch(self, batch: _Batch, slot: int, rev: int, items: Sequence[tuple[str, int, int]]) -> None:
+        loop = batch.loop
+        prepared = await self._cache.ready(slot, rev, [item[0] for item in items])
         probes: list[asyncio.Task[None]] = []
 
         def start(together: Sequence[tuple[Prepared, int, int]]) -> None:

@@ -212,6 +212,7 @@ class Publisher:
                 return told.wake_ms
             if not turn:
                 continue
+            await self._quarantine.flush()
             next_ver = next_version(ver, now_ms)
             transitions = list(map(_encode, told.transitions))
             alerts = []

@@ -40,7 +40,15 @@ class RouteStep:
     """One per process that routes."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, routing: Routing, judging_since: JudgingSince, soon: Soon, counters: Counters
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        routing: Routing,
+        judging_since: JudgingSince,
+        soon: Soon,
+        counters: Counters,
+        quarantine: Quarantine,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -48,7 +56,7 @@ class RouteStep:
         self._judging_since = judging_since
         self._soon = soon
         self._counters = counters
-        self._quarantine = Quarantine(store, counters)
+        self._quarantine = quarantine
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def request(self, slot: int) -> None:

@@ -59,6 +59,12 @@ class LoopThread:
         if not future.cancelled() and (error := future.exception()) is not None:
             log.error("work on the loop failed", exc_info=error)
 
+    def comes_to(self, timeout_s: float) -> bool:
+        """Whether the loop comes to what it is handed now within `timeout_s`; waits for that long at most."""
+        come = threading.Event()
+        self.loop().call_soon_threadsafe(come.set)
+        return come.wait(timeout_s)
+
     def drain(self, timeout_s: float) -> None:
         """Give what was started a little time to end."""
         wait(set(self._started), timeout_s)

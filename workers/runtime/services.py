@@ -15,7 +15,6 @@ from typing import Any
 from alert_rules.files.routing_file import load_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import default_routing
-from alert_rules.rules.memory import endpoint_subject
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
@@ -24,10 +23,10 @@ from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.runner import make_context, run_probe
-from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep
@@ -38,14 +37,20 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.receivers import send, services, warm_up
 from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
+ALERT_WORKER = "alert-worker"
+
 log = logging.getLogger(__name__)
 
 
+LAG_MAX_S = 0.05
+"""A loop that takes longer to come to what it is handed has enough to do: half of what a probe's deadline may be noticed late by."""
+PROBES_IN_FLIGHT_MAX = 5_000
+"""Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
+FULL_PAUSE_S = 0.02
 WORKER = "worker"
 ALERT_WORKER = "alert-worker"
 
@@ -67,19 +72,19 @@ class Services:
 
         self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
+        alerts = part == ALERT_WORKER
+        quarantine = Quarantine(store, counters)
         self.alerting = Alerting(
             store=store,
             clock=clock,
             routing=routing,
-            send=send,
+            send=receivers.send,
+            services=receivers.services,
             counters=counters,
-            services=services,
-            judging_since=functools.partial(judging_since, store),
+            quarantine=quarantine,
             soon=self.soon.at,
         )
-        alerts = part == ALERT_WORKER
         route = self.alerting.request_routing if alerts else _leave
-        quarantine = Quarantine(store, counters)
         self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
         self.deciding = DecideStep(
             store=store,
@@ -124,7 +129,7 @@ class Services:
         """What runs for as long as the process does."""
         if alerts:
             self.background += (functools.partial(listen, store, route),)
-            warm_up()
+            receivers.warm_up()
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
         await self.publisher.settle_all((slot, lease) for lease in leases)
@@ -142,13 +147,6 @@ def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handl
         await handler(leases)
 
     return handle
-
-
-async def judging_since(store: Store, subject: str) -> int:
-    """Since when (ms) a subject has been judged without a gap: an endpoint with its slot, a pool and the system with all of them."""
-    endpoint = subject.removeprefix(endpoint_subject(""))
-    slots = [slot_of(endpoint, store.slots)] if endpoint != subject else range(store.slots)
-    return max([await store.judging_since(slot) for slot in slots])
 
 
 def _leave(_slot: int) -> None:
@@ -183,6 +181,25 @@ class Runtime:
         except BaseException:
             await store.close()
             raise
+
+    def admit(self, leases: Sequence[tuple[str, int, int]]) -> bool:
+        """Wait until this process can take more probes: its loop answers at once, and not too many are in flight.
+
+        False when every lease has ended before that, or the process is about to end: then the probes are another's. Meanwhile
+        messages stay in the broker, where beat sees them and claims no more.
+        """
+        end_ms = max((token_ms for _, token_ms, _ in leases), default=0)
+        services = self.services
+        while not self._stopping.is_set() and services.clock.now_ms() < end_ms:
+            if services.probing.in_flight >= PROBES_IN_FLIGHT_MAX:
+                self._stopping.wait(FULL_PAUSE_S)
+            elif self.loop.comes_to(LAG_MAX_S):
+                return True
+        return False
+
+    def count(self, name: str, by: int) -> None:
+        """Count from a thread that is not the loop's."""
+        self.loop.loop().call_soon_threadsafe(self.services.counters.add, name, by)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work on the process's loop, and return."""

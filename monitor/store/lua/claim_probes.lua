@@ -1,5 +1,6 @@
 -- Take endpoints that fall due, earliest first, each leased for as long as its plan says, and keep the slot's pace.
--- An odd score is the token of a lease, an even one a due time.
+-- An odd score is the token of a lease, an even one a due time. An endpoint that waited for longer than its interval has missed the
+-- slots before the present one, and is probed for that.
 -- @include times
 --
 -- KEYS  1 due   2 plan   3 rev   4 pace
@@ -32,7 +33,10 @@ for i, id in ipairs(ids) do
   if is_lease(score) and score > now then
     -- a lease that ends within the horizon is still somebody's
   elseif plans[i] then
-    local interval, lease = string.match(plans[i], '^(%d+):%d+:(%d+)')
+    local interval, phase, lease = string.match(plans[i], '^(%d+):(%d+):(%d+)')
+    if not is_lease(score) and now - score >= tonumber(interval) then
+      score = at_once(now - (now - phase) % interval)
+    end
     local token = lease_token(math.max(now, score) + lease)
     taken[3] = taken[3] == 0 and tonumber(interval) or math.min(taken[3], interval)
     leases[#leases + 1] = token

@@ -190,7 +190,7 @@ class MemoryStore(MemoryAlerts):
         items = []
         for score, endpoint_id in heapq.nsmallest(min(limit, keys.CLAIM_MAX), ready):
             home.due[endpoint_id] = home.plans[endpoint_id].lease_from(max(now_ms, score))
-            items.append(Claimed(endpoint_id, home.due[endpoint_id], score))
+            items.append(Claimed(endpoint_id, home.due[endpoint_id], home.plans[endpoint_id].slot_at(score, now_ms)))
         interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
         return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import msgspec
 import yaml
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert, fingerprint
+from alert_rules.rules.memory import Assertion, encode_assertion
 from monitor.clock import FakeClock, SystemClock
 from monitor.core.errors import DeliveryError
 from monitor.store.memory.store import MemoryStore
@@ -25,6 +25,7 @@ from monitor.store.queues import Queue
 from tests.acceptance.peers.alertmanager import Alertmanager, stamp
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
+from workers.journey.quarantine import Quarantine
 
 WAIT_MS = 1_000
 INTERVAL_MS = 2_000
@@ -179,13 +180,17 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
     async def play() -> None:
         store = MemoryStore(clock)
         routing = parse_routing(yaml.safe_dump(configured(stories, "apprise_configs", "json://test", body=BODY)))
-        alerting = Alerting(store=store, clock=clock, routing=routing, send=send, counters=Counters())
+        counters = Counters()
+        quarantine = Quarantine(store, counters)
+        alerting = Alerting(
+            store=store, clock=clock, routing=routing, send=send, counters=counters, quarantine=quarantine, soon=lambda *_: None
+        )
         for now_ms in range(0, END_MS, STEP_MS):
             for story in stories:
                 for change in story.changes:
                     if change.at_ms == now_ms:
                         ver, _ = await store.load_subject("test")
-                        await store.commit_subject("test", ver, ver + 1, b"", alerts=[_event(story, change, begin_ms)])
+                        await store.commit_subject("test", ver, ver + 1, b"", alerts=[_assertion(story, change, begin_ms)])
             await alerting.route(0)
             await alerting.flush(await store.claim(Queue.GROUPS, 0, 1_000, 10_000))
             await alerting.deliver(await store.claim(Queue.DELIVERIES, 0, 1_000, 10_000))
@@ -200,14 +205,14 @@ def _place(integration: Integration) -> tuple[str, int]:
     return name, int(place)
 
 
-def _event(story: Story, change: Change, begin_ms: int) -> bytes:
+def _assertion(story: Story, change: Change, begin_ms: int) -> bytes:
+    """Each alert is a subject of its own here, which says of it what is posted to Alertmanager."""
     labels = story.alert_labels(change.name)
-    return msgspec.json.encode(
-        Alert(
-            labels=labels,
-            fingerprint=fingerprint(labels),
-            starts_at_ms=begin_ms + change.starts_ms,
-            ends_at_ms=begin_ms + change.ends_ms,
-            updated_ms=begin_ms + change.at_ms,
-        )
+    at_ms = begin_ms + change.at_ms
+    alert = Alert(
+        labels=labels,
+        fingerprint=fingerprint(labels),
+        starts_at_ms=begin_ms + change.starts_ms,
+        ends_at_ms=begin_ms + change.ends_ms,
     )
+    return encode_assertion(Assertion(subject=alert.fingerprint, ver=at_ms, at_ms=at_ms, alerts=(alert,)))
