@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from monitor import registry as _registry
 from monitor.config.manifest import load_sources
+from monitor.core.durations import format_duration
 from monitor.core.errors import ConfigError, StoreError
-from monitor.core.record import Override
-from tests.simulation.network import Link
+from monitor.core.record import Override, decode_override
+from tests.simulation.network import Link, run_now
 from tests.simulation.virtual import Life
 
 if TYPE_CHECKING:
@@ -101,6 +102,36 @@ class Operators:
             if damage.kind == "override":
                 while not await self._act(self._override(damage.key, None)):
                     await asyncio.sleep(AGAIN_S)
+
+    def lost_since(self, since_s: float) -> None:
+        """The server has forgotten everything since then, whatever somebody was told."""
+        for act in self.acts:
+            if act.last_s >= since_s:
+                act.acknowledged = False
+
+    # What there is --------------------------------------------------------------------------------------------------
+
+    def found(self, name: str) -> dict[str, Any]:
+        """The fields of an endpoint as the server has them."""
+        server = self.world.server
+        endpoint = run_now(server.endpoints([name])).get(name)
+        if endpoint is None:
+            return {"exists": False}
+        said = decode_override(run_now(server.load([name]))[0].override)
+        return {
+            "exists": True,
+            "paused": endpoint.paused,
+            "interval": format_duration(endpoint.interval_ms),
+            "tier": endpoint.labels.get("tier"),
+            "override": said.override if said else None,
+        }
+
+    def untouched_pools(self) -> set[str]:
+        """Pools of which no member was ever paused or removed."""
+        touched = {
+            pool_of(name) for act in self.acts for (name, field), value in act.sets.items() if value == ABSENT or (field == "paused" and value)
+        }
+        return {*POOLS, SOLO} - touched
 
     async def _act(self, wish: Wish) -> bool:
         """Run one command as a process of its own. Whether it was acknowledged."""

@@ -90,6 +90,7 @@ class Services:
     async def accept(self, integration: Integration, body: str) -> str:
         """Take a message, slowly or not at all; the sender may die of it before it can write its log."""
         calm, weather, rng = self.calm, self._weather, self._rng
+        sent_ms = self._loop.now_ms()
         if not calm and rng.random() < weather.service_slow:
             await asyncio.sleep(rng.uniform(3.0, 1.2 * CUT_OFF_S))
         else:
@@ -103,6 +104,7 @@ class Services:
             group=group,
             reason=reason,
             lines=tuple(lines),
+            sent_ms=sent_ms,
             at_ms=self._loop.now_ms(),
             delivery=asyncio.current_task(),
         )

@@ -14,6 +14,7 @@ from unittest import mock
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
 from alert_rules.routes.route import Integration
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
@@ -158,6 +159,12 @@ async def _service_names(integration: Integration) -> tuple[str, ...]:
 
 
 @functools.cache
+def rules() -> RuleSet:
+    """The shipped rules."""
+    return load_rules()
+
+
+@functools.cache
 def _settings() -> Settings:
     return Settings(heartbeat_ms=HEARTBEAT_MS, alerting="-")  # type: ignore[arg-type]
 
@@ -170,7 +177,7 @@ def outside_replaced() -> Iterator[None]:
         mock.patch.object(tasks, "RUNTIME", _Runtime()),
         mock.patch.multiple(
             wiring,
-            load_rules=functools.cache(load_rules),
+            load_rules=lambda _: rules(),
             load_routing=functools.cache(lambda _: parse_routing(ROUTING)),
             make_context=lambda clock, *_, **__: clock,
             prepare=lambda endpoint: endpoint,

@@ -39,6 +39,7 @@ class Told:
     group: str
     reason: str
     lines: tuple[str, ...]
+    sent_ms: int
     at_ms: int
     delivery: object
     logged: bool = False
@@ -65,6 +66,8 @@ class Seen:
     publications: list[Published] = field(default_factory=list)
     vouched: list[Vouched] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    ended: list[tuple[int, str, int]] = field(default_factory=list)
+    """(at, fingerprint, start by the server's time) of every alert whose end the store took in."""
     damages: list[Damage] = field(default_factory=list)
     kills: list[tuple[int, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

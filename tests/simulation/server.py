@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import Sequence
 from typing import Any
@@ -75,6 +74,12 @@ class Server(MemoryStore):
             if told.delivery is self.network.task:
                 told.logged = True
 
+    def _end(self, subject: str, fingerprint: str, at_ms: int, reason: str) -> None:
+        alert = self._alerts.get(fingerprint)
+        if alert is not None and alert.subject == subject and not alert.ends_ms:
+            self.seen.ended.append((self._loop.now_ms(), fingerprint, alert.starts_ms))
+        super()._end(subject, fingerprint, at_ms, reason)
+
     # What befalls it ------------------------------------------------------------------------------------------------
 
     def backup(self) -> dict[str, Any]:
@@ -96,7 +101,6 @@ class Server(MemoryStore):
         self.run += 1
         empty = MemoryStore(self.time, self.slots)
         vars(self).update({name: value for name, value in vars(empty).items() if name not in _ITS_OWN})
-        asyncio.get_running_loop()
 
 
 _ITS_OWN = frozenset({"_clock", "_listeners", "time", "seen", "network", "run", "_loop", "_restarted"})

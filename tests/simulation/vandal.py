@@ -35,7 +35,7 @@ class Vandal:
         """Spoil one value of a kind drawn at random, so that rare kinds get their share."""
         rng = self._world.rng
         places: dict[str, list[Place]] = {}
-        for place in self._places():
+        for place in self.places():
             if place[2]:
                 places.setdefault(place[0], []).append(place)
         kind, key, data, write = rng.choice(places[rng.choice(sorted(places))])
@@ -64,7 +64,7 @@ class Vandal:
                     return b"\x00", False
                 return b'{"a_newer_field":{"x":[1]}' + (b"," if data != b"{}" else b"") + data[1:], True
 
-    def _places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[Place]:
         """Every value that is kept, in an order that does not depend on the run."""
         server = self._world.server
         for slot in server._slots:

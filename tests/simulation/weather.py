@@ -49,6 +49,9 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     clock_drift_ppm: float = 0.0
     """Monotonic clocks go wrong by up to this."""
 
+    no_beat_s: float = 0.0
+    """Every metronome stands still once for so long, and all that it does with it."""
+
     # People and data.
     operate_every_s: float = 0.0
     rubbish_every_s: float = 0.0
@@ -62,6 +65,12 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     live_s: float = 70.0
     calm_s: float = 75.0
     """How long after the weather everything must be in order."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether every probe happens at its turn, but for an outage of ours as a whole."""
+        unsteady = (self.message_loss, self.message_late, self.store_refusal, self.store_silence, self.store_late, self.store_slow)
+        return not (any(unsteady) or self.kill_every_s or self.server_steps_s or self.flush or self.restart)
 
 
 _STORM: Final = Weather(
@@ -90,6 +99,7 @@ WEATHERS: Final = MappingProxyType(
         "broker": Weather(message_loss=0.1, message_double=0.1, message_late=0.05),
         "store": Weather(store_refusal=0.03, store_silence=0.03, store_late=0.005, store_repeat=0.02, store_slow=0.01, hint_loss=0.3, operate_every_s=15.0),
         "outage": Weather(outage_s=30.0, operate_every_s=20.0),
+        "no beat": Weather(no_beat_s=40.0),
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
         "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=120.0),

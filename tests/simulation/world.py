@@ -51,6 +51,7 @@ class World:
         self.calm_at_ms = 0
         self._parts: list[Part | None] = [None] * len(PARTS)
         self._births = 0
+        self._beats_from_s = 0.0
 
     def note(self, text: str) -> None:
         """Write into the log of what happened."""
@@ -82,6 +83,8 @@ class World:
     async def _keep(self, number: int) -> None:
         """As the supervisor does: start the process again whenever it has ended."""
         while True:
+            if PARTS[number] == BEAT:
+                await asyncio.sleep(self._beats_from_s - self.loop.time())
             part = self.start(PARTS[number])
             self._parts[number] = part
             await part.life.ended
@@ -120,6 +123,8 @@ class World:
             troubles.append(self._step_machines())
         if weather.outage_s:
             troubles.append(self._hang())
+        if weather.no_beat_s:
+            troubles.append(self._stop_beats())
         if weather.restart:
             troubles.append(self._restart())
         if weather.flush:
@@ -166,13 +171,23 @@ class World:
         self.note("the server hangs")
         self.network.hang(self.weather.outage_s)
 
+    async def _stop_beats(self) -> None:
+        """Like a SIGSTOP that somebody ends with a SIGKILL: nobody dispatches, and workers go on."""
+        await asyncio.sleep(self.rng.uniform(0.2, 0.9) * (self.weather.live_s - self.weather.no_beat_s))
+        self.note("no metronome beats")
+        self._beats_from_s = self.loop.time() + self.weather.no_beat_s
+        for part in self._parts:
+            if part is not None and part.kind == BEAT:
+                part.life.kill()
+
     async def _restart(self) -> None:
         await asyncio.sleep(self.rng.uniform(0.2, 0.9) * self.weather.live_s)
-        backup = self.server.backup()
+        backup, began_s = self.server.backup(), self.loop.time()
         await asyncio.sleep(self.rng.uniform(0.2, 1.0))
         self.note("the server restarts without its last second")
         self.network.cut()
         self.server.restart(backup)
+        self.operators.lost_since(began_s)
 
     async def _flush(self) -> None:
         await asyncio.sleep(self.rng.uniform(0.2, 0.8) * self.weather.live_s)
