@@ -62,8 +62,8 @@ _heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
 
 
 def warm_up() -> None:
-    """Import apprise beside what the process does, so that its first message does not wait for that."""
-    _executor.submit(_apprise)
+    """Import apprise and its services beside what the process does, so that the first message does not wait for that."""
+    _executor.submit(lambda: _apprise().Apprise.instantiate("json://localhost"))
 
 
 async def services(integration: Integration) -> tuple[str, ...]:

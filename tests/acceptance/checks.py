@@ -21,7 +21,7 @@ def check_history(system: System) -> None:
         assert (chain[0].old, chain[0].gen) == ("CLOSED", 1), chain[0]
         for before, after in pairwise(chain):
             assert (after.old, after.gen) == (before.new, before.gen + 1), (before, after)
-        breaker = system.record(endpoint).state.breaker
+        breaker = system.record(endpoint).breaker
         if breaker.gen == chain[-1].gen:  # Otherwise it has gone on since we read.
             assert breaker.state.value == chain[-1].new, (breaker, chain[-1])
 

@@ -66,3 +66,22 @@ def test_one_pool_that_cannot_be_read_is_frozen_alone_until_it_is_registered_aga
         system.register(manifest(targets, OTHERS, interval_ms=INTERVAL_MS, pool="other"))
         eventually(lambda: freshness(view, "shop", "other") == [FRESH, FRESH], INTERVAL_MS / 1000 + BUSY_S + 10)
         assert system.lagging() == []
+
+
+def test_flushed_and_applied_again_under_running_parts_and_consumers(system: System, targets: Targets) -> None:
+    system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
+    system.start("beat", "worker", "alert-worker")
+    probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
+    with HealthView(system.url, poll_ms=POLL_MS) as view:
+        eventually(lambda: freshness(view, "shop") == [FRESH], 10)
+        targets.mode["e0"] = "fail"
+        eventually(lambda: view.state("e0").weight == 0, 10)
+        before = system.snapshot("shop")
+        with redis.Redis.from_url(system.url, socket_timeout=5) as client:
+            client.flushall()
+        targets.mode["e0"] = "ok"
+        system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
+        eventually(lambda: view.state("e0").weight > 300 and freshness(view, "shop") == [FRESH], INTERVAL_MS / 1000 + BUSY_S + 10)
+        assert system.snapshot("shop").epoch > before.epoch
+        targets.mode["e1"] = "fail"
+        eventually(lambda: view.state("e1").weight == 0, 10)

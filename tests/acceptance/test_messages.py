@@ -18,6 +18,8 @@ from tests.acceptance.targets import Targets
 from tests.conftest import free_port
 
 INTERVAL_MS = 500
+ALONE = 30
+"""Endpoints that fail one by one."""
 TIMER_MAX_MS = 250
 BUSY_MS = 500
 CONSUMER_MEDIAN_MAX_MS = 150
@@ -95,6 +97,23 @@ def test_a_groups_first_message_leaves_on_time(alerting_system: System, targets:
     print("from the decision to the message, group_wait 1 s:", sorted(waited_ms))
     assert min(waited_ms) >= 1_000
     assert statistics.median(waited_ms) < 1_000 + TIMER_MAX_MS + BUSY_MS
+
+
+def test_a_message_without_a_wait_follows_its_decision_at_once(system: System, targets: Targets, receiver: Receiver) -> None:
+    """One after the other, so that none has company: through the commit, the hint, the route, the flush, apprise and HTTP."""
+    names = [f"e{number:02}" for number in range(ALONE)]
+    system.route(receiver.url, group_by=["alertname", "endpoint"], group_wait="0s", group_interval="10s")
+    system.register(manifest(targets, names, interval_ms=INTERVAL_MS, failure_threshold=1))
+    system.start("beat", "worker", "alert-worker")
+    probed_again(targets, names, interval_ms=INTERVAL_MS)
+    for name in names:
+        targets.mode[name] = "fail"
+        eventually(lambda name=name: receiver.of(name) == ["firing"], 20)  # type: ignore[misc]
+    opened_ms = {event.endpoint: event.at_ms for event in system.events() if event.kind == "breaker" and event.new == "OPEN"}
+    waited_ms = sorted(told.at_ms - opened_ms[told.endpoint] for told in receiver.told if told.endpoint in names)
+    print("from the decision to the message, group_wait 0 s:", waited_ms)
+    assert statistics.median(waited_ms) < 50 + BUSY_MS
+    assert waited_ms[-1] < 150 + BUSY_MS
 
 
 def test_a_decision_reaches_consumers_at_once(system: System, targets: Targets) -> None:

@@ -17,7 +17,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
 from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
 from monitor.registry.use_cases import set_override
-from monitor.store.port import Commit
+from monitor.store.port import Commit, Committed
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
 from tests.integration.commands import WATCHKEEPER, Run
@@ -61,6 +61,16 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
     line = run("status").stdout.splitlines()[1]
     assert "seen to be well" in line
     assert "2h" not in line
+
+
+@pytest.mark.usefixtures("registered")
+def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: str):
+    run("endpoint", "add", "tcp://127.0.0.1:1", "--pool", "db", "--id", "db-1")
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=1))
+    assert "pool web: no results come" in run("status").stderr
+    assert "no results come" not in run("status", "db").stderr
+    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=SystemClock().now_ms() + 60_000))
+    assert "no results come" not in run("status").stderr
 
 
 def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Path):
@@ -128,12 +138,21 @@ async def _add(url: str, endpoint_id: str) -> None:
         await store.close()
 
 
-async def _commit(redis_url: str, record: Record) -> None:
+async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) -> None:
     store = RedisStore(redis_url)
     await store.open()
     try:
-        await store.commit(
-            [Commit(id="web-1", token_ms=None, ver=0, next_ver=1, record=encode_record(record), reevaluate_ms=0, pool="web")]
+        (held,) = await store.load(["web-1"])
+        commit = Commit(
+            id="web-1",
+            token_ms=None,
+            ver=held.ver,
+            next_ver=held.ver + 1,
+            record=encode_record(record),
+            reevaluate_ms=0,
+            pool="web",
+            fresh_until_ms=fresh_until_ms,
         )
+        assert await store.commit([commit]) == [Committed.OK]
     finally:
         await store.close()

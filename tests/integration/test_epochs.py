@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from workers.journey.records import Record, encode_record
 
 from alert_rules.files.rule_file import load_rules
 from monitor.client import Freshness, HealthView

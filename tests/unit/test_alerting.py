@@ -120,6 +120,11 @@ class House:
         assert not self.store._groups
         assert not self.store._asserted
 
+    async def renewed(self, token_ms: int) -> None:
+        """Wait until the only delivery has another token than this."""
+        while next(iter(self.store._queue(Queue.DELIVERIES).values())) == token_ms:  # noqa: ASYNC110 - the store has no events
+            await asyncio.sleep(0.001)
+
     async def aside(self) -> list[str]:
         return [item.kind for item in await self.store.aside()]
 
@@ -400,8 +405,7 @@ def test_a_slow_service_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(4):
             token_ms = next(iter(house.store._queue(Queue.DELIVERIES).values()))
             house.clock.advance(8 * S)
-            while next(iter(house.store._queue(Queue.DELIVERIES).values())) == token_ms:
-                await asyncio.sleep(0.001)  # noqa: ASYNC110 - the store is in memory, and tells nobody
+            await house.renewed(token_ms)
             assert await house.claim(Queue.DELIVERIES) == []
         answered.set()
         await sending

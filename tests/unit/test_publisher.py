@@ -36,6 +36,8 @@ class House:
         self.store = MemoryStore(self.clock)
         self.counters = Counters()
         self.routed: list[int] = []
+        self.due: list[tuple[str, int]] = []
+        """What was said to fall due: pools, and how long from then."""
         self.publisher = self.another()
 
     def another(self) -> Publisher:
@@ -46,6 +48,7 @@ class House:
             route=self.routed.append,
             counters=self.counters,
             quarantine=Quarantine(self.store, self.counters),
+            soon=lambda _queue, _slot, pool, due_ms: self.due.append((pool, due_ms - self.clock.now_ms())),
         )
 
     async def opened(self) -> House:
@@ -115,6 +118,27 @@ async def test_what_nobody_would_notice_is_not_published(house: House) -> None:
     await house.another().publish("shop")
     assert await house.snapshot() == first
     assert (await house.panics(), await house.alerts(), house.routed) == ([], [], [])
+
+
+@story
+async def test_a_pool_that_moves_is_weighed_at_its_time_by_who_weighed_it(house: House) -> None:
+    async def settle() -> list[tuple[str, int]]:
+        house.due.clear()
+        for lease in await house.store.claim(Queue.DIRTY, 0, 10, 5_000):
+            await house.publisher.settle(0, lease)
+        return house.due
+
+    assert await settle() == []
+    await house.become(Breaker.OPEN, "a")
+    await house.publisher.publish("shop")
+    await house.become(Breaker.CLOSED, "a")
+    house.store._mark_dirty(0, "shop", house.clock.now_ms())
+    assert await settle() == [("shop", 1_000)], "it rises, a step each second"
+    house.clock.advance(1_000)
+    assert await settle() == [("shop", 1_000)]
+    house.clock.advance(60_000)
+    assert await settle() == []
+    assert await house.weights() == {"a": 334, "b": 333, "c": 333}
 
 
 # The pool as a subject ------------------------------------------------------------------------------------------
@@ -401,6 +425,25 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
         assert [lease.member for lease in leases if lease.member == "shop"] == ["shop"]
         house.clock.advance(5_001)
     assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
+
+
+@pytest.mark.parametrize("spec", [b"{", b'{"id":"a","url":"http://127.0.0.1:99999/","pool":"shop"}', b""])
+def test_an_endpoint_that_cannot_be_read_leaves_its_share_to_the_others(spec: bytes) -> None:
+    async def tell() -> None:
+        house = await House().opened()
+        load_pool = house.store.load_pool
+
+        async def torn(pool: str) -> Any:
+            load = await load_pool(pool)
+            first, *others = load.members
+            return msgspec.structs.replace(load, members=(msgspec.structs.replace(first, spec=spec), *others))
+
+        house.store.load_pool = torn  # type: ignore[method-assign]
+        await house.publisher.publish("shop")
+        assert await house.weights() == {"b": 500, "c": 500}
+        assert await house.aside() == [("endpoint", "a")]
+
+    asyncio.run(tell())
 
 
 @story

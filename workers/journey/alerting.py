@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,7 +9,7 @@ from alert_rules.routes.route import Integration, Routing
 from monitor.clock import Clock
 from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
-from monitor.store.queues import EARLY_MS, QUEUES, Queue
+from monitor.store.queues import Queue
 from workers.journey.counters import Counters
 from workers.journey.deliver import DeliverStep, Sender
 from workers.journey.flush import FlushStep, GroupReader, Services
@@ -33,8 +32,7 @@ async def judging_since(store: Store, subject: str) -> int:
 class Alerting:
     """One per process that routes, flushes or delivers.
 
-    `soon` is told what falls due, so that it is done at its time; without one, what is due at once is done in this process at once,
-    and the metronome serves the rest.
+    `soon` is told what falls due, so that it is done at its time.
     """
 
     def __init__(
@@ -46,13 +44,9 @@ class Alerting:
         send: Sender,
         counters: Counters,
         quarantine: Quarantine,
+        soon: Soon,
         services: Services = one_service,
-        soon: Soon | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._running: set[asyncio.Task[None]] = set()
-        soon = soon or self._at_once
         groups = GroupReader(store=store, clock=clock, quarantine=quarantine)
         self.routing = RouteStep(
             store=store,
@@ -94,15 +88,3 @@ class Alerting:
     def handlers(self) -> dict[Queue, Callable[[Sequence[Lease]], Awaitable[None]]]:
         """Who works off what is claimed from each of the alerts' queues."""
         return {Queue.GROUPS: self.flush, Queue.DELIVERIES: self.deliver, Queue.ASSERTIONS: self.end_unasserted}
-
-    def _at_once(self, queue: Queue, slot: int, member: str, due_ms: int) -> None:
-        if due_ms > self._clock.now_ms() + EARLY_MS:
-            return
-        task = asyncio.ensure_future(self._work(queue, slot, member))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _work(self, queue: Queue, slot: int, member: str) -> None:
-        leases = await self._store.claim(queue, slot, 1, QUEUES[queue].lease_ms, [member])
-        if leases:
-            await self.handlers[queue](leases)

@@ -29,9 +29,10 @@ from monitor.core.schedule import SILENT_INTERVALS
 from monitor.pool.snapshot import TTL_MS
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
-from monitor.store.queues import mark
+from monitor.store.queues import Queue, mark
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
+from workers.journey.publish import leave
 from workers.journey.quarantine import Quarantine
 
 COMMIT_STEADY_MIN_MS = 50
@@ -68,7 +69,8 @@ class Probed:
 class DecideStep:
     """One per worker process, on its event loop.
 
-    `publish(pool, slot, mark_ms)` and `route(slot)` are told what a commit made due, and must return at once.
+    `publish(pool, slot, mark_ms)` and `route(slot)` are told what a commit made due at once, `soon(queue, slot, member, due_ms)`
+    what falls due later; all must return at once.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class DecideStep:
         route: Callable[[int], None],
         counters: Counters,
         quarantine: Quarantine,
+        soon: Callable[[Queue, int, str, int], None] = leave,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -91,6 +94,7 @@ class DecideStep:
         self._route = route
         self._counters = counters
         self._quarantine = quarantine
+        self._soon = soon
         self._pending: list[Probed] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -267,10 +271,13 @@ class DecideStep:
     def _after(self, commit: Commit) -> None:
         """Tell the next steps what this commit made due; should we die before that, the queues do."""
         slot = slot_of(commit.id, self._store.slots)
-        if commit.transitions:
-            self._counters.add("transitions", len(commit.transitions))
-            if commit.dirty_at_ms is not None:
-                self._publish(commit.pool, slot, mark(None, commit.dirty_at_ms))
+        self._counters.add("transitions", len(commit.transitions))
+        if commit.dirty_at_ms is not None:
+            mark_ms = mark(None, commit.dirty_at_ms)
+            if commit.transitions:
+                self._publish(commit.pool, slot, mark_ms)
+            else:
+                self._soon(Queue.DIRTY, slot, commit.pool, mark_ms)
         if commit.alerts:
             self._route(slot)
 

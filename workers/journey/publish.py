@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,7 +32,7 @@ from monitor.pool.compose import (
 )
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
-from monitor.store.queues import Queue
+from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 
@@ -43,8 +44,15 @@ EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_decode_endpoint = msgspec.json.Decoder(Endpoint).decode
+_endpoint_of = msgspec.json.Decoder(Endpoint).decode
 _decode_pool = msgspec.json.Decoder(Pool).decode
+
+
+def _decode_endpoint(data: bytes) -> Endpoint:
+    """Raises ValueError (msgspec's among them) for an endpoint that cannot be published either: its port is no port."""
+    endpoint = _endpoint_of(data)
+    _ = urlsplit(endpoint.url).port
+    return endpoint
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -60,11 +68,26 @@ class Told(msgspec.Struct, frozen=True):
     ended: str = ""
 
 
+def leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
+    """Leave what falls due to the metronome."""
+
+
 class Publisher:
-    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next."""
+    """Weighs pools and publishes them. Any number of them may run: the store refuses a version that is not the next.
+
+    `route(slot)` is told where alerts wait, `soon(queue, slot, member, due_ms)` what falls due; both must return at once.
+    """
 
     def __init__(
-        self, *, store: Store, clock: Clock, rules: RuleSet, route: Callable[[int], None], counters: Counters, quarantine: Quarantine
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        rules: RuleSet,
+        route: Callable[[int], None],
+        counters: Counters,
+        quarantine: Quarantine,
+        soon: Callable[[Queue, int, str, int], None] = leave,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -72,6 +95,7 @@ class Publisher:
         self._route = route
         self._counters = counters
         self._quarantine = quarantine
+        self._soon = soon
         self._epoch = NO_EPOCH
         self._wanted: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +126,9 @@ class Publisher:
         must not take for fresh what goes on failing."""
         try:
             next_ms = await self.publish(lease.member)
-            await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            kept = await self._store.finish(Queue.DIRTY, slot, lease.member, lease.token_ms, next_ms)
+            if kept and next_ms is not None:
+                self._soon(Queue.DIRTY, slot, lease.member, due_time(next_ms))
         except (StoreError, Stale) as error:
             log.warning("pool %s could not be published yet: %s", lease.member, error)
             await self._note(lease.member, slot)

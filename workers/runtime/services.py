@@ -41,6 +41,7 @@ from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
+WORKER = "worker"
 ALERT_WORKER = "alert-worker"
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,6 @@ LAG_MAX_S = 0.05
 PROBES_IN_FLIGHT_MAX = 5_000
 """Probes that one process holds: those of targets that hang cost a little memory each, and no time."""
 FULL_PAUSE_S = 0.02
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
 
 
 class Services:
@@ -85,7 +84,9 @@ class Services:
             soon=self.soon.at,
         )
         route = self.alerting.request_routing if alerts else _leave
-        self.publisher = Publisher(store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine)
+        self.publisher = Publisher(
+            store=store, clock=clock, rules=rules, route=route, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
         self.deciding = DecideStep(
             store=store,
             clock=clock,
@@ -95,6 +96,7 @@ class Services:
             route=route,
             counters=counters,
             quarantine=quarantine,
+            soon=self.soon.at,
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 

@@ -66,13 +66,9 @@ def _checked(replies: list[Any]) -> list[Any]:
 
 
 class Wire:
-    """Belongs to the event loop that first used it, until `close`.
-
-    `connections_made` grows with every connection, so that what was learnt about one run of the server can be learnt again.
-    """
+    """Belongs to the event loop that first used it, until `close`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self.connections_made = 0
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[AbstractConnection] = []
@@ -215,9 +211,4 @@ class Wire:
             return error
 
     def _connection(self) -> AbstractConnection:
-        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
-        connection.register_connect_callback(self._connected)  # type: ignore[no-untyped-call]
-        return connection
-
-    def _connected(self, _connection: AbstractConnection) -> None:
-        self.connections_made += 1
+        return self._factory.make_connection()  # type: ignore[no-untyped-call,no-any-return]

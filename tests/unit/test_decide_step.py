@@ -1,0 +1,111 @@
+"""What one result's commit says to the pool that it belongs to: for how long it vouches, and when to weigh it again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alert_rules.files.rule_file import load_rules
+from monitor.clock import FakeClock
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.store.memory.store import MemoryStore
+from monitor.store.queues import Queue
+from workers.journey.counters import Counters
+from workers.journey.decide import WEIGH_MS, DecideStep, Probed
+from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.quarantine import Quarantine
+
+SUCCESS, FAILURE, INCONCLUSIVE = Outcome.SUCCESS, Outcome.FAILURE, Outcome.INCONCLUSIVE
+HOUR_MS = 3_600_000
+
+
+class House:
+    """A store in memory with one endpoint, and the step that decides about its results."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock)
+        self.published: list[str] = []
+        self.due: list[tuple[Queue, str, int]] = []
+        self.endpoint = Endpoint(**{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "failure_threshold": 2, **settings})
+        counters = Counters()
+        self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        self.step = DecideStep(
+            store=self.store,
+            clock=self.clock,
+            cache=self.cache,
+            rules=load_rules(),
+            publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
+            route=lambda _slot: None,
+            counters=counters,
+            quarantine=Quarantine(self.store, counters),
+            soon=lambda queue, _slot, member, due_ms: self.due.append((queue, member, due_ms - self.clock.now_ms())),
+        )
+
+    async def result(self, outcome: Outcome) -> None:
+        """Claim the endpoint at its next turn, and decide about a result of it."""
+        await self.store.register([self.endpoint], [], [])
+        self.clock.advance(self.endpoint.interval_ms)
+        (claimed,) = (await self.store.claim_probes(0, 10, HOUR_MS)).items
+        now_ms = self.clock.now_ms()
+        failure = FailureClass.STATUS if outcome is FAILURE else None
+        result = Result(
+            outcome=outcome, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=claimed.due_ms, failure=failure, text=""
+        )
+        ended = asyncio.Event()
+        self.step.submit(Probed(self.cache.make(self.endpoint), claimed.token_ms, result, ended.set), asyncio.get_running_loop())
+        await ended.wait()
+
+    def vouched_for_ms(self) -> int:
+        """For how long from now somebody vouches for the pool; 0 or less: nobody does."""
+        return self.store._slots[0].judged.get("shop", 0) - self.clock.now_ms()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "interval_ms", "wanted_ms"),
+    [(SUCCESS, 1_000, 15_000), (FAILURE, 1_000, 15_000), (SUCCESS, 30_000, 90_000), (SUCCESS, HOUR_MS, 3 * HOUR_MS)],
+)
+def test_a_conclusive_result_vouches_for_its_pool_for_three_intervals_and_a_ttl_at_least(
+    outcome: Outcome, interval_ms: int, wanted_ms: int
+) -> None:
+    async def story() -> None:
+        house = House(interval_ms=interval_ms)
+        await house.result(outcome)
+        assert house.vouched_for_ms() == wanted_ms
+        house.store._queue(Queue.DIRTY, 0).clear()  # It is published meanwhile.
+        house.clock.advance(wanted_ms)
+        assert await house.store.lagging() == []
+        house.clock.advance(1)
+        assert await house.store.lagging() == ["shop"]
+
+    asyncio.run(story())
+
+
+def test_a_result_that_taught_nothing_vouches_for_nothing() -> None:
+    async def story() -> None:
+        house = House(interval_ms=1_000)
+        await house.result(SUCCESS)
+        before_ms = house.vouched_for_ms()
+        await house.result(INCONCLUSIVE)
+        assert house.vouched_for_ms() == before_ms - 1_000
+
+    asyncio.run(story())
+
+
+def test_a_change_of_state_is_published_at_once_and_a_change_of_quality_in_its_time() -> None:
+    async def story() -> None:
+        house = House(interval_ms=1_000)
+        for _ in range(20):
+            await house.result(SUCCESS)
+        house.published.clear()
+        house.due.clear()
+        await house.result(FAILURE)
+        assert (house.published, house.due) == ([], [(Queue.DIRTY, "shop", WEIGH_MS)])
+        house.due.clear()
+        await house.result(FAILURE)
+        assert (house.published, house.due) == (["shop"], [])
+
+    asyncio.run(story())
