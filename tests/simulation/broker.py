@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,8 +23,8 @@ class Broker:
 
     def __init__(self, loop: VirtualLoop, rng: random.Random, weather: Weather, takers: Callable[[str], list[Any]]) -> None:
         self.calm = False
-        self.waiting: dict[str, int] = {}
-        """How many messages are on their way to each queue."""
+        self.waiting: Counter[str] = Counter()
+        """How many messages nobody takes, by queue."""
         self._loop = loop
         self._rng = rng
         self._weather = weather
@@ -38,14 +39,13 @@ class Broker:
             copies = 2
         for _ in range(copies):
             late = not self.calm and self._rng.random() < weather.message_late
-            self.waiting[message.queue] = self.waiting.get(message.queue, 0) + 1
             delay_s = self._rng.uniform(1.0, weather.late_max_s) if late else self._rng.expovariate(100.0)
             self._loop.call_later(delay_s, self._arrive, message, context=NOBODY)
 
-    def _arrive(self, message: Message) -> None:
+    def _arrive(self, message: Message, waited: int = 0) -> None:
         takers = self._takers(message.queue)
+        self.waiting[message.queue] += (not takers) - waited
         if not takers:
-            self._loop.call_later(RETRY_S, self._arrive, message, context=NOBODY)
+            self._loop.call_later(RETRY_S, self._arrive, message, 1, context=NOBODY)
             return
-        self.waiting[message.queue] -= 1
         self._rng.choice(takers).take(message)

@@ -12,15 +12,18 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import MINUTE, open_rows, read_rows
 from monitor.core.record import Transition, decode_override, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
-from monitor.pool.compose import Reading, compose, decode_snapshot, worth_telling
+from monitor.pool.balancer import Weighing
+from monitor.pool.compose import Reading, compose, decode_snapshot
 from monitor.pool.snapshot import TTL_MS, WEIGHT_SUM, Delta, Snapshot, fold
 from monitor.store.queues import Queue
 from tests.simulation.network import run_now
 from tests.simulation.server import EPOCH_MS
 from tests.simulation.world import World
 
-TILT_S = 35.0
-"""After a step of the server's time nobody judges for half a minute, and what it put ahead comes back within ten seconds."""
+STEPPED_MS = 15_000
+"""Within this time after a step of the server's time what lies ahead is brought back, and so is until when a pool is vouched for."""
+LAG_MAX = 0.15
+"""Part of a base share by which a published weight may differ from what the evidence gives at this moment."""
 SETTLED_MS = 6_000
 """A pool that is to be weighed within this time need not be published as it is now."""
 
@@ -93,22 +96,34 @@ def transitions_form_a_chain(world: World) -> Iterator[str]:
 
 
 def publications_are_sound(world: World) -> Iterator[str]:
-    """(epoch, version) grows, weights sum to 1000, and every snapshot that follows another is the fold of its delta."""
+    """What a consumer takes in only grows, is the fold of its deltas, weighs 1000 in all, and is in the end what was published last.
+
+    After a restart without its last second a server may accept a version that consumers have seen already: they wait for more.
+    """
     folded: dict[str, Snapshot] = {}
+    runs: dict[str, int] = {}
+    newest: dict[str, Snapshot] = {}
     for published in world.seen.publications:
         pool, publication = published.publication.pool, published.publication
         snapshot = msgspec.json.decode(publication.snapshot, type=Snapshot)
+        newest[pool] = snapshot
         before = folded.get(pool, Snapshot(pool=pool, epoch=0, ver=0, ts_ms=0, panic=0, shed=0, endpoints=()))
         at = f"{pool} {snapshot.epoch}-{snapshot.ver}"
         if (snapshot.epoch, snapshot.ver) <= (before.epoch, before.ver):
-            yield f"{at} came after {before.epoch}-{before.ver}"
-        elif (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1):
+            if published.run == runs[pool]:
+                yield f"{at} came after {before.epoch}-{before.ver}"
+            continue
+        if (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0):
             if fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
                 yield f"{at} is not the fold of its log"
-        folded[pool] = snapshot
+        folded[pool], runs[pool] = snapshot, published.run
         weights = sum(endpoint.weight for endpoint in snapshot.endpoints)
-        if weights != (WEIGHT_SUM if snapshot.endpoints else 0):
+        admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED") for one in snapshot.endpoints)
+        if weights != (WEIGHT_SUM if admitted else 0):
             yield f"{at}: the weights sum to {weights}"
+    for pool, snapshot in newest.items():
+        if folded[pool] != snapshot:
+            yield f"{pool}: consumers hold {folded[pool].epoch}-{folded[pool].ver}, published is {snapshot.epoch}-{snapshot.ver}"
 
 
 def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
@@ -131,12 +146,26 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
         ]
         snapshot, weighing = compose(settings, readings, previous, previous.epoch if previous else 0, now_ms)
         marks = [queue[pool] for (kind, _), queue in server._queues.items() if kind is Queue.DIRTY and pool in queue]
-        if worth_telling(previous, snapshot, weighing) and min(marks, default=now_ms + SETTLED_MS) >= now_ms + SETTLED_MS:
+        if _differs(previous, snapshot, weighing) and min(marks, default=now_ms + SETTLED_MS) >= now_ms + SETTLED_MS:
             yield f"{pool} says {_short(previous)}, its records {_short(snapshot)}"
         for reading in readings:
             well = reading.endpoint.paused or reading.record.breaker.state == "CLOSED"
             if not well and not (reading.override and reading.override.override == "DISABLED"):
                 yield f"{reading.endpoint.id} is still {reading.record.breaker.state} after the calm"
+
+
+def _differs(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
+    """Whether a consumer would do anything else. A pool is weighed again when the evidence of a member has moved by a grade, so that
+    weights may lag behind what all of it would give now."""
+    if old is None or {one.id for one in old.endpoints} != weighing.weights.keys():
+        return True
+    for one in old.endpoints:
+        weight, base = weighing.weights[one.id], weighing.factors[one.id].base
+        if bool(one.weight) != bool(weight) or abs(one.weight - weight) > WEIGHT_SUM * base * LAG_MAX:
+            return True
+    return [(one.id, one.breaker, one.override, one.gen, one.verdict, one.labels) for one in old.endpoints] != [
+        (one.id, one.breaker, one.override, one.gen, one.verdict, one.labels) for one in new.endpoints
+    ]
 
 
 def _short(snapshot: Snapshot | None) -> list[tuple[object, ...]]:
@@ -179,6 +208,8 @@ def freshness_vouches_for_what_is_judged(world: World) -> Iterator[str]:
         if time_text == "0":
             continue
         lagging = msgspec.json.decode(names) if names else []
+        if any(0 <= vouched.at_ms - step_ms <= STEPPED_MS for step_ms in world.steps_ms):
+            continue
         for pool, at_ms in last.items():
             if pool not in lagging and vouched.at_ms - at_ms > longest_ms + 500:
                 yield f"at {vouched.at_ms} the heartbeat vouched for {pool}, which was not judged for {vouched.at_ms - at_ms} ms"
@@ -197,20 +228,32 @@ def silence_is_theirs_and_not_ours(world: World) -> Iterator[str]:
 
 
 def history_sums_to_the_time_lived(world: World) -> Iterator[str]:
-    """Up, down, paused and unknown time of each minute make the minute, however it went."""
+    """Up, down, paused and unknown time of each minute make the minute; where nothing is lost, down is for how long the target was."""
     if world.weather.server_steps_s:
         return
     server, now_ms = world.server, world.server.time.now_ms()
+    spoilt = damaged(world, "record", "version", "endpoint")
     for name, endpoint in endpoints(world).items():
         record = decode_record(run_now(server.load([name]))[0].record)
         rows = {row.start_ms: row for row in read_rows(MINUTE, run_now(server.samples(name, "min")), now_ms)}
         rows |= {row.start_ms: row for row in open_rows(record.history, endpoint, now_ms).get("min", [])}
-        for start_ms, row in sorted(rows.items()):
+        for start_ms, row in sorted(rows.items())[1:]:
             known_ms = row.up_ms + row.down_ms + row.paused_ms
-            ends_ms = min(now_ms, (start_ms // 60_000 + 1) * 60_000)
-            length_ms = ends_ms - start_ms
-            if not 0 <= length_ms - known_ms or abs(known_ms + row.unknown_ms - length_ms) > 60:
+            length_ms = min(now_ms, (start_ms // 60_000 + 1) * 60_000) - start_ms
+            if start_ms % 60_000 == 0 and abs(known_ms + row.unknown_ms - length_ms) > 60:
                 yield f"{name}: of the {length_ms} ms from {start_ms - EPOCH_MS} {known_ms} are known and {row.unknown_ms} unknown"
+            if not world.weather.steady or world.weather.operate_every_s or name in spoilt:
+                continue
+            wrong_ms = abs(row.down_ms - _down_ms(world, name, start_ms, start_ms + length_ms))
+            turns = sum(len(spell) for spell in world.targets.spells[name])
+            if wrong_ms > row.unknown_ms + endpoint.interval_ms * (1 + turns):
+                yield f"{name}: the minute from {start_ms - EPOCH_MS} counts {row.down_ms} ms down, wrong by {wrong_ms}"
+
+
+def _down_ms(world: World, name: str, from_ms: int, until_ms: int) -> float:
+    """For how long a target failed within a time of the server that never stepped."""
+    spells = [(EPOCH_MS + 1000 * since_s, EPOCH_MS + 1000 * until_s) for since_s, until_s in world.targets.spells[name]]
+    return sum(max(0.0, min(until_ms, ended) - max(from_ms, began)) for began, ended in spells)
 
 
 CHECKERS = (

@@ -16,7 +16,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Transition, decode_override, decode_record
 from monitor.pool.compose import decode_pool_record, decode_snapshot
 from monitor.store import keys
-from monitor.store.port import Standing
+from monitor.store.port import AlertPhase
 from monitor.store.queues import QUEUES, Queue
 from tests.simulation.checkers import damaged, endpoints
 from tests.simulation.network import run_now
@@ -46,7 +46,7 @@ def memories(world: World) -> dict[str, Memory]:
 
 def firing(world: World) -> dict[str, str]:
     """Fingerprint -> name and subject of the alerts that fire in the store."""
-    stored = run_now(world.server.alerts(Standing.FIRING, 10_000))
+    stored = run_now(world.server.alerts(AlertPhase.FIRING, 10_000))
     return {one.fingerprint: one.subject for one in stored}
 
 
@@ -78,7 +78,10 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
 def people_know_how_it_ended(world: World) -> Iterator[str]:
     """Every service that was told that an alert fires was told its end, unless it still fires."""
     told: dict[tuple[str, str], str] = {}
+    since_ms, until_ms = world.lost_ms
     for message in world.seen.told:
+        if since_ms <= message.sent_ms <= until_ms:
+            continue  # The store has forgotten what made it so.
         for line in message.lines:
             status, name, rest = line.split(" ", 2)
             told[message.place, name] = f"{status} {rest}"
@@ -96,7 +99,8 @@ def somebody_was_told(world: World) -> Iterator[str]:
     if weather.operate_every_s or weather.flush or weather.restart or weather.server_steps_s or weather.rubbish_every_s:
         return
     heard = {line.split()[-1] for message in world.seen.told for line in message.lines if " EndpointDown " in line}
-    for name, down_s in world.targets.down_for.items():
+    for name, spells in world.targets.spells.items():
+        down_s = max((until_s - since_s for since_s, until_s in spells), default=0.0)
         if down_s > TOLD_AFTER_S + weather.outage_s + weather.no_beat_s and name not in heard:
             yield f"{name} was down for {down_s:.0f} s and nobody was told"
 

@@ -24,7 +24,7 @@ MEMBERS: Final = 3
 SOLO: Final = "lone"
 ABSENT: Final = "absent"
 FIELDS: Final = ("exists", "paused", "interval", "tier", "override")
-INTERVALS: Final = ("1s", "1500ms", "2s", "3s")
+INTERVALS: Final = ("1s", "2s", "3s", "4s")
 AGAIN_S = 1.0
 
 class _Registry:  # Until the use cases take an actor.
@@ -34,6 +34,8 @@ class _Registry:  # Until the use cases take an actor.
         def call(*a, **k):
             if "actor" not in inspect.signature(fn).parameters:
                 k.pop("actor")
+            if "now_ms" in inspect.signature(fn).parameters:
+                a = (*a, run_now(a[0]._network.store.now_ms()))
             return fn(*a, **k)
         return call
 registry = _Registry()
@@ -100,8 +102,7 @@ class Operators:
             await self.begin()
         for damage in self.world.seen.damages:
             if damage.kind == "override":
-                while not await self._act(self._override(damage.key, None)):
-                    await asyncio.sleep(AGAIN_S)
+                await self._act(self._override(damage.key, None))
 
     def lost_since(self, since_s: float) -> None:
         """The server has forgotten everything since then, whatever somebody was told."""
@@ -149,6 +150,9 @@ class Operators:
             said = str(error)
         except StoreError as error:
             said = str(error)
+        except Exception as error:  # A traceback in somebody's face.
+            said = repr(error)
+            world.seen.errors.append(f"{life.name} {wish.what}: {error!r}")
         act.ended_s = world.loop.time()
         world.note(f"{life.name} ({wish.actor}) {wish.what}: {said}")
         life.kill()
@@ -289,7 +293,7 @@ def pool_of(name: str) -> str:
 def _entry(name: str, interval: str) -> dict[str, Any]:
     """An endpoint as the command line hands it over."""
     entry = {"id": name, "url": f"http://{name}.test/", "interval": interval, "timeout": "500ms", "retries": "0"}
-    return entry if name == SOLO else {**entry, "pool": pool_of(name)}
+    return {**entry, "fast_interval": "500ms"} if name == SOLO else {**entry, "pool": pool_of(name)}
 
 
 def _manifest(written: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
+from collections import defaultdict
 
 from alert_rules.routes.route import Integration
 from monitor.clock import Clock
@@ -27,8 +28,8 @@ class Targets:
     def __init__(self, loop: VirtualLoop, rng: random.Random, seen: Seen) -> None:
         self.failing: set[str] = set()
         self.down_since_s: dict[str, float] = {}
-        self.down_for: dict[str, float] = {}
-        """The longest time (s) for which a target has failed without a break."""
+        self.spells: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        """From when to when (s) each target has failed."""
         self._loop = loop
         self._rng = rng
         self._seen = seen
@@ -38,7 +39,7 @@ class Targets:
         now_s = self._loop.time()
         if name in self.failing:
             self.failing.discard(name)
-            self.down_for[name] = max(self.down_for.get(name, 0.0), now_s - self.down_since_s.pop(name))
+            self.spells[name].append((self.down_since_s.pop(name), now_s))
         else:
             self.failing.add(name)
             self.down_since_s[name] = now_s

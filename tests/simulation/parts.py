@@ -8,6 +8,7 @@ import functools
 import os
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -18,7 +19,7 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
-from monitor.core.errors import StoreError
+from monitor.core.errors import Stale, StoreError
 from monitor.core.outcome import Result
 from tests.simulation.network import Link
 from tests.simulation.virtual import Life, VirtualLoop, current_life
@@ -26,7 +27,7 @@ from workers import tasks
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
 from workers.runtime import services as wiring
-from workers.runtime.heartbeat import Heartbeat
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
 from workers.runtime.opening import open_store
 from workers.runtime.services import Services
 
@@ -51,9 +52,17 @@ route:
     - {receiver: people}
 receivers:
   - name: people
-    apprise_configs: [{url: "several://", body: &body "{{ reason }}\\n{{ group }}
-      {% for a in firing %}\\nFIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject }}{% endfor %}
-      {% for a in resolved %}\\nRESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject }}{% endfor %}"}]
+    apprise_configs:
+      - url: "several://"
+        body: &body |
+          {{ reason }}
+          {{ group }}
+          {% for a in firing %}
+          FIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          {% endfor %}
+          {% for a in resolved %}
+          RESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          {% endfor %}
   - name: pager
     apprise_configs: [{url: "one://", body: *body}]
 """
@@ -108,7 +117,10 @@ class Part:
 
     async def _beat(self, settings: Settings) -> None:
         """As workers.beat does it, without Celery's scheduler around it."""
-        dispatcher = Dispatcher(self.link, self.clock, batch_size=20, claim_limit=settings.claim_limit)
+        dispatcher = Dispatcher(
+            self.link, self.clock, batch_size=20, claim_limit=settings.claim_limit, waiting=lambda queue: self.world.broker.waiting[queue]
+        )
+        age_max_ms = HEARTBEAT_MS * STALE_AFTER_HEARTBEATS
         heart = Heartbeat(
             store=self.link,
             clock=self.clock,
@@ -118,7 +130,7 @@ class Part:
             location="",
             interval_ms=settings.heartbeat_ms,
             alive_file=None,
-            duties={"realigning": dispatcher.realign},
+            duties={"realigning": dispatcher.realign, "live workers": functools.partial(dispatcher.count_live, age_max_ms)},
         )
         heart.name = self.name
         next_beat_ms = 0
@@ -142,8 +154,22 @@ class _Runtime:
     def services(self) -> Services:
         return current_life().part.services  # type: ignore[union-attr]
 
+    def admit(self, _leases: Any) -> bool:
+        return True
+
     def start(self, work: Any) -> None:
-        current_life().start(work)  # type: ignore[union-attr]
+        life = current_life()
+        life.start(work).add_done_callback(functools.partial(_note_error, life.part))  # type: ignore[union-attr]
+
+    def count(self, name: str, by: int) -> None:
+        self.services.counters.add(name, by)
+
+
+def _note_error(part: Part, task: asyncio.Task[None]) -> None:
+    """What work raises the real loop logs; an error of the store is expected there, any other is an error of ours."""
+    error = task.exception()
+    if error is not None and not isinstance(error, StoreError | Stale):
+        part.world.seen.errors.append(f"{part.life.name}: {error!r}")
 
 
 async def _probe(endpoint: Endpoint, _probe: object, context: ServerClock, due_ms: int) -> Result:
@@ -182,9 +208,7 @@ def outside_replaced() -> Iterator[None]:
             make_context=lambda clock, *_, **__: clock,
             prepare=lambda endpoint: endpoint,
             run_probe=_probe,
-            send=_send,
-            services=_service_names,
-            warm_up=lambda: None,
+            receivers=SimpleNamespace(send=_send, services=_service_names, warm_up=lambda: None),
         ),
     ):
         yield

@@ -41,11 +41,18 @@ def simulate(seed: int, weather: str, make_clock: Callable[[Machine], Any] | Non
 
     async def story() -> list[str]:
         await world.live()
-        return [f"{checker.__name__}: {complaint}" for checker in CHECKERS for complaint in checker(world)]
+        return [f"{checker.__name__}: {complaint}" for checker in CHECKERS for complaint in _asked(checker, world)]
 
     with outside_replaced():
         complaints = run(story(), world.loop)
     return Outcome(seed, weather, tuple(complaints), tuple(world.seen.log))
+
+
+def _asked(checker: Callable[[World], Iterable[str]], world: World) -> Iterable[str]:
+    try:
+        yield from checker(world)
+    except Exception as error:  # What stops a checker is itself a thing to complain of.
+        yield f"failed: {error!r}"
 
 
 def weather_of(seed: int) -> str:

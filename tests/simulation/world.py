@@ -49,6 +49,9 @@ class World:
         self.make_clock = make_clock or (lambda machine: ServerClock(machine.monotonic_ms))
         self.calm = False
         self.calm_at_ms = 0
+        self.steps_ms: list[int] = []
+        self.lost_ms = (-1, -1)
+        """What the server was told from when to when it has forgotten."""
         self._parts: list[Part | None] = [None] * len(PARTS)
         self._births = 0
         self._beats_from_s = 0.0
@@ -185,6 +188,7 @@ class World:
         backup, began_s = self.server.backup(), self.loop.time()
         await asyncio.sleep(self.rng.uniform(0.2, 1.0))
         self.note("the server restarts without its last second")
+        self.lost_ms = (round(began_s * 1000), self.loop.now_ms())
         self.network.cut()
         self.server.restart(backup)
         self.operators.lost_since(began_s)
@@ -192,6 +196,7 @@ class World:
     async def _flush(self) -> None:
         await asyncio.sleep(self.rng.uniform(0.2, 0.8) * self.weather.live_s)
         self.note("all data are lost")
+        self.lost_ms = (0, self.loop.now_ms())
         self.server.flush()
         await asyncio.sleep(self.rng.uniform(0.5, 4.0))
         await self.operators.begin()
@@ -201,4 +206,5 @@ class World:
         for step_s in self.rng.sample(steps_s, len(steps_s)):
             await asyncio.sleep(self.weather.live_s / (len(steps_s) + 1) * self.rng.uniform(0.5, 1.0))
             self.note(f"the server's time steps by {step_s} s")
+            self.steps_ms.append(self.loop.now_ms())
             self.server.time.offset_ms += round(step_s * 1000)
