@@ -34,7 +34,7 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     value: str = ""
-    """The facts that the rule looked at when it fired, for people."""
+    """The facts that the rule named, as they were when it fired, for people."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

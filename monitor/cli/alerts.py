@@ -25,39 +25,48 @@ def alerts() -> None:
 
 
 @alerts.command("list")
+@click.option("--resolved", is_flag=True, help="Those that have ended and that somebody is still to hear of, newest first.")
 @output_option
 @needs_system
-def list_alerts(system: System, output: str) -> None:
+def list_alerts(system: System, resolved: bool, output: str) -> None:
     """List pending and firing alerts, oldest first.
 
     \b
     Examples:
       watchkeeper alerts list
+      watchkeeper alerts list --resolved
       watchkeeper alerts list -o json
     """
-    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from monitor.query.reading import read_alerts  # noqa: PLC0415
+    from monitor.query.alerts import READ_MAX, AlertView, read_alerts, read_resolved  # noqa: PLC0415 - after the help
 
-    now_ms = SystemClock().now_ms()
+    async def read(store: Store) -> tuple[int, list[AlertView]]:
+        return await store.now_ms(), await (read_resolved(store, READ_MAX) if resolved else read_alerts(store))
+
+    now_ms, found = system.run(read)
     rows = [
         {
-            "status": alert.status.value,
-            "alertname": alert.labels.get("alertname"),
+            "status": alert.status,
+            "alertname": alert.labels.get("alertname") or ("(unreadable)" if alert.unreadable else None),
             "severity": alert.labels.get("severity"),
             "subject": alert.labels.get("endpoint") or alert.labels.get("pool"),
-            "active": age(now_ms - alert.active_since_ms),
+            "active": age((alert.ends_ms or now_ms) - alert.active_since_ms),
             "active_since_ms": alert.active_since_ms,
             "summary": alert.annotations.get("summary"),
             "value": alert.value,
             "labels": alert.labels,
             "annotations": alert.annotations,
+            "fingerprint": alert.fingerprint,
+            "asserted_by": alert.subject,
+            "version": alert.version,
+            **({"ends_ms": alert.ends_ms, "end_reason": alert.end_reason} if alert.ends_ms else {}),
         }
-        for alert in system.run(read_alerts)
+        for alert in found
     ]
     if rows or output != "table":
-        emit(rows, ("status", "alertname", "severity", "subject", "active", "summary"), output)
+        reason = ("end_reason",) if resolved else ()
+        emit(rows, ("status", "alertname", "severity", "subject", "active", "summary", *reason), output)
     else:
-        say("no alert is pending or firing")
+        say("no alert has ended that somebody is still to hear of" if resolved else "no alert is pending or firing")
 
 
 @alerts.command("sent")
@@ -65,7 +74,8 @@ def list_alerts(system: System, output: str) -> None:
 @output_option
 @needs_system
 def list_sent(system: System, limit: int, output: str) -> None:
-    """List notifications that were sent or given up, newest first.
+    """List notifications that were sent, given up or superseded, newest first. A superseded one was not sent, because what it says
+    was no longer so; its group has decided afresh.
 
     \b
     Example:
@@ -78,11 +88,17 @@ def list_sent(system: System, limit: int, output: str) -> None:
     async def read(store: Store) -> list[Sent]:
         return [decode_sent(data) for _, data in await store.sent(limit)]
 
-    rows = [{"at": stamp(sent.at_ms), **msgspec.to_builtins(sent)} for sent in system.run(read)]
+    rows = [{"at": stamp(sent.at_ms), "result": _result(sent), **msgspec.to_builtins(sent)} for sent in system.run(read)]
     if rows or output != "table":
-        emit(rows, ("at", "receiver", "integration", "delivered", "reason", "firing", "resolved", "attempts", "answer"), output)
+        emit(rows, ("at", "receiver", "integration", "result", "reason", "firing", "resolved", "attempts", "answer"), output)
     else:
         say("no notification was sent yet")
+
+
+def _result(sent: Sent) -> str:
+    if sent.superseded:
+        return "superseded"
+    return "delivered" if sent.delivered else "given up"
 
 
 @click.group()
@@ -153,7 +169,7 @@ def list_receivers(system: System, alerting: Path | None, output: str) -> None:
 @output_option
 @needs_system
 def try_receiver(system: System, name: str, alerting: Path | None, output: str) -> None:
-    """Send a real test message to every integration of a receiver, and print what its service answered.
+    """Send a real test message to every service of a receiver, and print what it answered.
 
     \b
     Example:
@@ -164,7 +180,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     from alert_rules.notify.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
     from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
-    from workers.receivers import send  # noqa: PLC0415
+    from workers.receivers import send, services  # noqa: PLC0415
 
     routing = _routing(system, alerting)
     if name not in routing.receivers:
@@ -174,15 +190,21 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     if not integrations:
         raise ConfigError([Problem("", "receiver", name, "it sends nowhere", "give it `apprise_configs: [{url: SCHEME://...}]`")])
     rows = []
-    for integration in integrations:
+    each = [
+        integration.of_service(service, alone=len(found) == 1)
+        for integration in integrations
+        for found in [asyncio.run(services(integration))]
+        for service in found
+    ]
+    for integration in each:
         message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
         try:
             answer, result = asyncio.run(send(integration, message.title, message.body, message.kind)), "accepted"
         except DeliveryError as error:
             answer, result = str(error), "failed for good" if error.permanent else "failed"
-        rows.append({"integration": integration.key, "result": result, "answer": answer})
+        rows.append({"integration": integration.log_key, "result": result, "answer": answer})
         if output == "table":
-            click.echo(f"{integration.key}: {result}: {answer}")
+            click.echo(f"{integration.log_key}: {result}: {answer}")
     if output != "table":
         emit(rows, (), output)
     if any(row["result"] != "accepted" for row in rows):

@@ -17,7 +17,7 @@ from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, rea
 from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
-from monitor.pool.compose import Reading, compose, decode_pool_record, decode_snapshot, silent
+from monitor.pool.compose import Reading, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store.port import Loaded, Store
 
@@ -146,18 +146,6 @@ async def read_events(store: Store, limit: int, after: str = "") -> list[tuple[s
     """Transitions with their cursors, oldest first."""
     found = [(cursor, _read(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
     return [(cursor, transition) for cursor, transition in found if transition is not None]
-
-
-async def read_alerts(store: Store) -> list[AlertState]:
-    """All pending and firing alerts: of endpoints, of pools, of Watchkeeper itself."""
-    endpoints = await store.endpoints()
-    ids = sorted(endpoints)
-    alerts = [alert for loaded in await store.load(ids) for alert in (_read(decode_memory, loaded.memory) or Memory()).states]
-    alerts += (_read(decode_memory, (await store.load_subject("system"))[1]) or Memory()).states
-    for name in sorted({endpoint.pool for endpoint in endpoints.values()}):
-        record = _read(decode_pool_record, (await store.load_subject(f"pool:{name}"))[1])
-        alerts += (_read(decode_memory, bytes(record.memory) if record else b"") or Memory()).states
-    return sorted(alerts, key=lambda alert: (alert.active_since_ms, sorted(alert.labels.items())))
 
 
 class _View(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Step 8 of the journey: what subjects assert goes into the alert store, and into the groups that the routes name.
 
-Assertions say what is true, not what happened: one that is lost, late or doubled is made good by the next, and what nobody
+Assertions say what is true, not what happened: one that is lost, late or duplicated is made good by the next, and what nobody
 asserts any more ends, with that reason.
 """
 
@@ -58,12 +58,19 @@ class RouteStep:
         self._counters = counters
         self._quarantine = quarantine
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._wanted: set[int] = set()
 
     def request(self, slot: int) -> None:
-        """Route soon; a request that comes while one runs is served by it or by the metronome."""
+        """Route soon. A request that comes while one is served is served after it: it may speak of an event that the other did not see."""
+        self._wanted.add(slot)
         task = self._tasks.get(slot)
         if task is None or task.done():
-            self._tasks[slot] = asyncio.ensure_future(self.route(slot))
+            self._tasks[slot] = asyncio.ensure_future(self._serve(slot))
+
+    async def _serve(self, slot: int) -> None:
+        while slot in self._wanted:
+            self._wanted.discard(slot)
+            await self.route(slot)
 
     async def route(self, slot: int) -> None:
         """Take in the slot's new assertions. One process at a time holds a slot's stream."""

@@ -1,6 +1,7 @@
 -- Return the data set's epoch, and begin a larger one where the data set is not the one that the caller has seen: after a restart of
 -- the server, which may have lost the last second, and after a flush or an older backup, where the epoch or the count of its
 -- publications went back. With a new epoch every published pool falls due, since consumers hold versions of the old one.
+-- @include times dirty
 --
 -- KEYS  1 epoch   2 pools   3 dirty
 -- ARGV  1 epoch   2 publications, the largest pair that the caller has seen
@@ -16,12 +17,10 @@ local seen = tonumber(ARGV[1])
 if held[1] == run_id and epoch > 0 and (epoch > seen or epoch == seen and publications >= tonumber(ARGV[2])) then
   return {epoch, publications}
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 epoch = math.max(now, epoch + 1, seen + 1)
 redis.call('HSET', KEYS[1], 'run_id', run_id, 'epoch', string.format('%d', epoch), 'publications', 0)
 for _, pool in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local marked = tonumber(redis.call('ZSCORE', KEYS[3], pool) or nil)
-  redis.call('ZADD', KEYS[3], marked and math.min(now, marked - 1) or now, pool)
+  mark_dirty(KEYS[3], pool, now)
 end
 return {epoch, 0}

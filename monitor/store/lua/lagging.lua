@@ -1,11 +1,11 @@
 -- Find the pools that seem to lag in one slot: no result vouches for them any more, they have been due for publishing for too long, or
 -- publishing them has failed for as long. Failures that have stopped are forgotten.
+-- @include times
 --
 -- KEYS  1 judged   2 dirty   3 unpublished
 -- ARGV  1 ttl_ms   2 most names of each
 -- Returns the server's time, the pools without a result, the pools that are not published.
-local time = redis.call('TIME')
-local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1])
+local now, ttl = now_ms(), tonumber(ARGV[1])
 local waiting = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now - ttl, 'LIMIT', 0, ARGV[2])
 local failing = redis.call('HGETALL', KEYS[3])
 for i = 1, #failing, 2 do
