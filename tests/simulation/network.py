@@ -60,25 +60,25 @@ class Network:
         """Whether something bad happens that the weather holds likely by so much; in the calm nothing does."""
         return not self.calm and self._rng.random() < probability
 
-    def send(self, life: Life, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], earliest_s: float) -> tuple[asyncio.Future[Any], float]:
-        """Send a request; returns where its answer will be, and when it arrives."""
+    def send(self, life: Life, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[Any]:
+        """Send a request; returns where its answer will be. A process has many connections: its requests overtake each other."""
         answer: asyncio.Future[Any] = self.loop.create_future()
         now_s = self.loop.time()
-        arrives_s = max(earliest_s, now_s + self.wire())
+        arrives_s = now_s + self.wire()
         if self.hits(self.weather.store_refusal):
             self._at(now_s + self.wire(), self._fail, answer, "refused")
-            return answer, arrives_s
+            return answer
         self._at(now_s + TIMEOUT_S, self._fail, answer, "no answer in time")
         if arrives_s < self.down_until_s:
             if self._rng.random() < 0.5:
-                return answer, arrives_s  # Lost with its connection.
+                return answer  # Lost with its connection.
             arrives_s = self.down_until_s + self._rng.uniform(0, 0.2)
         elif self.hits(self.weather.store_late):
             arrives_s += self._rng.uniform(TIMEOUT_S, 4 * TIMEOUT_S)
         task = asyncio.current_task()
         times = 2 if method not in NOT_REPEATED and self.hits(self.weather.store_repeat) else 1
         self._at(arrives_s, self._serve, life, task, method, args, kwargs, answer, times)
-        return answer, arrives_s
+        return answer
 
     def _serve(  # noqa: PLR0917 - a callback of the loop takes no keywords.
         self,
@@ -138,12 +138,11 @@ def _give(answer: asyncio.Future[Any], result: Any, error: BaseException | None)
 
 
 class Link:
-    """One process's connection: the store, as this process can reach it. Requests of one process arrive in their order."""
+    """One process's connection: the store, as this process can reach it."""
 
     def __init__(self, network: Network, life: Life) -> None:
         self._network = network
         self._life = life
-        self._earliest_s = 0.0
 
     @property
     def slots(self) -> int:
@@ -160,8 +159,7 @@ class Link:
         async def call(*args: Any, **kwargs: Any) -> Any:
             if not self._life.alive:
                 raise GeneratorExit  # Its coroutine is being taken apart.
-            answer, self._earliest_s = self._network.send(self._life, method, args, kwargs, self._earliest_s)
-            return await answer
+            return await self._network.send(self._life, method, args, kwargs)
 
         setattr(self, method, call)
         return call

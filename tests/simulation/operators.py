@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor import registry as _registry
+from monitor import registry
 from monitor.config.manifest import load_sources
 from monitor.core.durations import format_duration
 from monitor.core.errors import ConfigError, StoreError
@@ -27,18 +27,6 @@ FIELDS: Final = ("exists", "paused", "interval", "tier", "override")
 INTERVALS: Final = ("1s", "2s", "3s", "4s")
 AGAIN_S = 1.0
 
-class _Registry:  # Until the use cases take an actor.
-    def __getattr__(self, name):
-        import inspect
-        fn = getattr(_registry, name)
-        def call(*a, **k):
-            if "actor" not in inspect.signature(fn).parameters:
-                k.pop("actor")
-            if "now_ms" in inspect.signature(fn).parameters:
-                a = (*a, run_now(a[0]._network.store.now_ms()))
-            return fn(*a, **k)
-        return call
-registry = _Registry()
 Values = Mapping[tuple[str, str], Any]
 """(endpoint, field) -> what it is to be."""
 

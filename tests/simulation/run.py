@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.simulation import checkers, checkers_alerts
 from tests.simulation.parts import Machine, outside_replaced
-from tests.simulation.virtual import run
+from tests.simulation.virtual import current_life, run
 from tests.simulation.weather import WEATHERS, Weather
 from tests.simulation.world import World
 
@@ -46,6 +46,16 @@ def simulate(seed: int, weather: str, make_clock: Callable[[Machine], Any] | Non
     with outside_replaced():
         complaints = run(story(), world.loop)
     return Outcome(seed, weather, tuple(complaints), tuple(world.seen.log))
+
+
+class _Diary(logging.Handler):
+    """Writes what a simulated process logs into the log of its world."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        life = current_life()
+        if life is not None and life.part is not None:
+            error = record.exc_info[1] if record.exc_info else None
+            life.part.world.note(f"{life.name} logs: {record.getMessage()}{f': {error!r}' if error else ''}")
 
 
 def _asked(checker: Callable[[World], Iterable[str]], world: World) -> Iterable[str]:
@@ -83,7 +93,7 @@ def main() -> int:
     chosen = parser.parse_args()
     weather = chosen.weather.replace("-", " ") if chosen.weather else None
     if chosen.seed is not None:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.basicConfig(level=logging.INFO, handlers=[_Diary()])
         outcome = simulate(chosen.seed, weather or weather_of(chosen.seed))
         print("\n".join(outcome.log))
         print(outcome if outcome.complaints else "everything that must hold held")

@@ -74,9 +74,9 @@ class Vandal:
                 yield "version", name, whole, lambda data, s=slot, n=name: s.records.__setitem__(n, keys.split_version(data))
             yield from _of_mapping("memory", slot.memories)
             yield from _of_mapping("override", slot.overrides)
-        for name in self._world.operators.names if hasattr(server, "spoil") else ():
+        for name in self._world.operators.names:
             yield "endpoint", name, server._held(name), lambda data, n=name: server.spoil(n, data)
-        for pool, settings in sorted(server._pools.items()) if hasattr(server, "spoil") else ():
+        for pool, settings in sorted(server._pools.items()):
             yield "pool", pool, settings, lambda data, p=pool: server.spoil_pool(p, data)
         for pool in sorted(server._published):
             yield "snapshot", pool, server._published[pool].snapshot, lambda data, p=pool: self._spoil_snapshot(p, data)
