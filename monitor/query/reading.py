@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +19,8 @@ from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.compose import Reading, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.query.readable import readable
+from monitor.registry.known import find
 from monitor.store.port import Loaded, Store
 
 SAMPLES_SHOWN = 30
@@ -92,18 +94,9 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     ]
 
 
-async def find_endpoint(store: Store, endpoint_id: str) -> Endpoint:
-    """ConfigError when there is no such endpoint."""
-    found = await store.endpoints([endpoint_id])
-    if endpoint_id not in found:
-        hint = did_you_mean(endpoint_id, sorted(await store.endpoints()), "`watchkeeper endpoint list` lists them")
-        raise ConfigError([Problem("", "endpoint", endpoint_id, "there is no such endpoint", hint)])
-    return found[endpoint_id]
-
-
 async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms: int) -> History:
     """ConfigError when there is no such endpoint; `period_name` is min, hour or day."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     period = next(period for period in PERIODS if period.name == period_name)
     record = decode_record((await store.load([endpoint_id]))[0].record)
     rows = read_rows(period, await store.samples(endpoint_id, period.name), now_ms)
@@ -120,7 +113,7 @@ async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms:
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
     """ConfigError when there is no such endpoint."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     load = await store.load_pool(endpoint.pool)
     found = await store.endpoints([member.id for member in load.members])
@@ -130,7 +123,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
     status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot, now_ms)
     parents = await store.endpoints(endpoint.depends_on)
     verdicts = {view.reading.endpoint.id: _verdict(view.reading, now_ms) for view in await _views(store, list(parents.values()))}
-    transitions = [read for data in await store.transitions(endpoint_id) if (read := _read(_decode_transition, data)) is not None]
+    transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(_decode_transition, data)) is not None]
     return Explanation(
         status=status,
         pool=pool,
@@ -144,7 +137,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
 
 async def read_events(store: Store, limit: int, after: str = "") -> list[tuple[str, Transition]]:
     """Transitions with their cursors, oldest first."""
-    found = [(cursor, _read(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
+    found = [(cursor, readable(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
     return [(cursor, transition) for cursor, transition in found if transition is not None]
 
 
@@ -161,23 +154,15 @@ async def _views(store: Store, endpoints: Sequence[Endpoint]) -> list[_View]:
 
 def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
     """What is stored of an endpoint; what cannot be read of it is as if it were not there."""
-    record = _read(decode_record, loaded.record)
-    memory = _read(decode_memory, loaded.memory)
-    override = _read(decode_override, loaded.override)
+    record = readable(decode_record, loaded.record)
+    memory = readable(decode_memory, loaded.memory)
+    override = readable(decode_override, loaded.override)
     unreadable = record is None or memory is None or (override is None and bool(loaded.override))
     return _View(Reading(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 
-def _read(decode: Callable[[bytes], T], data: bytes) -> T | None:
-    """What `decode` makes of the data; None where it cannot be read: a view shows the rest."""
-    try:
-        return decode(data)
-    except (msgspec.MsgspecError, ValueError):
-        return None
-
-
 def _snapshot(data: bytes) -> Snapshot | None:
-    return _read(decode_snapshot, data)
+    return readable(decode_snapshot, data)
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -15,6 +18,7 @@ from starlette.routing import Route
 from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
+from monitor.query.readable import readable
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
 from workers.journey.system import decode_process
@@ -25,6 +29,8 @@ PARTS = ("beat", "worker", "alert-worker")
 STORE_TIMEOUT_S = 2.0
 SCRAPE_TTL_MS = 1_000
 
+log = logging.getLogger(__name__)
+
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -34,6 +40,7 @@ def create_app(store: Store, settings: Settings, *, clock: Clock, background: Ba
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         running = asyncio.create_task(_open_store(store, background))
+        running.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -44,6 +51,13 @@ def create_app(store: Store, settings: Settings, *, clock: Clock, background: Ba
     pages = _Pages(store, settings, clock)
     routes = [Route("/-/healthy", pages.healthy), Route("/-/ready", pages.ready), Route("/metrics", pages.metrics)]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _ended(running: asyncio.Task[None]) -> None:
+    """A process that cannot show any more that it lives (its data set is another's) must not go on answering."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.critical("this process cannot do its work and ends: %s", error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _open_store(store: Store, background: Background | None) -> None:
@@ -78,7 +92,7 @@ class _Pages:
                 hearts = await self._store.heartbeats(self._max_age_ms)
         except (StoreError, TimeoutError) as error:
             return _not_ready(["store"], str(error) or "the store does not answer")
-        running = {decode_process(heart).part for heart in hearts.values()}
+        running = {process.part for heart in hearts.values() if (process := readable(decode_process, heart)) is not None}
         missing = [part for part in PARTS if part not in running]
         if missing:
             return _not_ready(missing, "no heartbeat")

@@ -26,6 +26,7 @@ ABSENT: Final = "absent"
 FIELDS: Final = ("exists", "paused", "interval", "tier", "override")
 INTERVALS: Final = ("1s", "2s", "3s", "4s")
 AGAIN_S = 1.0
+TRIES_MAX = 60
 
 Values = Mapping[tuple[str, str], Any]
 """(endpoint, field) -> what it is to be."""
@@ -71,8 +72,11 @@ class Operators:
     async def begin(self) -> None:
         """Apply the manifest of everything, again until it has succeeded."""
         self.acts = [act for act in self.acts if act.life.served_s >= self.world.loop.time()]
-        while not await self._act(self._apply(self.names, "begin", {})):
+        for _ in range(TRIES_MAX):
+            if await self._act(self._apply(self.names, "begin", {})):
+                return
             await asyncio.sleep(AGAIN_S)
+        self.world.seen.errors.append("the manifest could not be applied")
 
     async def work(self) -> None:
         while True:

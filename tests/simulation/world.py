@@ -10,7 +10,7 @@ from typing import Any
 from monitor.clock import ServerClock
 from monitor.core.errors import WatchkeeperError
 from tests.simulation.broker import Broker
-from tests.simulation.network import Network
+from tests.simulation.network import Network, run_now
 from tests.simulation.operators import Operators
 from tests.simulation.outside import Services, Targets
 from tests.simulation.parts import BEAT, QUEUE_OF, Machine, Part
@@ -41,6 +41,7 @@ class World:
         self.server = Server(self.loop, self.seen, SLOTS)
         self.network = Network(self.loop, self.server, self.rng, weather)
         self.server.network = self.network
+        run_now(self.server.open(create=True))
         self.broker = Broker(self.loop, self.rng, weather, self._takers)
         self.targets = Targets(self.loop, self.rng, self.seen)
         self.services = Services(self.loop, self.rng, self.seen, weather)
