@@ -237,12 +237,14 @@ def history_sums_to_the_time_lived(world: World) -> Iterator[str]:
         record = decode_record(run_now(server.load([name]))[0].record)
         rows = {row.start_ms: row for row in read_rows(MINUTE, run_now(server.samples(name, "min")), now_ms)}
         rows |= {row.start_ms: row for row in open_rows(record.history, endpoint, now_ms).get("min", [])}
+        if name in spoilt:
+            continue  # Its history began anew within a minute.
         for start_ms, row in sorted(rows.items())[1:]:
             known_ms = row.up_ms + row.down_ms + row.paused_ms
             length_ms = min(now_ms, (start_ms // 60_000 + 1) * 60_000) - start_ms
             if start_ms % 60_000 == 0 and abs(known_ms + row.unknown_ms - length_ms) > 60:
                 yield f"{name}: of the {length_ms} ms from {start_ms - EPOCH_MS} {known_ms} are known and {row.unknown_ms} unknown"
-            if not world.weather.steady or world.weather.operate_every_s or name in spoilt:
+            if not world.weather.steady or world.weather.operate_every_s:
                 continue
             wrong_ms = abs(row.down_ms - _down_ms(world, name, start_ms, start_ms + length_ms))
             turns = sum(len(spell) for spell in world.targets.spells[name])

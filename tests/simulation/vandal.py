@@ -77,7 +77,7 @@ class Vandal:
             yield from _of_mapping("memory", slot.memories)
             yield from _of_mapping("override", slot.overrides)
         for name in self._world.operators.names:
-            yield "endpoint", name, server._held(name), lambda data, n=name: server.spoil(n, data)
+            yield "endpoint", name, server._spec(name), lambda data, n=name: server.spoil(n, data)
         for pool, settings in sorted(server._pools.items()):
             yield "pool", pool, settings, lambda data, p=pool: server.spoil_pool(p, data)
         for pool in sorted(server._published):
