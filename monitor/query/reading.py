@@ -166,7 +166,7 @@ def _snapshot(data: bytes) -> Snapshot | None:
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    return verdict(reading.record, no_data=silent(reading, now_ms))
+    return verdict(reading.record, no_data=silent(reading))
 
 
 async def _status(store: Store, view: _View, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
