@@ -208,6 +208,7 @@ def outside_replaced() -> Iterator[None]:
             make_context=lambda clock, *_, **__: clock,
             prepare=lambda endpoint: endpoint,
             run_probe=_probe,
+            process_name=lambda _: current_life().part.name,
             receivers=SimpleNamespace(send=_send, services=_service_names, warm_up=lambda: None),
         ),
     ):
