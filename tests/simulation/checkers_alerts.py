@@ -213,7 +213,8 @@ def everything_can_be_read(world: World) -> Iterator[str]:
         else:
             decode = decoders.get(kind, bytes)
         try:
-            decode(data)
+            if data:
+                decode(data)
         except Exception as error:
             yield f"the {kind} of {key} cannot be read: {error}"
 

@@ -6,6 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from alert_rules.notify.dedup import LogEntry
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Settle
 from tests.simulation.network import Network
@@ -75,7 +78,7 @@ class Server(MemoryStore):
 
     async def settle_delivery(self, settle: Settle) -> None:
         await super().settle_delivery(settle)
-        if self.network is None or settle.log is None:
+        if self.network is None or settle.log is None or msgspec.json.decode(settle.log, type=LogEntry).unheard:
             return
         for told in self.seen.told:
             if told.delivery is self.network.task:

@@ -63,7 +63,7 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     flap_every_s: float = 25.0
     """Mean time between two changes of one target's health."""
     live_s: float = 70.0
-    calm_s: float = 75.0
+    calm_s: float = 140.0
     """How long after the weather everything must be in order."""
 
     @property
@@ -90,7 +90,7 @@ _STORM: Final = Weather(
     operate_every_s=6.0,
     service_refusal=0.1,
     service_slow=0.05,
-    calm_s=120.0,
+    calm_s=160.0,
 )
 
 WEATHERS: Final = MappingProxyType(
@@ -102,10 +102,10 @@ WEATHERS: Final = MappingProxyType(
         "no beat": Weather(no_beat_s=40.0),
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
-        "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=120.0),
+        "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=160.0),
         "operators": Weather(operate_every_s=1.5, store_slow=0.02, store_silence=0.01),
         "rubbish": Weather(rubbish_every_s=4.0, operate_every_s=15.0, calm_s=540.0),
-        "services": Weather(service_refusal=0.3, service_slow=0.2, kill_after_acceptance=0.2, flap_every_s=15.0, calm_s=120.0),
+        "services": Weather(service_refusal=0.3, service_slow=0.2, kill_after_acceptance=0.2, flap_every_s=15.0, calm_s=160.0),
         "restart": Weather(restart=True, kill_every_s=20.0, operate_every_s=20.0),
         "flush": Weather(flush=True, kill_every_s=25.0),
         "storm": _STORM,

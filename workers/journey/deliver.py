@@ -175,10 +175,12 @@ class DeliverStep:
             log.info("notification to %s is not sent: %s", notification.log_key, why)
             self._counters.add("notifications_superseded")
             # Where it may have been accepted already the log says that it was told, so that its end is told too.
-            maybe = notification.log_entry if lease.taken_over or delivery.unheard else None
+            maybe = notification.log_entry if delivery.unheard or lease.taken_over else None
             await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
             return
-        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
+        delivery = msgspec.structs.replace(
+            delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over
+        )
         try:
             answer = await self._send_one(notification)
         except DeliveryError as error:

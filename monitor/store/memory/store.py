@@ -412,7 +412,7 @@ class MemoryStore(MemoryAlerts):
 
     async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
         members = self._queue(queue, slot)
-        if members.get(member) not in (token_ms, until_ms):
+        if members.get(member) not in (token_ms, until_ms) or until_ms <= self._clock.now_ms():
             raise Stale(f"{member} in {queue.value} is not ours any more")
         members[member] = until_ms
 
