@@ -126,7 +126,7 @@ def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    return verdict(reading.record, no_data=silent(reading, now_ms))
+    return verdict(reading.record, no_data=silent(reading))
 
 
 async def _status(store: Store, view: _View, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
