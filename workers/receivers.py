@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -45,6 +45,8 @@ _UNHEARD = re.compile(r"Read timed out|Remote end closed|Connection reset|Connec
 """Ends of an exchange after which the service may have accepted the message."""
 _importing = threading.Lock()
 _executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="receiver")
+_readers = ThreadPoolExecutor(1, thread_name_prefix="addresses")
+"""Apart, so that services that hang delay no group."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ async def services(integration: Integration) -> tuple[str, ...]:
     """
     if integration.url == "console:":
         return ("",)
-    return await asyncio.get_running_loop().run_in_executor(_executor, _service_names, integration)
+    return await asyncio.get_running_loop().run_in_executor(_readers, _service_names, integration)
 
 
 async def send(integration: Integration, title: str, body: str, notify_type: str) -> str:
@@ -100,7 +102,7 @@ def shown_url(integration: Integration) -> str:
     if integration.url == "console:" or is_reference(integration.url):
         return integration.url
     try:
-        return ", ".join(service.url(privacy=True).partition("?")[0] for service in _services(integration, integration.url))
+        return ", ".join(service.url(privacy=True).partition("?")[0] for service in _services(integration.url, integration.tag))
     except DeliveryError as error:
         return f"{integration.url.partition('://')[0]}://{SECRET} ({error})"
 
@@ -126,7 +128,7 @@ def _send(integration: Integration, title: str, body: str, notify_type: str) -> 
 
 def _service(integration: Integration, text: str) -> Any:
     """The service that the integration names, of those that its address holds now."""
-    found = _services(integration, text)
+    found = _services(text, integration.tag)
     if integration.alone and len(found) == 1:
         return found[0]
     for service in found:
@@ -139,9 +141,14 @@ def _service(integration: Integration, text: str) -> Any:
 
 def _service_names(integration: Integration) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(_name(service) for service in _services(integration, _read(integration))))
+        return _names_in(_read(integration), integration.tag)
     except DeliveryError:
         return ("",)
+
+
+@lru_cache(maxsize=256)
+def _names_in(text: str, tag: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_name(service) for service in _services(text, tag)))
 
 
 def _name(service: Any) -> str:
@@ -167,8 +174,8 @@ def _read(integration: Integration) -> str:
         raise DeliveryError(f"{reference[5:]} cannot be read: {why}", permanent=True) from None
 
 
-def _services(integration: Integration, text: str) -> list[Any]:
-    """The services behind a URL, or behind a file of URLs in apprise's own format, filtered by the integration's tag."""
+def _services(text: str, tag: str) -> list[Any]:
+    """The services behind a URL, or behind a file of URLs in apprise's own format, filtered by a tag."""
     apprise = _apprise()
     asset = apprise.AppriseAsset(app_id="Watchkeeper", app_desc="Watchkeeper", app_url="", async_mode=False, secure_logging=True)
     one = apprise.Apprise.instantiate(text, asset=asset, suppress_exceptions=True) if "\n" not in text else None
@@ -177,7 +184,7 @@ def _services(integration: Integration, text: str) -> list[Any]:
         config.add_config(text, asset=asset)
         many = apprise.Apprise(asset=asset)
         many.add(config)
-        services = list(many.find(integration.tag or apprise.common.MATCH_ALL_TAG))
+        services = list(many.find(tag or apprise.common.MATCH_ALL_TAG))
     else:
         services = [one]
     if not services:

@@ -69,4 +69,5 @@ def needs_update(
         return Reason.FIRED_AGAIN
     if send_resolved and not resolved.keys() <= entry.resolved.keys():
         return Reason.SOME_RESOLVED
-    return Reason.REPEAT if entry.at_ms + repeat_interval_ms <= tick_ms else Reason.NONE
+    since_ms = tick_ms - entry.at_ms  # Below 0 after a step back of the timeline: who knows how long it has been?
+    return Reason.REPEAT if since_ms >= repeat_interval_ms or since_ms < 0 else Reason.NONE

@@ -83,10 +83,10 @@ def list_sent(system: System, limit: int, output: str) -> None:
     """
     import msgspec  # noqa: PLC0415 - after the help
 
-    from workers.journey.deliver import decode_sent  # noqa: PLC0415
+    from monitor.query.alerts import read_sent  # noqa: PLC0415
 
     async def read(store: Store) -> list[Sent]:
-        return [decode_sent(data) for _, data in await store.sent(limit)]
+        return await read_sent(store, limit)
 
     rows = [{"at": stamp(sent.at_ms), "result": _result(sent), **msgspec.to_builtins(sent)} for sent in system.run(read)]
     if rows or output != "table":

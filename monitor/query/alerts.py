@@ -11,6 +11,7 @@ from alert_rules.rules.alert import Alert, AlertState, AlertStatus
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, alert_of, decode_memory, endpoint_subject, pool_subject
 from monitor.pool.compose import decode_pool_record
 from monitor.store.port import AlertPhase, Store, StoredAlert
+from workers.journey.deliver import Sent, decode_sent
 
 READ_MAX = 10_000
 RESOLVED = "RESOLVED"
@@ -55,6 +56,11 @@ async def read_alerts(store: Store) -> list[AlertView]:
 async def read_resolved(store: Store, limit: int) -> list[AlertView]:
     """Alerts that have ended, and that some group still holds because somebody is to hear of it; the newest end first."""
     return [_stored(one, RESOLVED, None) for one in await store.alerts(AlertPhase.RESOLVED, limit)]
+
+
+async def read_sent(store: Store, limit: int) -> list[Sent]:
+    """The newest notifications that were sent, given up or superseded, newest first; one that cannot be read is left out."""
+    return [sent for _, data in await store.sent(limit) if (sent := _read(decode_sent, data)) is not None]
 
 
 def _stored(one: StoredAlert, status: str, state: AlertState | None) -> AlertView:

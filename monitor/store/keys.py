@@ -44,11 +44,11 @@ wk:i:{alerts}:ends       zset    fingerprint -> end ms, reached (resolved) or st
 wk:i:{alerts}:ended      hash    fingerprint -> why it ended, where it is not its condition
 wk:i:{alerts}:asserted   hash    subject -> "<ver 13 digits>" + fingerprints of its last assertion, space-separated
 wk:i:{alerts}:assertions zset    subject -> ms at which its alerts end unless they are asserted again, or lease token while claimed
-wk:i:{alerts}:groups     zset    group key -> next flush ms, or lease token while claimed
-wk:i:{alerts}:g:<key>    hash    "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
+wk:i:{alerts}:ticks      zset    group key -> next tick ms, or lease token while claimed
+wk:i:{alerts}:group:<key>  hash  "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
                                  "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
-wk:i:{alerts}:out        zset    delivery id -> due ms, or lease token while claimed
-wk:i:{alerts}:d:<id>     hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
+wk:i:{alerts}:outbox     zset    delivery id -> due ms, or lease token while claimed
+wk:i:{alerts}:row:<id>   hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
 wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
@@ -92,8 +92,8 @@ ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held
 ALERT_ENDS = ALERT_STORE[4]
 ASSERTED = "wk:i:{alerts}:asserted"
 ASSERTIONS = "wk:i:{alerts}:assertions"
-GROUPS = "wk:i:{alerts}:groups"
-DELIVERIES = "wk:i:{alerts}:out"
+GROUPS = "wk:i:{alerts}:ticks"
+DELIVERIES = "wk:i:{alerts}:outbox"
 ALERTS_PACE = "wk:i:{alerts}:pace"
 SENT = "wk:i:{alerts}:sent"
 PROCESSES = "wk:i:{sys}:procs"
@@ -135,11 +135,11 @@ def channel(pool: str) -> str:
 
 
 def group(key: str) -> str:
-    return f"wk:i:{{alerts}}:g:{key}"
+    return f"wk:i:{{alerts}}:group:{key}"
 
 
 def delivery(delivery_id: str) -> str:
-    return f"wk:i:{{alerts}}:d:{delivery_id}"
+    return f"wk:i:{{alerts}}:row:{delivery_id}"
 
 
 def heartbeat_value(now_ms: int, lagging: Sequence[str]) -> str:

@@ -371,8 +371,14 @@ class Store(Protocol):
         """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not
         (any more) the publication's, Stale when this version or a newer one is already there."""
 
+    async def published_pools(self) -> list[str]:
+        """The names in the index that consumers read, sorted."""
+
+    async def mark_pools(self, pools: Sequence[str]) -> None:
+        """Let pools fall due for weighing at once."""
+
     async def last_version(self, pool: str) -> tuple[int, int]:
-        """(epoch, ver) of the last publication, from the pool's log: for when the snapshot cannot be read. (0, 0) without a log."""
+        """(epoch, ver) of the last publication, from the pool's log: for when the snapshot is lost. (0, 0) without a log."""
 
     async def not_published(self, pool: str, slot: int) -> None:
         """Note that a pool that was due in this slot could not be published. Failures within ALIVE_TTL_MS of each other are one."""

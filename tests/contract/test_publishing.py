@@ -100,12 +100,25 @@ async def test_keys_of_another_type_are_replaced(house):
     epoch = await house.store.epoch()
     await house.store._wire.execute(("LPUSH", keys.snapshot("shop"), "x"), ("SET", keys.log("shop"), "x"))
     load = await house.store.load_pool("shop")
+    assert [load.snapshot] == await house.store.snapshots(["shop"])
     assert load.snapshot
     assert load.snapshot[0:1] != b"{"
     assert await house.store.last_version("shop") == (0, 0)
     await house.store.publish(version(epoch, 2))
     assert (await house.store.load_pool("shop")).snapshot == b"s2"
     assert await house.store.last_version("shop") == (epoch.number, 2)
+
+
+async def test_pools_are_marked_for_weighing_by_name(house):
+    epoch = await house.store.epoch()
+    for pool in ("shop", "db", "gone"):
+        epoch = await house.store.publish(version(epoch, 1, pool))
+    await house.store.publish(version(epoch, 2, "gone", tombstone=True))
+    assert await house.store.published_pools() == ["db", "shop"]
+    assert await house.dirty() == []
+    await house.store.mark_pools(["shop", "db"])
+    await house.store.mark_pools([])
+    assert await house.dirty() == ["db", "shop"]
 
 
 # Epochs ---------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_flushed_and_registered_again(any_redis_url: str) -> None:
         await evaluator.register()
         with HealthView(any_redis_url, poll_ms=200) as view:
             tripped = await until_tripped(evaluator, view)
-            ((epoch, ver), *_) = reversed(published(any_redis_url))
+            ((epoch, _), *_) = reversed(published(any_redis_url))
             with redis.Redis.from_url(any_redis_url) as client:
                 client.flushall()
             for _ in range(3):
@@ -125,9 +125,8 @@ def test_flushed_and_registered_again(any_redis_url: str) -> None:
             assert seen(view) == tripped, "a data set without the pool says nothing of it"
             await evaluator.register()
             await evaluator.until(lambda: accepted(view, ALL))
-            ((new_epoch, new_ver),) = published(any_redis_url)
-            assert (new_epoch > epoch, new_ver) == (True, 1)
-            assert ver > 1
+            ((new_epoch, _),) = published(any_redis_url)
+            assert new_epoch > epoch
         await evaluator.store.close()
 
     asyncio.run(story())

@@ -220,6 +220,26 @@ async def test_nothing_ends_for_want_of_assertions_while_nobody_judges() -> None
 
 
 @timeline
+async def test_nothing_ends_for_want_of_assertions_because_no_alert_worker_lived() -> None:
+    """Probes went on for ten minutes, and nobody served the alerts' queues: what asserts again is served as late as what ends."""
+    house = House()
+    await house.judged()
+    since_ms = house.clock.now_ms()
+    await house.says("endpoint:a", "a")
+    await house.passes(2 * S)
+    for _ in range(600):
+        house.clock.advance(S)
+        await house.judged()
+    await house.passes(MINUTE)
+    assert len(await house.store.alerts(AlertPhase.FIRING, 9)) == 1
+    await house.says("endpoint:a", "a", starts_ms=since_ms)
+    await house.passes(4 * MINUTE)
+    assert house.heard["people/apprise/0"] == ["[FIRING] a"]
+    await house.passes(3 * MINUTE)
+    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[RESOLVED] a"]
+
+
+@timeline
 async def test_nothing_is_flushed_or_ended_while_the_clock_is_tilted() -> None:
     house = House()
     await house.says("endpoint:a", "a")

@@ -392,6 +392,58 @@ async def test_an_unreadable_snapshot_is_replaced_by_one_that_every_consumer_rea
     assert await house.aside() == [("snapshot", "shop")]
 
 
+@pytest.mark.parametrize("snapshot", [b"{", b""])
+def test_a_snapshot_that_was_lost_is_published_anew_although_nothing_moves(snapshot: bytes) -> None:
+    async def tell() -> None:
+        house = await House().opened()
+        await house.publisher.publish("shop")
+        await house.store.finish(Queue.DIRTY, 0, "shop", (await house.store.claim(Queue.DIRTY, 0, 10, 5_000))[0].token_ms, None)
+        before = await house.weights()
+        await house.publisher.restore_snapshots()
+        assert await house.store.claim(Queue.DIRTY, 0, 10, 5_000) == []
+        held = house.store._published["shop"]
+        house.store._published["shop"] = msgspec.structs.replace(held, snapshot=snapshot)
+        for later_ms, wanted in ((29_999, 0), (1, 1)):
+            house.clock.advance(later_ms)
+            await house.publisher.restore_snapshots()
+            leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
+            assert len(leases) == wanted
+            await house.publisher.settle_all((0, lease) for lease in leases)
+        assert await house.weights() == before
+
+    asyncio.run(tell())
+
+
+@story
+async def test_a_pool_of_which_everything_published_was_lost_goes_on_above_what_consumers_hold(house: House) -> None:
+    for breaker in (Breaker.OPEN, Breaker.CLOSED, Breaker.OPEN):
+        house.clock.advance(60_000)
+        await house.become(breaker, "a")
+        await house.publisher.publish("shop")
+    before = await house.snapshot()
+    del house.store._published["shop"]
+    house.clock.advance(10)
+    await house.publisher.publish("shop")
+    after = await house.snapshot()
+    assert before is not None
+    assert after is not None
+    assert (after.epoch, after.endpoints) == (before.epoch, before.endpoints)
+    assert after.ver > before.ver
+
+
+@story
+async def test_a_pool_without_members_whose_snapshot_was_lost_leaves_the_index(house: House) -> None:
+    await house.publisher.publish("shop")
+    held = house.store._published["shop"]
+    house.store._published["shop"] = msgspec.structs.replace(held, snapshot=b"")
+    await house.store.register([], IDS, [])
+    await house.publisher.publish("shop")
+    assert house.store.published == set()
+    tombstone = await house.snapshot()
+    assert tombstone is not None
+    assert tombstone.tombstone is True
+
+
 @story
 async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None:
     class Torn(MemoryStore):

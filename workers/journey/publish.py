@@ -38,6 +38,9 @@ from workers.journey.quarantine import Quarantine
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
+CHECK_MS = 30_000
+"""How often the snapshots of all pools are read."""
+CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
 TOGETHER_MAX = 64
 EMPTIED = "the pool has no endpoint any more"
@@ -97,6 +100,7 @@ class Publisher:
         self._quarantine = quarantine
         self._soon = soon
         self._epoch = NO_EPOCH
+        self._checked_ms: int | None = None
         self._wanted: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -159,11 +163,13 @@ class Publisher:
             now_ms = self._clock.now_ms()
             if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
                 now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
-            ver = (await self._store.last_version(name))[1] + GAP if load.snapshot and not previous else 0
+            last_ver = previous.ver if previous else (await self._store.last_version(name))[1]
+            # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
+            ver = last_ver + GAP if last_ver else now_ms - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
-            elif readings or load.snapshot:  # Of a pool that never had a member there is nothing to tell.
+            elif readings or last_ver:  # Of a pool that never had a member there is nothing to tell.
                 try:
                     await self._publish(previous, snapshot)
                 except EpochEnded:
@@ -183,6 +189,25 @@ class Publisher:
         older backup, old version numbers come again. `at_least` is an epoch that was seen elsewhere."""
         found = await self._store.epoch(max(self._epoch, Epoch(at_least)))
         self._epoch = max(self._epoch, found)
+
+    async def restore_snapshots(self) -> None:
+        """Every CHECK_MS: let pools fall due whose snapshot is missing or cannot be read. Nothing else might weigh a pool that does not
+        move, and until then no consumer could begin to follow it."""
+        now_ms = self._clock.monotonic_ms()
+        if self._checked_ms is not None and now_ms - self._checked_ms < CHECK_MS:
+            return
+        self._checked_ms = now_ms
+        lost: list[str] = []
+        names = await self._store.published_pools()
+        for first in range(0, len(names), CHECKED_TOGETHER):
+            batch = names[first : first + CHECKED_TOGETHER]
+            for name, data in zip(batch, await self._store.snapshots(batch), strict=True):
+                if self._quarantine.read("snapshot", name, data, decode_snapshot) is None:
+                    lost.append(name)
+        await self._quarantine.flush()
+        if lost:
+            log.warning("the snapshots of %d pools are missing or cannot be read, and are published anew: %s", len(lost), lost[:10])
+            await self._store.mark_pools(lost)
 
     async def _publish(self, previous: Snapshot | None, snapshot: Snapshot) -> None:
         publication = Publication(

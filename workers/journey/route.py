@@ -19,13 +19,15 @@ from alert_rules.rules.memory import Assertion, decode_assertion
 from monitor.clock import Clock
 from monitor.core.durations import format_duration
 from monitor.core.errors import Stale, StoreError
-from monitor.store.port import AssertedAlert, Lease, Membership, Store, SubjectAssertion
+from monitor.store.port import AssertedAlert, Lease, Membership, SetAside, Store, SubjectAssertion
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 
 EVENTS_MAX = 500
 ROUTE_LEASE_MS = 10_000
+UNSERVED_MS = 30_000
+"""A subject whose time comes up so late was not served by any alert worker; those that assert were not served either."""
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +91,28 @@ class RouteStep:
         now_ms = self._clock.now_ms()
         read = [self._quarantine.read("assertion", f"s{slot}:{entry_id}", data, decode_assertion) for entry_id, data in events]
         await self._quarantine.flush()
-        assertions = [self._taken_in(assertion, now_ms) for assertion in read if assertion is not None]
-        made = await self._store.assert_alerts(assertions)
+        assertions = [self._grouped(assertion, now_ms) for assertion in read if assertion is not None]
+        made = await self._take_in(assertions)
+        self.announce(made, [group for one in assertions for alert in one.alerts for group in alert.groups])
         await self._store.ack_alert_events(slot, token_ms, [entry_id for entry_id, _ in events])
         self._counters.add("assertions_routed", len(assertions))
-        self.announce(made, [group for one in assertions for alert in one.alerts for group in alert.groups])
         return True
 
-    def _taken_in(self, assertion: Assertion, now_ms: int) -> SubjectAssertion:
+    async def _take_in(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        """Take assertions in; where the store refuses them together each goes alone, and one that it refuses is set aside."""
+        try:
+            return await self._store.assert_alerts(assertions)
+        except StoreError as error:
+            if len(assertions) > 1:
+                return [group for one in assertions for group in await self._take_in([one])]
+            await self._store.now_ms()  # Raises where it is the store that is away.
+            (refused,) = assertions
+            log.exception("what %s asserts cannot be taken in and is set aside", refused.subject)
+            self._counters.add("unreadable")
+            await self._store.set_aside([SetAside("assertion", refused.subject, _encode(refused), str(error))])
+            return []
+
+    def _grouped(self, assertion: Assertion, now_ms: int) -> SubjectAssertion:
         return SubjectAssertion(
             subject=assertion.subject,
             ver=assertion.ver,
@@ -144,7 +160,8 @@ class RouteStep:
 
     async def _end_one(self, lease: Lease) -> None:
         timeout_ms, now_ms = self._routing.resolve_timeout_ms, self._clock.now_ms()
-        earliest_ms = await self._judging_since(lease.member) + timeout_ms
+        unserved = now_ms - lease.due_ms > UNSERVED_MS
+        earliest_ms = (now_ms if unserved else await self._judging_since(lease.member)) + timeout_ms
         if now_ms < earliest_ms:
             await self._store.finish(Queue.ASSERTIONS, 0, lease.member, lease.token_ms, earliest_ms)
             return

@@ -114,7 +114,11 @@ class Services:
             quarantine=quarantine,
         )
         duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
-        duties.update({"rules about the system": system.evaluate} if alerts else {"evaluator's heartbeat": store.alive})
+        duties.update(
+            {"rules about the system": system.evaluate, "snapshots": self.publisher.restore_snapshots}
+            if alerts
+            else {"evaluator's heartbeat": store.alive}
+        )
         self.heart = Heartbeat(
             store=store,
             clock=clock,

@@ -330,6 +330,13 @@ class MemoryStore(MemoryAlerts):
         self._epoch = Epoch(epoch.number, self._epoch.publications + 1)
         return self._epoch
 
+    async def published_pools(self) -> list[str]:
+        return sorted(self.published)
+
+    async def mark_pools(self, pools: Sequence[str]) -> None:
+        for pool in pools:
+            self._mark_dirty(0, pool, self._clock.now_ms())
+
     async def last_version(self, pool: str) -> tuple[int, int]:
         held = self._publication(pool)
         return (held.epoch.number, held.ver) if held else (0, 0)

@@ -203,6 +203,13 @@ class RedisStore(RegistryCalls, AlertCalls):
             raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
         return Epoch(epoch.number, count)
 
+    async def published_pools(self) -> list[str]:
+        return sorted(name.decode() for name in await self._wire.execute_one("SMEMBERS", keys.POOLS))
+
+    async def mark_pools(self, pools: Sequence[str]) -> None:
+        for first in range(0, len(pools), _BATCH_MAX):
+            await self._wire.run("mark_pools", [keys.in_slot(0, "dirty")], *pools[first : first + _BATCH_MAX])
+
     async def last_version(self, pool: str) -> tuple[int, int]:
         epoch, _, ver = (await self._wire.run("last_version", [keys.log(pool)])).partition(b"-")
         return int(epoch), int(ver)
@@ -283,7 +290,9 @@ class RedisStore(RegistryCalls, AlertCalls):
         return await self._wire.execute_one("GET", keys.of_endpoint(slot, name, endpoint_id)) or b""
 
     async def snapshots(self, pools: Sequence[str]) -> list[bytes]:
-        return [snapshot or b"" for snapshot in await self._wire.execute(*(("GET", keys.snapshot(pool)) for pool in pools))]
+        return [
+            snapshot or b"" for snapshot in await self._wire.execute(*(script("load_snapshot", [keys.snapshot(pool)]) for pool in pools))
+        ]
 
     async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         merge = Merge(self.slots, after)

@@ -42,7 +42,7 @@ class Server:
         states = []
         for success in self.results:
             timeline.after(10_000).saw(Outcome.SUCCESS if success else Outcome.FAILURE)
-            states.append(timeline.state.breaker.state is CLOSED)
+            states.append(timeline.record.breaker.state is CLOSED)
         return states
 
 
