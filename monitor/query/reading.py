@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.compose import Reading, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.query.readable import readable
 from monitor.store.port import Loaded, Store
 
 SAMPLES_SHOWN = 30
@@ -130,7 +131,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
     status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot, now_ms)
     parents = await store.endpoints(endpoint.depends_on)
     verdicts = {view.reading.endpoint.id: _verdict(view.reading, now_ms) for view in await _views(store, list(parents.values()))}
-    transitions = [read for data in await store.transitions(endpoint_id) if (read := _read(_decode_transition, data)) is not None]
+    transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(_decode_transition, data)) is not None]
     return Explanation(
         status=status,
         pool=pool,
@@ -144,7 +145,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
 
 async def read_events(store: Store, limit: int, after: str = "") -> list[tuple[str, Transition]]:
     """Transitions with their cursors, oldest first."""
-    found = [(cursor, _read(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
+    found = [(cursor, readable(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
     return [(cursor, transition) for cursor, transition in found if transition is not None]
 
 
@@ -161,23 +162,15 @@ async def _views(store: Store, endpoints: Sequence[Endpoint]) -> list[_View]:
 
 def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
     """What is stored of an endpoint; what cannot be read of it is as if it were not there."""
-    record = _read(decode_record, loaded.record)
-    memory = _read(decode_memory, loaded.memory)
-    override = _read(decode_override, loaded.override)
+    record = readable(decode_record, loaded.record)
+    memory = readable(decode_memory, loaded.memory)
+    override = readable(decode_override, loaded.override)
     unreadable = record is None or memory is None or (override is None and bool(loaded.override))
     return _View(Reading(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 
-def _read(decode: Callable[[bytes], T], data: bytes) -> T | None:
-    """What `decode` makes of the data; None where it cannot be read: a view shows the rest."""
-    try:
-        return decode(data)
-    except (msgspec.MsgspecError, ValueError):
-        return None
-
-
 def _snapshot(data: bytes) -> Snapshot | None:
-    return _read(decode_snapshot, data)
+    return readable(decode_snapshot, data)
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
+from monitor.query.readable import readable
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
 from workers.journey.system import decode_process
@@ -78,7 +79,7 @@ class _Pages:
                 hearts = await self._store.heartbeats(self._max_age_ms)
         except (StoreError, TimeoutError) as error:
             return _not_ready(["store"], str(error) or "the store does not answer")
-        running = {decode_process(heart).part for heart in hearts.values()}
+        running = {process.part for heart in hearts.values() if (process := readable(decode_process, heart)) is not None}
         missing = [part for part in PARTS if part not in running]
         if missing:
             return _not_ready(missing, "no heartbeat")

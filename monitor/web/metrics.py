@@ -17,6 +17,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
+from monitor.query.readable import readable
 from monitor.store.port import Loaded, Store
 from workers.journey.system import Process, decode_process
 
@@ -40,6 +41,8 @@ FAMILIES: Mapping[str, str] = {
     "watchkeeper_endpoints": "Registered endpoints",
     "watchkeeper_overdue_endpoints": "Endpoints past their due time that nobody has taken",
     "watchkeeper_overdue_seconds": "How late the first of them is",
+    "watchkeeper_pools_lagging": "Pools whose results, or whose publication, have stopped",
+    "watchkeeper_unreadable_records": "Stored records that could not be read and were set aside",
     "watchkeeper_process_heartbeat_age_seconds": "Time since a process of ours showed a sign of life",
     "watchkeeper_process_lateness_seconds": "Start lateness of probes between a worker's last two heartbeats",
 }
@@ -85,6 +88,7 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
     overdue, overdue_ms = await store.due_overdue()
     hearts = await store.heartbeats(max_age_ms)
     counters = await store.counters()
+    lagging, unreadable = len(await store.lagging()), await store.aside_count()
 
     def write() -> bytes:
         out = Exposition()
@@ -94,7 +98,9 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
         out.add("watchkeeper_endpoints", "", len(endpoints))
         out.add("watchkeeper_overdue_endpoints", "", overdue)
         out.add("watchkeeper_overdue_seconds", "", overdue_ms / 1000)
-        _add_processes(out, [decode_process(heart) for heart in hearts.values()], now_ms)
+        out.add("watchkeeper_pools_lagging", "", lagging)
+        out.add("watchkeeper_unreadable_records", "", unreadable)
+        _add_processes(out, [process for heart in hearts.values() if (process := readable(decode_process, heart)) is not None], now_ms)
         return out.text(counters).encode() + generate_latest(REGISTRY)
 
     return await asyncio.to_thread(write)
@@ -106,7 +112,9 @@ def _add_pools(out: Exposition, snapshots: Iterable[bytes]) -> dict[str, int]:
     for data in snapshots:
         if not data:
             continue
-        snapshot = _decode_snapshot(data)
+        snapshot = readable(_decode_snapshot, data)
+        if snapshot is None:
+            continue
         labels = label_text(pool=snapshot.pool)
         out.add("watchkeeper_pool_panic_ratio", labels, snapshot.panic)
         out.add("watchkeeper_pool_shed_ratio", labels, snapshot.shed)
@@ -115,7 +123,7 @@ def _add_pools(out: Exposition, snapshots: Iterable[bytes]) -> dict[str, int]:
 
 
 def _add_endpoint(out: Exposition, endpoint: Endpoint, loaded: Loaded, weights: Mapping[str, int]) -> None:
-    record = decode_record(loaded.record)
+    record = readable(decode_record, loaded.record) or Record()
     labels = label_text(endpoint=endpoint.id, pool=endpoint.pool)
     if endpoint.id in weights:
         out.add("watchkeeper_weight", labels, weights[endpoint.id])

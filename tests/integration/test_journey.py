@@ -1,0 +1,309 @@
+"""The journey of results on a real server, without Celery: scripted probers, real decisions, real commits, the real command."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from alert_rules.files.routing_file import parse_routing
+from alert_rules.files.rule_file import load_rules
+from monitor.clock import ServerClock
+from monitor.core.endpoint import Endpoint
+from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.query.reading import read_alerts
+from monitor.store import keys
+from monitor.store.port import Lease
+from monitor.store.queues import QUEUES, Queue
+from monitor.store.redis.store import RedisStore
+from tests.integration.commands import Run
+from tests.registering import register
+from workers.journey.alerting import Alerting
+from workers.journey.counters import Counters
+from workers.journey.decide import DecideStep
+from workers.journey.endpoint_cache import EndpointCache
+from workers.journey.probe import ProbeStep
+from workers.journey.publish import Publisher
+from workers.journey.quarantine import Quarantine
+
+ROUTING = """
+route: {receiver: people, group_by: [endpoint], group_wait: 0s, group_interval: 1s}
+receivers: [{name: people, apprise_configs: [{url: "console:"}]}]
+"""
+
+
+class Plant:
+    """One worker process's services on a real store, with a prober that the test scripts."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.store = RedisStore(url)
+        self.clock = ServerClock()
+        self.failing: set[str] = set()
+        self.messages: list[str] = []
+        counters, rules = Counters(), load_rules()
+        quarantine = Quarantine(self.store, counters)
+        cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        self.alerting = Alerting(
+            store=self.store,
+            clock=self.clock,
+            routing=parse_routing(ROUTING),
+            send=self._send,
+            counters=counters,
+            quarantine=quarantine,
+            soon=lambda *_: None,
+        )
+        self.publisher = Publisher(
+            store=self.store, clock=self.clock, rules=rules, route=lambda _: None, counters=counters, quarantine=quarantine
+        )
+        self.deciding = DecideStep(
+            store=self.store,
+            clock=self.clock,
+            cache=cache,
+            rules=rules,
+            publish=self.publisher.request,
+            route=lambda _: None,
+            counters=counters,
+            quarantine=quarantine,
+        )
+        self.probing = ProbeStep(clock=self.clock, cache=cache, prober=self._probe, decide=self.deciding, counters=counters)
+
+    async def open(self) -> Plant:
+        await self.store.open(create=True)
+        assert await self.clock.learn(self.store.now_ms)
+        return self
+
+    async def _send(self, _integration: Any, title: str, _body: str, _kind: str) -> str:
+        self.messages.append(title)
+        return "accepted"
+
+    async def _probe(self, endpoint: Endpoint, _probe: Any, due_ms: int) -> Result:
+        now_ms = self.clock.now_ms()
+        failing = endpoint.id in self.failing
+        return Result(
+            outcome=Outcome.FAILURE if failing else Outcome.SUCCESS,
+            at_ms=now_ms,
+            started_ms=now_ms,
+            duration_ms=3.0,
+            scheduled_ms=due_ms,
+            failure=FailureClass.STATUS if failing else None,
+            text="status 500, want 2xx" if failing else "",
+        )
+
+    async def round(self) -> None:
+        """Probe everything once and settle it, however long it is until it is due."""
+        claim = await self.store.claim_probes(0, 100, 86_400_000)
+        await self.probing.probe_batch(0, claim.rev, [(item.id, item.token_ms, self.clock.now_ms()) for item in claim.items])
+
+    async def work(self) -> None:
+        """What the alert worker does: weigh, re-evaluate, route, flush and deliver until nothing is due."""
+        for _ in range(20):
+            await self.publisher.settle_all((0, lease) for lease in await self._due(Queue.DIRTY))
+            await self.deciding.reevaluate(0, await self._due(Queue.REEVALUATE))
+            await self.alerting.route(0)
+            for queue, work in self.alerting.handlers.items():
+                await work(await self._due(queue))
+            await asyncio.sleep(0.01)
+
+    async def told(self, title: str) -> bool:
+        """Whether it is told by and by: the end of an alert comes with its group's next tick."""
+        for _ in range(300):
+            if title in self.messages:
+                return True
+            await self.work()
+        return False
+
+    async def _due(self, queue: Queue) -> list[Lease]:
+        return await self.store.claim(queue, 0, 100, QUEUES[queue].lease_ms)
+
+    async def redis(self, *command: Any) -> Any:
+        """A hand in Redis."""
+        return await self.store._wire.execute_one(*command)
+
+
+def endpoint(**changes: Any) -> Endpoint:
+    return Endpoint(
+        **{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "interval_ms": 1_000, "timeout_ms": 500, "retries": 0, **changes}
+    )
+
+
+Story = Callable[[Plant], Awaitable[None]]
+
+
+@pytest.fixture
+def plant(redis_url: str) -> Iterator[Callable[[Story], None]]:
+    """Runs a story on an open, empty plant."""
+
+    def play(story: Story) -> None:
+        async def run() -> None:
+            plant = await Plant(redis_url).open()
+            try:
+                await story(plant)
+            finally:
+                await plant.store.close()
+
+        asyncio.run(run())
+
+    yield play
+
+
+async def down(plant: Plant) -> None:
+    """Two endpoints of one pool fail until everybody knows."""
+    await register(plant.store, [endpoint(), endpoint(id="other")])
+    await plant.round()
+    plant.failing = {"e", "other"}
+    for _ in range(3):
+        await plant.round()
+    await plant.work()
+    assert "[FIRING] e is down" in plant.messages
+
+
+@pytest.mark.parametrize("how", ["removed", "paused"])
+def test_an_endpoint_that_is_taken_out_while_it_is_down_ends_its_alert(plant: Callable[[Story], None], how: str) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        if how == "removed":
+            await register(plant.store, removes=["e"])
+        else:
+            await register(plant.store, [endpoint(paused=True)])
+        await plant.work()
+        assert [alert.labels["endpoint"] for alert in await read_alerts(plant.store) if "endpoint" in alert.labels] == ["other"]
+        assert await plant.told("[RESOLVED] e is down")
+        left = (await plant.store.load(["e"]))[0]
+        assert (left.ver == 0) is (how == "removed")
+
+    plant(story)
+
+
+def test_a_pool_without_members_ends_its_alerts_and_leaves_a_tombstone(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        assert any("shop" in title for title in plant.messages), plant.messages
+        await register(plant.store, removes=["e", "other"])
+        await plant.work()
+        assert await read_alerts(plant.store) == []
+        snapshot = msgspec.json.decode((await plant.store.load_pool("shop")).snapshot)
+        assert (snapshot["endpoints"], snapshot["tombstone"]) == ([], True)
+        assert await plant.store.load_subject("pool:shop") == (0, b"")
+
+    plant(story)
+
+
+def test_rules_are_evaluated_on_an_edited_endpoint_without_waiting_for_a_result(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        await register(plant.store, [endpoint(labels={"team": "shop"})])
+        await plant.work()
+        (alert,) = [alert for alert in await read_alerts(plant.store) if alert.labels.get("endpoint") == "e"]
+        assert alert.labels["team"] == "shop"
+
+    plant(story)
+
+
+UNREADABLE = {
+    "no JSON": b"{not json",
+    "a list": b"[]",
+    "a newer enum member": b'{"breaker":{"state":"AJAR"}}',
+    "no version": None,
+}
+
+
+@pytest.mark.parametrize("held", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_an_unreadable_record_starts_afresh_and_holds_up_nobody_else(plant: Callable[[Story], None], held: bytes | None) -> None:
+    async def story(plant: Plant) -> None:
+        await register(plant.store, [endpoint(), endpoint(id="other")])
+        await plant.round()
+        now_ms = plant.clock.now_ms()
+        value = b"rubbish" if held is None else keys.version_text(now_ms).encode() + held
+        await plant.redis("HSET", keys.in_slot(0, "rec"), "e", value)
+        await plant.round()
+        await plant.work()
+        loaded = await plant.store.load(["e", "other"])
+        assert all(msgspec.json.decode(one.record)["probes"]["results"] for one in loaded)
+        assert [json.loads(data)["id"] for data in await snapshots(plant)] == ["e", "other"]
+        (aside,) = await plant.store.aside()
+        assert (aside.kind, aside.key, aside.data) == ("record", "e", value if held is None else held)
+
+    plant(story)
+
+
+async def snapshots(plant: Plant) -> list[str]:
+    snapshot = msgspec.json.decode((await plant.store.load_pool("shop")).snapshot)
+    return [json.dumps(one) for one in snapshot["endpoints"]]
+
+
+@pytest.mark.parametrize("name", ["mem", "ovr"])
+def test_what_rules_remember_and_an_operators_word_may_be_unreadable_too(plant: Callable[[Story], None], name: str) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        await plant.redis("HSET", keys.in_slot(0, name), "e", b'{"states": 5}')
+        await plant.round()
+        await plant.work()
+        assert {alert.labels.get("endpoint") for alert in await read_alerts(plant.store)} >= {"e", "other"}
+        assert [(one.kind, one.key) for one in await plant.store.aside()] == [({"mem": "memory", "ovr": "override"}[name], "e")]
+
+    plant(story)
+
+
+def test_unreadable_neighbours_silence_nobody(plant: Callable[[Story], None]) -> None:
+    """One endpoint's record and another's registry entry are rubbish: the third still falls silent, and is told."""
+
+    async def story(plant: Plant) -> None:
+        await register(plant.store, [endpoint(id=name, interval_ms=500) for name in ("a", "b", "c")])
+        await plant.round()
+        await plant.redis("HSET", keys.in_slot(0, "rec"), "a", b"rubbish")
+        await plant.redis("HSET", keys.in_slot(0, "spec"), "b", b"rubbish")
+        began_ms = plant.clock.now_ms()
+        while "[FIRING] Nothing is known of c" not in plant.messages:
+            await plant.store.claim_probes(0, 0, 0)  # Judging goes on: it is c that is silent.
+            await plant.work()
+            assert plant.clock.now_ms() - began_ms < 20_000
+        assert await plant.told("[FIRING] Nothing is known of a")
+
+    plant(story)
+
+
+def test_people_see_status_events_alerts_and_history(plant: Callable[[Story], None], run: Run) -> None:
+    plant(down)
+    rows = {row["endpoint"]: row for row in json.loads(run("status", "-o", "json").stdout)}
+    assert (rows["e"]["breaker"], rows["e"]["last_error"]) == ("OPEN", "status 500, want 2xx")
+    assert sum(row["weight"] for row in rows.values()) == 1_000
+    events = json.loads(run("events", "-o", "json").stdout)
+    assert ("e", "CLOSED", "OPEN", "3 failed probes in a row: status 500, want 2xx") in [
+        (event["endpoint"], event["old"], event["new"], event["reason"]) for event in events
+    ]
+    alerts = json.loads(run("alerts", "list", "-o", "json").stdout)
+    assert {"EndpointDown", "PoolDown"} <= {alert["alertname"] for alert in alerts}
+    sent = json.loads(run("alerts", "sent", "-o", "json").stdout)
+    assert all(row["delivered"] and row["reason"] == "first notification" for row in sent)
+    rows = json.loads(run("history", "e", "-o", "json").stdout)
+    assert (sum(row["ok"] for row in rows), sum(row["failed"] for row in rows)) == (1, 3)
+    history = run("history", "e")
+    assert "uptime" in history.stdout.lower()
+    assert "unknown for" in history.stderr
+    assert "did you mean e?" in run("history", "ee", code=2).stderr
+    explained = run("explain", "e").stdout
+    assert "CLOSED -> OPEN: 3 failed probes in a row" in explained
+
+
+def test_people_see_what_was_set_aside_and_delete_it(plant: Callable[[Story], None], run: Run) -> None:
+    async def story(plant: Plant) -> None:
+        await register(plant.store, [endpoint()])
+        await plant.round()
+        await plant.redis("HSET", keys.in_slot(0, "rec"), "e", b"rubbish")
+        await plant.round()
+
+    assert_nothing = functools.partial(run, "quarantine", "list")
+    plant(story)
+    (row,) = json.loads(run("quarantine", "list", "-o", "json").stdout)
+    assert (row["kind"], row["key"], row["begins"]) == ("record", "e", "rubbish")
+    assert "record  e" in run("quarantine", "list").stdout
+    assert "there is no copy" in run("quarantine", "rm", "record", "nobody", code=1).stderr
+    assert run("quarantine", "rm", "record", "e").stdout == "record e deleted\n"
+    assert "everything could be read" in assert_nothing().stderr
+    assert "or --all" in run("quarantine", "rm", code=2).stderr
