@@ -3,7 +3,7 @@
     systems      whole systems beside Prometheus + blackbox_exporter and HAProxy, and where their CPU goes
     capacity     the highest rate of probes that one machine sustains
     detection    from the decision to a consumer's view
-    operations   breaker step, settle, weigh, pick
+    operations   breaker step, decide, weigh, pick
     transports   one HTTP probe: ours, httpx's, and the floor
     store        CPU per item, memory per endpoint
 
