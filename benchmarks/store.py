@@ -20,7 +20,7 @@ from benchmarks.operations import steady_record
 from monitor.core.endpoint import Endpoint
 from monitor.core.history import PERIODS, RING_LENGTH, ROW_BYTES, SAMPLE_BYTES, RowWrite
 from monitor.core.record import encode_record
-from monitor.store.port import Claimed, Commit
+from monitor.store.port import Claimed, Commit, Put, RegistryChanges
 from monitor.store.redis.store import RedisStore
 
 BATCHES = (10, 100)
@@ -29,6 +29,11 @@ WRITES_TOGETHER = 50
 ROW_KINDS = [("ring", RING_LENGTH, SAMPLE_BYTES), *((period.name, period.rows, ROW_BYTES) for period in PERIODS)]
 
 Work = Callable[[list[Claimed]], Awaitable[Any]]
+
+
+def puts(endpoints: Sequence[Endpoint]) -> RegistryChanges:
+    """New endpoints, registered."""
+    return RegistryChanges(puts=tuple(Put(endpoint=endpoint) for endpoint in endpoints))
 
 
 class Bench:
@@ -46,7 +51,7 @@ class Bench:
             Endpoint(id=f"shop-{i}", url=f"http://10.0.0.1:{i}/health", pool=f"p{i // 20}", labels={"team": "a"})
             for i in range(self._count)
         ]
-        await self._cost("register", self._store.register(endpoints, [], []))
+        await self._cost("register", self._store.register(puts(endpoints)))
         self._remember("registered")
         for place, batch in enumerate(BATCHES):
             claimed = await self._cost(f"claim, {batch} at a time", self._claim_all(batch))
@@ -140,16 +145,16 @@ def stores(scale: Scale) -> list[Report]:
 
 async def _measure(client: redis.Redis, url: str, scale: Scale) -> list[Report]:
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     steps = Bench(client, store, scale.stored)
     await steps.run()
     client.flushdb()
     await store.close()
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     history = Bench(client, store, scale.retained)
     endpoints = [Endpoint(id=f"shop-{i}", url=f"http://10.0.0.1:{i}/health", pool=f"p{i // 20}") for i in range(scale.retained)]
-    await store.register(endpoints, [], [])
+    await store.register(puts(endpoints))
     say("  filling the history")
     await history.fill()
     await store.close()

@@ -7,6 +7,7 @@ The parts find their settings in the variables that `enter` sets, so Celery's ow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from monitor.config.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
-from monitor.core.errors import WatchkeeperError
+from monitor.core.errors import StoreError, WatchkeeperError
 
 PARENT_VARIABLE = "WATCHKEEPER_PARENT"
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
@@ -31,9 +32,25 @@ ORPHAN_GRACE_S = 3.0
 def run_part(name: str, settings: Settings) -> int:
     """Run the part until it is told to stop, and return its exit status. Raises WatchkeeperError where it cannot work."""
     os.environ.update(as_environment(settings))
+    refuse_other_data_set(settings)
     leave_with_parent()
     raise_file_limit()
     return PARTS[name](settings)
+
+
+def refuse_other_data_set(settings: Settings) -> None:
+    """Raise ConfigError where the settings name another number of slots than the data set has. A store that is away is waited for."""
+    from monitor.store.redis.store import RedisStore
+
+    async def look() -> None:
+        store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        try:
+            await store.open()
+        finally:
+            await store.close()
+
+    with contextlib.suppress(StoreError):
+        asyncio.run(look())
 
 
 def raise_file_limit() -> None:

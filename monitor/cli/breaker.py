@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, by_option, needs_system
 from monitor.cli.pool import override
 from monitor.core.record import Override
 
@@ -22,40 +22,40 @@ def breaker() -> None:
 def _operators(command: F) -> F:
     """Add the arguments of every command here."""
     reason = click.option("--reason", required=True, help="Why; it reaches logs, pages and messages.")
-    return click.argument("endpoint_id", metavar="ENDPOINT")(reason(needs_system(command)))
+    return click.argument("endpoint_id", metavar="ENDPOINT")(reason(by_option(needs_system(command))))
 
 
 @breaker.command("open")
 @_operators
-def open_(system: System, endpoint_id: str, reason: str) -> None:
+def open_(system: System, endpoint_id: str, reason: str, actor: str) -> None:
     """Keep the breaker open, whatever the probes see, until `breaker auto`.
 
     \b
     Example:
       watchkeeper breaker open shop-1 --reason "wrong prices since 14:00"
     """
-    override(system, endpoint_id, Override.FORCED_OPEN, reason)
+    override(system, endpoint_id, Override.FORCED_OPEN, reason, actor)
 
 
 @breaker.command()
 @_operators
-def close(system: System, endpoint_id: str, reason: str) -> None:
+def close(system: System, endpoint_id: str, reason: str, actor: str) -> None:
     """Keep the breaker closed, whatever the probes see, until `breaker auto`.
 
     \b
     Example:
       watchkeeper breaker close shop-1 --reason "the health page is wrong, traffic is fine"
     """
-    override(system, endpoint_id, Override.FORCED_CLOSED, reason)
+    override(system, endpoint_id, Override.FORCED_CLOSED, reason, actor)
 
 
 @breaker.command()
 @_operators
-def auto(system: System, endpoint_id: str, reason: str) -> None:
+def auto(system: System, endpoint_id: str, reason: str, actor: str) -> None:
     """Take an operator's word back: the probes decide again.
 
     \b
     Example:
-      watchkeeper breaker auto shop-1 --reason "prices mended"
+      watchkeeper breaker auto shop-1 --reason "prices are right again"
     """
-    override(system, endpoint_id, None, reason)
+    override(system, endpoint_id, None, reason, actor)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from monitor.core.errors import NoDataSetError
+
 if TYPE_CHECKING:
     from monitor.config.kinds import Deny
     from monitor.config.settings import Settings
     from monitor.probes.policy import TargetPolicy
     from monitor.store.port import Store
+
+DATA_SET_WAIT_S = 3.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -44,19 +49,57 @@ class System:
         return self.policy.refusal
 
     def run(self, use: Callable[[Store], Awaitable[T]]) -> T:
-        """Open the store, use it, close it. ConfigError where no system is found, StoreError where it does not answer."""
+        """Open the store, use it, close it. ConfigError where no system is found, StoreError where it does not answer.
+
+        A system that has just started, or lost its data, has its data set back within a heartbeat: that long it is waited for.
+        """
         from monitor.config.settings import find_redis_url  # noqa: PLC0415
         from monitor.store.redis.store import RedisStore  # noqa: PLC0415
 
         async def session() -> T:
             store = RedisStore(find_redis_url(self.settings), slots=self.settings.slots)
             try:
-                await store.open()
+                await _open(store)
                 return await use(store)
             finally:
                 await store.close()
 
         return asyncio.run(session())
+
+
+async def _open(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + DATA_SET_WAIT_S
+    while True:
+        try:
+            return await store.open()
+        except NoDataSetError:
+            if loop.time() >= until:
+                raise
+            await asyncio.sleep(0.1)
+
+
+def system_user() -> str:
+    """Who runs this command, for the events that follow from it."""
+    import getpass  # noqa: PLC0415 - after the help
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # A container's user need not have a name.
+        return f"uid {os.getuid()}"
+
+
+def by_option(command: F) -> F:
+    """Add `--by`, passed on as `actor`."""
+    option = click.option(
+        "--by", "actor", metavar="NAME", default=system_user, help="Who does this (default: the system user); shown in events."
+    )
+    return option(command)
+
+
+def why_option(command: F) -> F:
+    """Add an optional `--reason`."""
+    return click.option("--reason", default="", metavar="TEXT", help="Why; shown in events.")(command)
 
 
 def needs_system(command: F) -> F:

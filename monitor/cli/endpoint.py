@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.output import cell, emit, emit_one, output_option, say
 from monitor.cli.probe import probe_once, result_row
 from monitor.cli.settings_options import entry_from, settings_options
@@ -28,9 +28,11 @@ def endpoint() -> None:
 @click.option("--id", "id", metavar="ID", help="Name of the endpoint; without it host, port and path of the URL.")
 @click.option("--pool", "pool", metavar="NAME", help="Pool that it shares traffic with; without it one of its own.")
 @settings_options
+@by_option
+@why_option
 @output_option
 @needs_system
-def add(system: System, url: str, output: str, **options: Any) -> None:
+def add(system: System, url: str, actor: str, reason: str, output: str, **options: Any) -> None:
     """Register URL, probe it once from this machine, and print phases and verdict.
 
     It is registered whatever that probe sees.
@@ -47,7 +49,7 @@ def add(system: System, url: str, output: str, **options: Any) -> None:
     """
     from monitor import registry  # noqa: PLC0415 - after the help
 
-    added = system.run(lambda store: registry.add(store, entry_from(url, options), deny=system.deny))
+    added = system.run(lambda store: registry.add(store, entry_from(url, options), actor=actor, reason=reason, deny=system.deny))
     say(f"endpoint {added.id} registered in pool {added.pool}")
     try:
         emit_one(result_row(added, probe_once(system, added), debug=output != "table"), output)
@@ -60,18 +62,22 @@ def add(system: System, url: str, output: str, **options: Any) -> None:
 @output_option
 @needs_system
 def list_endpoints(system: System, pool: str | None, output: str) -> None:
-    """List the registered endpoints with their settings; secrets are hidden.
+    """List the registered endpoints with their settings; secrets are hidden. What cannot be read is named on stderr.
 
     \b
     Examples:
       watchkeeper endpoint list --pool shop
       watchkeeper endpoint list -o json
     """
-    from monitor.config.manifest_writer import shown  # noqa: PLC0415 - after the help
+    from monitor import registry  # noqa: PLC0415 - after the help
+    from monitor.config.manifest_writer import shown  # noqa: PLC0415
 
-    found = system.run(lambda store: store.endpoints())
+    known = system.run(registry.read_known)
+    found = known.registered.endpoints
     rows = [shown(found[key]) for key in sorted(found) if pool in {None, found[key].pool}]
     emit(rows, ("id", "url", "pool", "interval", "timeout", "labels", "paused"), output)
+    for unreadable in known.unreadable():
+        say(unreadable)
 
 
 @endpoint.command()
@@ -95,9 +101,12 @@ def show(system: System, endpoint_id: str, output: str) -> None:
 @click.argument("endpoint_id", metavar="ENDPOINT")
 @click.option("--url", metavar="URL", help="Another URL.")
 @click.option("--pool", "pool", metavar="NAME", help="Another pool.")
+@click.option("--owner", "owner", metavar="NAME", help="Another owner: whose `apply --prune` may remove it.")
 @settings_options
+@by_option
+@why_option
 @needs_system
-def edit(system: System, endpoint_id: str, url: str | None, **options: Any) -> None:
+def edit(system: System, endpoint_id: str, url: str | None, actor: str, reason: str, **options: Any) -> None:
     """Change the settings that are given; the others stay. `--label name=` takes a label away.
 
     \b
@@ -110,7 +119,7 @@ def edit(system: System, endpoint_id: str, url: str | None, **options: Any) -> N
     entry = entry_from(url, options)
     if not entry:
         raise click.UsageError("nothing to change; give at least one option, such as --interval 5s")
-    change = system.run(lambda store: registry.edit(store, endpoint_id, entry, deny=system.deny))
+    change = system.run(lambda store: registry.edit(store, endpoint_id, entry, actor=actor, reason=reason, deny=system.deny))
     for key, (old, new) in change.fields.items():
         click.echo(f"endpoint {endpoint_id} changed: {key} {cell(old)} -> {cell(new)}")
     if not change.fields:
@@ -120,9 +129,11 @@ def edit(system: System, endpoint_id: str, url: str | None, **options: Any) -> N
 @endpoint.command()
 @click.argument("endpoint_ids", metavar="ENDPOINT...", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Even where others depend on it; they lose that parent.")
+@by_option
+@why_option
 @needs_system
-def rm(system: System, endpoint_ids: Sequence[str], force: bool) -> None:
-    """Remove endpoints with their state and history.
+def rm(system: System, endpoint_ids: Sequence[str], force: bool, actor: str, reason: str) -> None:
+    """Remove endpoints with their state and history, and entries that cannot be read.
 
     \b
     Examples:
@@ -131,41 +142,45 @@ def rm(system: System, endpoint_ids: Sequence[str], force: bool) -> None:
     """
     from monitor import registry  # noqa: PLC0415 - after the help
 
-    system.run(lambda store: registry.remove(store, endpoint_ids, force=force))
+    system.run(lambda store: registry.remove(store, endpoint_ids, actor=actor, reason=reason, force=force))
     for endpoint_id in endpoint_ids:
         click.echo(f"endpoint {endpoint_id} removed")
 
 
 @endpoint.command()
 @click.argument("endpoint_ids", metavar="ENDPOINT...", nargs=-1, required=True)
+@by_option
+@why_option
 @needs_system
-def pause(system: System, endpoint_ids: Sequence[str]) -> None:
+def pause(system: System, endpoint_ids: Sequence[str], actor: str, reason: str) -> None:
     """Stop probing endpoints, and keep what is known of them.
 
     \b
     Example:
       watchkeeper endpoint pause shop-1
     """
-    _set_paused(system, endpoint_ids, paused=True)
+    _set_paused(system, endpoint_ids, actor, reason, paused=True)
 
 
 @endpoint.command()
 @click.argument("endpoint_ids", metavar="ENDPOINT...", nargs=-1, required=True)
+@by_option
+@why_option
 @needs_system
-def resume(system: System, endpoint_ids: Sequence[str]) -> None:
+def resume(system: System, endpoint_ids: Sequence[str], actor: str, reason: str) -> None:
     """Probe paused endpoints again.
 
     \b
     Example:
       watchkeeper endpoint resume shop-1
     """
-    _set_paused(system, endpoint_ids, paused=False)
+    _set_paused(system, endpoint_ids, actor, reason, paused=False)
 
 
-def _set_paused(system: System, endpoint_ids: Sequence[str], *, paused: bool) -> None:
+def _set_paused(system: System, endpoint_ids: Sequence[str], actor: str, reason: str, *, paused: bool) -> None:
     from monitor import registry  # noqa: PLC0415 - after the help
 
-    changed = system.run(lambda store: registry.set_paused(store, endpoint_ids, paused=paused))
+    changed = system.run(lambda store: registry.set_paused(store, endpoint_ids, paused=paused, actor=actor, reason=reason))
     word = "paused" if paused else "resumed"
     for endpoint_id in endpoint_ids:
         click.echo(f"endpoint {endpoint_id} {word}" + ("" if endpoint_id in changed else " already"))

@@ -169,7 +169,7 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
     system.run(lambda store: _again_and_again(lambda: show_new(store), FOLLOW_S))
 
 
-EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "reason")
+EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reason")
 
 
 def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
@@ -180,6 +180,7 @@ def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
         "kind": transition.kind,
         "old": transition.old,
         "new": transition.new,
+        "actor": transition.actor or None,
         "reason": transition.reason,
     }
     return row if table else {**row, "at_ms": transition.at_ms, "gen": transition.gen, "evidence": transition.evidence}
@@ -191,7 +192,8 @@ def print_line(transition: Transition, output: str) -> None:
 
     row = event_row(transition, table=output == "table")
     if output == "table":
-        click.echo(f"{row['at']}  {row['endpoint'] or row['pool']}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}")
+        by = f" (by {row['actor']})" if row["actor"] else ""
+        click.echo(f"{row['at']}  {row['endpoint'] or row['pool'] or '-'}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}{by}")
     else:
         click.echo(msgspec.json.encode(row).decode())
 
@@ -241,14 +243,17 @@ def explain_row(found: Explanation) -> dict[str, Any]:
 def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     """The explanation as a person reads it."""
     from monitor.query.reasons import explain as reasons  # noqa: PLC0415 - after the help
+    from monitor.query.reasons import ownership  # noqa: PLC0415
 
     status = found.status
     said = status.override.override if status.override else None
     yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
-    for line in reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms):
+    lines = reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms)
+    for line in (*lines, *ownership(status.endpoint, found.transitions, now_ms)):
         yield f"  {line.topic + ':':<11} {line.text}"
     if status.override:
-        yield f"  {'operator:':<11} {status.override.reason} ({age(now_ms - status.override.at_ms)} ago)"
+        by = f"{status.override.by}, " if status.override.by else ""
+        yield f"  {'operator:':<11} {status.override.reason} ({by}{age(now_ms - status.override.at_ms)} ago)"
     ill = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
     if ill:
         yield f"  depends on: {', '.join(ill)} (UNHEALTHY)"
@@ -257,4 +262,5 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     if found.transitions:
         yield "  last transitions:"
         for transition in found.transitions:
-            yield f"    {stamp(transition.at_ms)}  {transition.kind} {transition.old} -> {transition.new}: {transition.reason}"
+            by = f" (by {transition.actor})" if transition.actor else ""
+            yield f"    {stamp(transition.at_ms)}  {transition.kind} {transition.old} -> {transition.new}: {transition.reason}{by}"

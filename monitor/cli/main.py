@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from monitor.core.errors import ConfigError, StoreError, WatchkeeperError, did_you_mean
+from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand, or leave it to the probes."),
     },
     "Run": {
+        "init": ("monitor.cli.system:init", "Make the data set in a Redis, once."),
         "up": ("monitor.cli.system:up", "Run the whole system on this machine."),
         "worker": ("monitor.cli.system:worker", "Run one probe worker."),
         "alert-worker": ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
@@ -105,6 +106,9 @@ def report(error: WatchkeeperError) -> int:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)
         return EXIT_REFUSED
+    if isinstance(error, NoDataSetError):
+        click.echo(f"error: {error}", err=True)
+        return EXIT_NO_STORE
     if isinstance(error, StoreError):
         click.echo(f"error: {str(error).rstrip('.')}; is it running? `watchkeeper up` starts it", err=True)
         return EXIT_NO_STORE
@@ -112,10 +116,22 @@ def report(error: WatchkeeperError) -> int:
     return EXIT_FAILED
 
 
+def _check_text(args: Sequence[str]) -> None:
+    """Refuse arguments that are no text: the system passes bytes that are no UTF-8 on as lone surrogates, which nothing can store."""
+    for number, argument in enumerate(args, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            seen = argument.encode(errors="backslashreplace").decode()[:80]
+            raise ConfigError([Problem(f"argument {number}", "", seen, "this is no UTF-8 text", "write it in UTF-8")]) from None
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
-        code: Any = cli.main(args=None if args is None else list(args), prog_name="watchkeeper", standalone_mode=False)
+        given = list(sys.argv[1:] if args is None else args)
+        _check_text(given)
+        code: Any = cli.main(args=given, prog_name="watchkeeper", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.output import cell, emit_one, output_option, say
 from monitor.config.located import BYTES_MAX
 from monitor.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from monitor.registry.use_cases import Changes, Progress
+    from monitor.registry import Changes, Progress
 
 _SUFFIXES = frozenset({".yml", ".yaml"})
 
@@ -26,17 +26,23 @@ _SUFFIXES = frozenset({".yml", ".yaml"})
     "-f", "--file", "paths", multiple=True, required=True, metavar="FILE|DIR|-", help="A manifest, a folder of *.yml files, or stdin."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
-@click.option("--prune", is_flag=True, help="Remove every registered endpoint and pool that is not in these files.")
+@click.option("--prune", is_flag=True, help="Remove what the same owner registered and these files do not hold.")
+@click.option("--owner", metavar="NAME", help="Who registers this (default: the file's `owner:`, else `manual`).")
+@by_option
+@why_option
 @output_option
 @needs_system
-def apply(system: System, paths: Sequence[str], dry_run: bool, prune: bool, output: str) -> None:
+def apply(  # noqa: PLR0917 - options come by name.
+    system: System, paths: Sequence[str], dry_run: bool, prune: bool, owner: str | None, actor: str, reason: str, output: str
+) -> None:
     """Make the registry as manifests say: create, change, and with --prune remove.
 
     Everything is checked first. One fault anywhere, and nothing is applied; each is named with its file, line, key, value and hint.
-    Applying the same files again changes nothing.
+    Applying the same files again changes nothing. What others registered stays with --prune; what is written here passes to this owner.
 
     \b
     A manifest:
+      owner: team-shop
       pools:
         shop: {failure_threshold: 3, max_ejection_percent: 50}
       defaults: {interval: 10s, timeout: 2s}
@@ -58,21 +64,32 @@ def apply(system: System, paths: Sequence[str], dry_run: bool, prune: bool, outp
 
     roots = load_sources(list(_sources(paths)))
     with _progress() as progress:
-        changes = system.run(lambda store: registry.apply(store, roots, deny=system.deny, dry_run=dry_run, prune=prune, progress=progress))
+        changes = system.run(
+            lambda store: registry.apply(
+                store,
+                roots,
+                actor=actor,
+                reason=reason,
+                owner=owner,
+                deny=system.deny,
+                dry_run=dry_run,
+                prune=prune,
+                progress=progress,
+            )
+        )
     if output != "table":
         emit_one(changes.as_row(), output)
     else:
         _print(changes)
-    counts = (
-        f"{len(changes.created)} created, {len(changes.changed)} changed, {len(changes.removed)} removed, {changes.unchanged} unchanged"
-    )
-    say(f"{counts} (dry run: nothing was applied)" if dry_run else counts)
+    say(f"{changes.counts} (dry run: nothing was applied)" if dry_run else changes.counts)
+    if prune:
+        say(f"pruned only what {', '.join(changes.owners)} registered; {changes.left} of others left")
 
 
 @click.command()
 @needs_system
 def export(system: System) -> None:
-    """Write every endpoint and pool as a manifest on stdout.
+    """Write every endpoint and pool as a manifest on stdout, with their owners. What cannot be read is named on stderr.
 
     Applied to an empty registry it gives the same endpoints. References to secrets stay references.
 
@@ -83,7 +100,10 @@ def export(system: System) -> None:
     """
     from monitor import registry  # noqa: PLC0415 - after the help
 
-    click.echo(system.run(registry.export_manifest), nl=False)
+    known = system.run(registry.read_known)
+    click.echo(registry.export_manifest(known), nl=False)
+    for unreadable in known.unreadable():
+        say(f"not exported: {unreadable}")
 
 
 def _sources(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -124,7 +144,8 @@ def _text(source: str, data: bytes) -> str:
 
 def _print(changes: Changes) -> None:
     for pool in changes.pools_changed:
-        click.echo(f"pool {pool} set")
+        owners = changes.pool_owners.get(pool)
+        click.echo(f"pool {pool} set" + (f": owner {owners[0]} -> {owners[1]}" if owners else ""))
     for endpoint_id in changes.created:
         click.echo(f"endpoint {endpoint_id} created")
     for change in changes.changed:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, by_option, needs_system
 from monitor.cli.output import emit, output_option, say
 from monitor.core.record import Override
-
-if TYPE_CHECKING:
-    from monitor.store.port import Store
 
 
 @click.group()
@@ -24,7 +20,7 @@ def pool() -> None:
 @output_option
 @needs_system
 def list_pools(system: System, output: str) -> None:
-    """List the pools with their settings and members.
+    """List the pools with their settings and members. What cannot be read is named on stderr.
 
     \b
     Examples:
@@ -32,57 +28,59 @@ def list_pools(system: System, output: str) -> None:
       watchkeeper pool list -o json
     """
 
-    async def read(store: Store) -> list[dict[str, Any]]:
-        from monitor.config.manifest_writer import pool_settings  # noqa: PLC0415
-        from monitor.core.endpoint import Pool  # noqa: PLC0415 - after the help
+    from monitor import registry  # noqa: PLC0415 - after the help
+    from monitor.config.manifest_writer import pool_settings  # noqa: PLC0415
+    from monitor.core.endpoint import Pool  # noqa: PLC0415
 
-        known = await store.pools()
-        members = Counter(endpoint.pool for endpoint in (await store.endpoints()).values())
-        return [
-            {"pool": name, "members": members[name], **pool_settings(known.get(name) or Pool(name=name))}
-            for name in sorted(known.keys() | members)
-        ]
-
+    known = system.run(registry.read_known)
+    settings = known.registered.pools
+    members = Counter(endpoint.pool for endpoint in known.registered.endpoints.values())
+    rows = [
+        {"pool": name, "members": members[name], **pool_settings(settings.get(name) or Pool(name=name))}
+        for name in sorted(settings.keys() | members)
+    ]
     columns = ("pool", "members", "max_ejection_percent", "panic", "warm_up", "policy", "open", "open_max")
-    emit(system.run(read), columns, output)
+    emit(rows, columns, output)
+    for unreadable in known.unreadable():
+        say(unreadable)
 
 
 @pool.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
 @click.option("--reason", default="drained by an operator", show_default=True, help="Why; it reaches logs, pages and messages.")
+@by_option
 @needs_system
-def drain(system: System, endpoint_id: str, reason: str) -> None:
-    """Give an endpoint no new traffic, without counting it as ill.
+def drain(system: System, endpoint_id: str, actor: str, reason: str) -> None:
+    """Give an endpoint no new traffic, without counting it as unhealthy.
 
     \b
     Example:
       watchkeeper pool drain shop-1 --reason "kernel update"
     """
-    override(system, endpoint_id, Override.DRAIN, reason)
+    override(system, endpoint_id, Override.DRAIN, reason, actor)
 
 
 @pool.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
 @click.option("--reason", default="taken back by an operator", show_default=True, help="Why; it reaches logs, pages and messages.")
+@by_option
 @needs_system
-def undrain(system: System, endpoint_id: str, reason: str) -> None:
+def undrain(system: System, endpoint_id: str, actor: str, reason: str) -> None:
     """Take a drained endpoint back.
 
     \b
     Example:
       watchkeeper pool undrain shop-1
     """
-    override(system, endpoint_id, None, reason, only=Override.DRAIN)
+    override(system, endpoint_id, None, reason, actor, only=Override.DRAIN)
 
 
-def override(system: System, endpoint_id: str, wanted: Override | None, reason: str, *, only: Override | None = None) -> None:
+def override(system: System, endpoint_id: str, wanted: Override | None, reason: str, actor: str, *, only: Override | None = None) -> None:
     """Set or take back an operator's word and say what changed. `only`: refuse to take back any other word than this."""
     from monitor import registry  # noqa: PLC0415 - after the help
-    from monitor.clock import SystemClock  # noqa: PLC0415
 
-    now_ms = SystemClock().now_ms()
-    transition = system.run(lambda store: registry.set_override(store, endpoint_id, wanted, reason, now_ms, only=only))
+    transition = system.run(lambda store: registry.set_override(store, endpoint_id, wanted, reason, actor=actor, only=only))
     if transition is None:
         say(f"{endpoint_id}: nothing to change")
     else:
-        say(f"{endpoint_id}: override {transition.old} -> {transition.new} ({transition.reason})")
+        say(f"{endpoint_id}: override {transition.old} -> {transition.new} ({transition.reason}) by {transition.actor}")

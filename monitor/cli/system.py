@@ -46,6 +46,39 @@ def up(config: Path | None, verbose: bool, **options: object) -> None:
     run_up(load_settings(options, config=config), _say, verbose=verbose)
 
 
+@click.command()
+@_options("redis_url", "data_dir", "slots")
+def init(config: Path | None, **options: object) -> None:
+    """Make the data set in a Redis, once; `up` does so by itself.
+
+    Where there is one already it stays as it is. With --slots (or the setting) another number than it has is refused: the number of
+    slots is fixed when the data set is made.
+
+    \b
+    Example:
+      watchkeeper init --redis-url redis://10.0.0.5:6379/0 --slots 4
+
+    \b
+    Exit codes: 0 there is a data set, 2 it has another number of slots, 3 the store does not answer.
+    """
+    import asyncio  # noqa: PLC0415 - help need not wait for it
+
+    from monitor.store.redis.store import RedisStore  # noqa: PLC0415
+
+    settings = load_settings(options, config=config)
+
+    async def make() -> int:
+        store = RedisStore(find_redis_url(settings), slots=settings.slots)
+        try:
+            await store.open(create=True)
+            return store.slots
+        finally:
+            await store.close()
+
+    slots = asyncio.run(make())
+    _say(f"the data set has {slots} slot{'s' if slots > 1 else ''}")
+
+
 def _part(name: str, summary: str, *names: str) -> click.Command:
     def run(config: Path | None, **options: object) -> int:
         from workers.part import run_part  # noqa: PLC0415 - help need not wait for Celery

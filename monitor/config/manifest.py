@@ -2,7 +2,8 @@
 
 A setting is taken from the endpoint, else from its pool, else from the file's `defaults`, else it is built in; labels are
 merged name by name in that order. Nothing written after a label, or after an option that is off unless set, takes what would
-be inherited away. Everything is read before anything is refused, so that one run names every fault.
+be inherited away. `owner` of the file (`manual` where none is stated) is who registers what it writes; an endpoint or a pool may
+state another. Everything is read before anything is refused, so that one run names every fault.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Parse, name
 from monitor.config.kinds import SECRET_OPTIONS, Deny, Kind, check_secrets, option_kinds, parse_url
 from monitor.config.located import Node, load_yaml
 from monitor.config.secret import SECRET, hide_password
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 
 PROBLEMS_SHOWN_MAX = 50
 TIMEOUT_DEFAULT_MS = 5_000
 
-_ENTRY_KEYS = ("id", "url", "pool")
-_FILE_KEYS = ("pools", "defaults", "endpoints")
+_ENTRY_KEYS = ("id", "url", "pool", "owner")
+_FILE_KEYS = ("owner", "pools", "defaults", "endpoints")
 _DEFAULTS = {struct_field.name: struct_field.default for struct_field in msgspec.structs.fields(Endpoint)}
 _MISSING: Any = object()
 
@@ -32,6 +33,8 @@ _MISSING: Any = object()
 class Manifest(msgspec.Struct, frozen=True):
     endpoints: tuple[Endpoint, ...]
     pools: Mapping[str, Pool]
+    owners: frozenset[str] = frozenset({OWNER_MANUAL})
+    """Whose files these are."""
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -60,24 +63,37 @@ def read_manifest(
     registered: Registered | None = None,
     deny: Deny | None = None,
     paused: Mapping[str, bool] | None = None,
+    owner: str | None = None,
+    prune: bool = False,
 ) -> Manifest:
     """Return the endpoints and pools of these documents together, normalised and valid.
 
-    `paused` says by id what holds where nothing is written; without it the registered endpoints say so.
+    `paused` says by id what holds where nothing is written; without it the registered endpoints say so. `owner` (None: the one that
+    each document states) registers what they write; with `prune` nothing that he registered and they do not write can be referred to.
     Raises ConfigError with every fault, each with its place, key, value and hint (the first PROBLEMS_SHOWN_MAX, then their number).
     """
     registered = registered or Registered()
     if paused is None:
         paused = {endpoint.id: endpoint.paused for endpoint in registered.endpoints.values()}
     reader = _Reader(registered, deny, paused)
-    files = [(root, reader.file(root)) for root in roots]
-    for root, _ in files:
-        reader.read_pools(root)
-    for root, defaults in files:
-        reader.read_endpoints(root, defaults)
+    files = [(root, reader.file(root), reader.owner(root, owner)) for root in roots]
+    owners = frozenset(whose for _, _, whose in files)
+    if prune:
+        reader.registered = _without(registered, owners)
+    for root, _, whose in files:
+        reader.read_pools(root, whose)
+    for root, defaults, whose in files:
+        reader.read_endpoints(root, defaults, whose)
     reader.check_parents()
     _raise_for(reader.problems)
-    return Manifest(tuple(reader.endpoints.values()), reader.pools)
+    return Manifest(tuple(reader.endpoints.values()), reader.pools, owners)
+
+
+def _without(registered: Registered, owners: Collection[str]) -> Registered:
+    return Registered(
+        {name: endpoint for name, endpoint in registered.endpoints.items() if endpoint.owner not in owners},
+        {name: pool for name, pool in registered.pools.items() if pool.owner not in owners},
+    )
 
 
 def _raise_for(problems: Sequence[Problem]) -> None:
@@ -129,7 +145,20 @@ class _Reader:
         defaults = self._mapping(root, "defaults")
         return self._layer(defaults, None) if defaults else _Layer()
 
-    def read_pools(self, root: Node) -> None:
+    def owner(self, root: Node, given: str | None) -> str:
+        """Who registers what this document writes."""
+        if given is not None:
+            return self._owned({"owner": Node(given, "--owner", 0)}, OWNER_MANUAL)
+        return self._owned(root.value, OWNER_MANUAL)
+
+    def _owned(self, entry: Any, owner: str) -> str:
+        """The owner that an entry states, or `owner`."""
+        if not isinstance(entry, dict) or "owner" not in entry:
+            return owner
+        stated = self._parse(name, "owner", entry["owner"], "")
+        return owner if stated is _MISSING else str(stated)
+
+    def read_pools(self, root: Node, owner: str) -> None:
         pools = self._mapping(root, "pools")
         for pool_name, node in _items(pools):
             place = pools.key_where(pool_name) if pools else ""
@@ -140,26 +169,26 @@ class _Reader:
             elif node.value is not None and not isinstance(node.value, dict):
                 self.refuse(node.where, pool_name, node.seen, "a pool's settings are a mapping", "write for example {failure_threshold: 3}")
             else:
-                self._pool(pool_name, node, place)
+                self._pool(pool_name, node, place, owner)
 
-    def _pool(self, pool_name: str, node: Node, place: str) -> None:
+    def _pool(self, pool_name: str, node: Node, place: str, owner: str) -> None:
         own: dict[str, Any] = {}
         for key, child in _items(node):
             if setting := POOL_FIELDS.get(key):
                 parsed = self._parse(setting.parse, key, child, setting.help)
                 if parsed is not _MISSING:
                     own[setting.attribute] = parsed
-        layer = self._layer(node, None, skip=POOL_FIELDS, of_pool=True)
+        layer = self._layer(node, None, skip=(*POOL_FIELDS, "owner"), of_pool=True)
         layer.where = place
         defaults = {**layer.values, **({"options": layer.options} if layer.options else {})}
-        pool = Pool(name=pool_name, defaults=defaults, **own)
+        pool = Pool(name=pool_name, defaults=defaults, owner=self._owned(node.value, owner), **own)
         if pool.open_ms > pool.open_max_ms:
             seen = f"open {pool.open_ms} ms, open_max {pool.open_max_ms} ms"
             self.refuse(place, "open", seen, "a breaker cannot stay open longer than its maximum", "raise open_max, or lower open")
         self.pools[pool_name], self.layers[pool_name] = pool, layer
 
     # Endpoints ----------------------------------------------------------------------------------------------------
-    def read_endpoints(self, root: Node, defaults: _Layer) -> None:
+    def read_endpoints(self, root: Node, defaults: _Layer, owner: str) -> None:
         entries = root.value.get("endpoints") if isinstance(root.value, dict) else None
         if entries is None or entries.value is None:
             return
@@ -170,13 +199,14 @@ class _Reader:
             if not isinstance(node.value, dict):
                 self.refuse(node.where, "endpoints", node.seen, "an endpoint is a mapping", "write for example {url: 'http://…'}")
             else:
-                self._endpoint(node, node.value, defaults)
+                self._endpoint(node, node.value, defaults, owner)
 
-    def _endpoint(self, node: Node, entry: Mapping[str, Node], defaults: _Layer) -> None:
+    def _endpoint(self, node: Node, entry: Mapping[str, Node], defaults: _Layer, owner: str) -> None:
         before = len(self.problems)
         url, kind, id_default = self._url(node, entry.get("url"))
         endpoint_id = self._parse(name, "id", entry["id"], "") if "id" in entry else id_default
         pool = self._parse(name, "pool", entry["pool"], "") if "pool" in entry else endpoint_id
+        owner = self._owned(entry, owner)
         layer = self._layer(node, kind, skip=_ENTRY_KEYS)
         if len(self.problems) > before or kind is None:
             self._remember(endpoint_id, node)
@@ -187,7 +217,7 @@ class _Reader:
         if not self._remember(endpoint_id, node):
             return
         values.setdefault("paused", self.paused.get(endpoint_id, False))
-        endpoint = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, options=options, **values)
+        endpoint = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, owner=owner, options=options, **values)
         self._check_together(endpoint, kind, node, layers)
         self.endpoints[endpoint_id] = endpoint
 
@@ -293,7 +323,7 @@ class _Reader:
                 layer.options.setdefault(holder.name, {})[key] = parsed
                 layer.places[key] = child
             if not kinds:
-                self._unknown(node.key_where(key), key, kind, POOL_FIELDS if of_pool else skip)
+                self._unknown(node.key_where(key), key, kind, (*POOL_FIELDS, "owner") if of_pool else skip)
         return layer
 
     def _unknown(self, where: str, key: str, kind: Kind | None, more: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from monitor.config.located import Node
 from monitor.config.manifest import TIMEOUT_DEFAULT_MS
 from monitor.config.secret import hide_values
 from monitor.core.durations import format_duration
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
 from monitor.probes.base import Option
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -26,22 +26,27 @@ _OPTION_NAMES = {"url": "URL", "labels": "--label"}
 def export(endpoints: Iterable[Endpoint], pools: Iterable[Pool]) -> str:
     """Return the manifest which, applied, gives exactly these endpoints and pools."""
     by_name = {pool.name: pool for pool in pools}
-    document: dict[str, Any] = {}
+    in_order = sorted(endpoints, key=lambda endpoint: endpoint.id)
+    owners = {pool.owner for pool in by_name.values()} | {endpoint.owner for endpoint in in_order}
+    owner = owners.pop() if len(owners) == 1 else OWNER_MANUAL
+    document: dict[str, Any] = {"owner": owner} if owner != OWNER_MANUAL else {}
     if by_name:
-        document["pools"] = {name: pool_entry(by_name[name]) for name in sorted(by_name)}
-    entries = [entry_of(endpoint, by_name.get(endpoint.pool)) for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.id)]
+        document["pools"] = {name: pool_entry(by_name[name], owner) for name in sorted(by_name)}
+    entries = [entry_of(endpoint, by_name.get(endpoint.pool), owner) for endpoint in in_order]
     document["endpoints"] = entries
     return str(yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=1 << 16, default_flow_style=None))
 
 
-def entry_of(endpoint: Endpoint, pool: Pool | None = None) -> dict[str, Any]:
-    """Return what must be written of an endpoint, given what it inherits from its pool."""
+def entry_of(endpoint: Endpoint, pool: Pool | None = None, owner: str = OWNER_MANUAL) -> dict[str, Any]:
+    """Return what must be written of an endpoint, given what it inherits from its pool, in a file of this owner."""
     defaults = dict(pool.defaults) if pool else {}
     inherited_options = defaults.pop("options", {}).get(endpoint.kind, {})
     inherited = {**_BUILT_IN, "timeout_ms": min(TIMEOUT_DEFAULT_MS, endpoint.interval_ms), **defaults}
     entry: dict[str, Any] = {"id": endpoint.id, "url": endpoint.url}
     if endpoint.pool != endpoint.id:
         entry["pool"] = endpoint.pool
+    if endpoint.owner != owner:
+        entry["owner"] = endpoint.owner
     for key, field in ENDPOINT_FIELDS.items():
         value = getattr(endpoint, field.attribute)
         if key == "labels":
@@ -77,9 +82,9 @@ def _label_changes(labels: Mapping[str, str], inherited: Mapping[str, str | None
     return changes | {key: None for key, value in inherited.items() if value is not None and key not in labels}
 
 
-def pool_entry(pool: Pool) -> dict[str, Any]:
-    """Return what must be written of a pool: its own settings, then its members' defaults."""
-    entry: dict[str, Any] = {}
+def pool_entry(pool: Pool, owner: str = OWNER_MANUAL) -> dict[str, Any]:
+    """Return what must be written of a pool in a file of this owner: its own settings, then its members' defaults."""
+    entry: dict[str, Any] = {"owner": pool.owner} if pool.owner != owner else {}
     for key, field in POOL_FIELDS.items():
         value = getattr(pool, field.attribute)
         if value != _POOL_BUILT_IN[field.attribute]:
@@ -94,12 +99,12 @@ def pool_entry(pool: Pool) -> dict[str, Any]:
 
 def pool_settings(pool: Pool) -> dict[str, Any]:
     """Return every setting of the pool itself, as a listing shows it."""
-    return {key: field.format(getattr(pool, field.attribute)) for key, field in POOL_FIELDS.items()}
+    return {**{key: field.format(getattr(pool, field.attribute)) for key, field in POOL_FIELDS.items()}, "owner": pool.owner}
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
     """Return every setting of an endpoint as a listing shows it: nothing inherited, secrets hidden."""
-    entry: dict[str, Any] = {"id": endpoint.id, "url": endpoint.url, "pool": endpoint.pool, "kind": endpoint.kind}
+    entry: dict[str, Any] = {"id": endpoint.id, "url": endpoint.url, "pool": endpoint.pool, "kind": endpoint.kind, "owner": endpoint.owner}
     entry.update((key, field.format(getattr(endpoint, field.attribute))) for key, field in ENDPOINT_FIELDS.items())
     for key, option in kinds()[endpoint.kind].options.items():
         if key in endpoint.options:

@@ -115,7 +115,12 @@ class Settings(BaseSettings):
     rules: Paths = Field((), description="Files or folders of alert rules; without any the shipped packs apply.")
     alerting: Path | None = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
     workers: int = Field(default_factory=available_cores, ge=1, le=64, description="Probe worker processes that `up` runs; one per core.")
-    slots: int = Field(1, ge=1, le=64, description="Parts of the data set; fixed when the data set is made.")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Parts of the data set, fixed when `init` or `up` makes it (1 unless set); without it the data set's own number holds.",
+    )
     location: str = Field("", max_length=64, description="Name of the place that this process probes from.")
     log_level: LogLevel = Field("INFO", description="Least severe level that is logged.")
     target_allow: Networks = Field((), description="Networks that may be probed although a rule or `target_deny` forbids them.")

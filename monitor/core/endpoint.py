@@ -20,6 +20,8 @@ RETRIES_MAX = 10
 THRESHOLD_MAX = 1_000
 WEIGHT_MAX = 1_000
 URL_LENGTH_MAX = 2_048
+OWNER_MANUAL = "manual"
+"""The owner of what people register one by one, and of manifests that name none."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none, by its scheme."""
 
@@ -49,6 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     depends_on: tuple[str, ...] = ()
     paused: bool = False
+    owner: str = OWNER_MANUAL
+    """Who registered it: a manifest's owner, whose `apply --prune` may remove it."""
     options: dict[str, Any] = {}
 
     @property
@@ -80,4 +84,5 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str = "consecutive"
     open_ms: int = 5_000
     open_max_ms: int = 300_000
+    owner: str = OWNER_MANUAL
     defaults: dict[str, Any] = {}

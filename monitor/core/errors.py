@@ -45,6 +45,10 @@ class StoreError(WatchkeeperError):
     """The store did not answer, or answered with an error; nothing may be assumed of the write."""
 
 
+class NoDataSetError(StoreError):
+    """The store answers and holds no data set yet."""
+
+
 class Stale(WatchkeeperError):  # noqa: N818 - the loser of a race has made no error
     """Somebody else wrote first; read again and decide again."""
 

@@ -13,6 +13,8 @@ from monitor.core.endpoint import Endpoint
 LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
 SILENT_INTERVALS = 3
+GRACE_MIN_MS = 15_000
+"""A new pool counts as judged for this long at least: what is published is fresh for as long."""
 
 
 def lease_ms(endpoint: Endpoint) -> int:
@@ -42,6 +44,11 @@ class Plan(msgspec.Struct, frozen=True):
     def patience_ms(self) -> int:
         """How long a new endpoint may be without a result."""
         return self.delay_ms + self.silent_after_ms
+
+    @property
+    def grace_ms(self) -> int:
+        """How long a new pool counts as judged before its first result."""
+        return self.delay_ms + max(GRACE_MIN_MS, SILENT_INTERVALS * self.interval_ms)
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""

@@ -20,6 +20,7 @@ from monitor.pool.balancer import Factors
 from monitor.pool.compose import Reading, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.query.readable import readable
+from monitor.registry.known import find
 from monitor.store.port import Loaded, Store
 
 SAMPLES_SHOWN = 30
@@ -93,18 +94,9 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     ]
 
 
-async def find_endpoint(store: Store, endpoint_id: str) -> Endpoint:
-    """ConfigError when there is no such endpoint."""
-    found = await store.endpoints([endpoint_id])
-    if endpoint_id not in found:
-        hint = did_you_mean(endpoint_id, sorted(await store.endpoints()), "`watchkeeper endpoint list` lists them")
-        raise ConfigError([Problem("", "endpoint", endpoint_id, "there is no such endpoint", hint)])
-    return found[endpoint_id]
-
-
 async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms: int) -> History:
     """ConfigError when there is no such endpoint; `period_name` is min, hour or day."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     period = next(period for period in PERIODS if period.name == period_name)
     record = decode_record((await store.load([endpoint_id]))[0].record)
     rows = read_rows(period, await store.samples(endpoint_id, period.name), now_ms)
@@ -121,7 +113,7 @@ async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms:
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
     """ConfigError when there is no such endpoint."""
-    endpoint = await find_endpoint(store, endpoint_id)
+    endpoint = await find(store, endpoint_id)
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     load = await store.load_pool(endpoint.pool)
     found = await store.endpoints([member.id for member in load.members])

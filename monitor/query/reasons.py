@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from monitor.core import flapping
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, Override, Record, Verdict
+from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
 
@@ -16,7 +18,7 @@ _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitte
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One statement; `topic` is verdict, breaker, override, run, last, flapping, evidence, warm-up or weight."""
+    """One statement; `topic` is verdict, breaker, override, run, last, flapping, evidence, warm-up, weight, owner or changed."""
 
     topic: str
     text: str
@@ -53,6 +55,16 @@ def explain(  # noqa: PLR0917 - as in `settle`.
         rest = format_duration(pool.warm_up_ms - max(0, now_ms - record.warm_up_since_ms))
         lines.append(Line("warm-up", f"closed {_ago(record.warm_up_since_ms, now_ms)}; full weight in {rest}"))
     lines.extend(weight_lines(factors))
+    return lines
+
+
+def ownership(endpoint: Endpoint, transitions: Sequence[Transition], now_ms: int) -> list[Line]:
+    """Whose endpoint it is, and what a person did last; `transitions` are its own, oldest first."""
+    lines = [Line("owner", endpoint.owner)]
+    acts = [transition for transition in transitions if transition.actor]
+    if acts:
+        last = acts[-1]
+        lines.append(Line("changed", f"by {last.actor} {_ago(last.at_ms, now_ms)}: {last.kind} {last.old} -> {last.new} ({last.reason})"))
     return lines
 
 

@@ -1,24 +1,18 @@
-"""Use cases behind the command line and the API: what is registered, and what operators say of it."""
+"""Use cases behind the command line and the API: what is registered, and what operators say of it.
 
-from monitor.registry.use_cases import (
-    Change,
-    Changes,
-    Progress,
-    add,
-    apply,
-    edit,
-    export_manifest,
-    find,
-    plan,
-    registered,
-    remove,
-    set_override,
-    set_paused,
-)
+Each reads the registry, decides everything, and only then writes, fenced by what it read: where somebody else was faster it reads
+again and decides again. What is refused leaves nothing behind. Each takes the `actor`, who stands in the events that follow.
+"""
+
+from monitor.registry.apply import Change, Changes, Progress, apply, plan
+from monitor.registry.endpoints import add, edit, remove, set_paused
+from monitor.registry.known import Known, export_manifest, find, read_known
+from monitor.registry.overrides import set_override
 
 __all__ = [
     "Change",
     "Changes",
+    "Known",
     "Progress",
     "add",
     "apply",
@@ -26,7 +20,7 @@ __all__ = [
     "export_manifest",
     "find",
     "plan",
-    "registered",
+    "read_known",
     "remove",
     "set_override",
     "set_paused",

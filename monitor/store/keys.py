@@ -56,7 +56,7 @@ wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts
 wk:i:{sys}:counters      hash    counters for /metrics
 wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
-wk:i:{sys}:slots         string  number of slots of this data set
+wk:i:{sys}:slots         string  number of slots of this data set            init, up, heartbeats -> everybody
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+
+from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
@@ -81,6 +83,8 @@ ASIDE_BYTES_MAX = 65_536
 VERSION_DIGITS = 13
 UNREADABLE = -1
 """The version of a record whose version cannot be read."""
+SLOTS_DEFAULT = 1
+"""The number of slots of a data set that is made by somebody who names none."""
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
@@ -101,6 +105,19 @@ EPOCH = "wk:i:{sys}:epoch"
 COUNTERS = "wk:i:{sys}:counters"
 ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
+
+
+def read_slots(marker: bytes | None, wanted: int | None) -> int:
+    """The number of slots of a data set. NoDataSetError where there is none, ConfigError where it is not the one that is `wanted`."""
+    if marker is None:
+        raise NoDataSetError("there is no data set yet; `watchkeeper up` or `watchkeeper init` makes it")
+    if not marker.isdigit():
+        raise StoreError(f"the number of slots cannot be read: {marker[:20]!r}")
+    slots = int(marker)
+    if wanted is not None and slots != wanted:
+        hint = f"leave the setting out, or give {slots}; another number needs another data set"
+        raise ConfigError([Problem("", "slots", str(wanted), f"the data set has {slots}, and that cannot change", hint)])
+    return slots
 
 
 def slot_of(endpoint_id: str, slots: int) -> int:

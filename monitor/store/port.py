@@ -7,9 +7,10 @@ All methods raise StoreError when the store cannot be reached or refuses.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +18,85 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.core.history import RowWrite as Write
 from monitor.store.queues import Queue, is_lease
+
+T = TypeVar("T")
+
+
+def digest(data: bytes) -> str:
+    """What stands for stored bytes in a write that was decided from them: their SHA-1 in hex, "" for nothing."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest() if data else ""
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True):
+    """What the registry holds under one name, as it was read; it fences a write that is decided from it.
+
+    `value` is None where the stored bytes cannot be read, and `why` says what is wrong with them. `pool` is the endpoint's pool as
+    far as it can be told, else ""; it is "" for the entry of a pool.
+    """
+
+    digest: str
+    value: T | None
+    pool: str = ""
+    why: str = ""
+
+
+class Put(msgspec.Struct, frozen=True, kw_only=True):
+    """Write an endpoint. `old` is the entry that this was decided from, None where there was none.
+
+    `transitions` (encoded) go into its own log, and into the stream of events.
+    """
+
+    endpoint: Endpoint
+    old: Entry[Endpoint] | None = None
+    transitions: tuple[bytes, ...] = ()
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove an endpoint whose entry is still `old`."""
+
+    id: str
+    old: Entry[Endpoint]
+    transitions: tuple[bytes, ...] = ()
+
+
+class PoolPut(msgspec.Struct, frozen=True, kw_only=True):
+    pool: Pool
+    old: Entry[Pool] | None = None
+    transitions: tuple[bytes, ...] = ()
+
+
+class PoolRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    old: Entry[Pool]
+    transitions: tuple[bytes, ...] = ()
+
+
+class RegistryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What one use case writes. Of two entries of one id the last wins, a removal over both.
+
+    `transitions` belong to no endpoint. `in_stream` false keeps the transitions of endpoints in their own logs alone.
+    """
+
+    puts: tuple[Put, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    pools: tuple[PoolPut, ...] = ()
+    pool_removals: tuple[PoolRemoval, ...] = ()
+    transitions: tuple[bytes, ...] = ()
+    in_stream: bool = True
+
+
+class RegistryAnswer(msgspec.Struct, frozen=True):
+    """What became of changes. Endpoints are written in chunks, and none of a chunk in which one is stale."""
+
+    stale: frozenset[str] = frozenset()
+    """Endpoints whose entry is not what was read."""
+    stale_pools: frozenset[str] = frozenset()
+    unwritten: frozenset[str] = frozenset()
+    """Endpoints that were not written: the stale ones, and those of their chunks."""
+
+    @property
+    def ok(self) -> bool:
+        return not (self.stale or self.stale_pools)
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -286,8 +366,9 @@ class Store(Protocol):
     slots: int
 
     # Life -------------------------------------------------------------------------------------------------------
-    async def open(self) -> None:
-        """Connect, and make the data set if there is none."""
+    async def open(self, *, create: bool = False) -> None:
+        """Connect. NoDataSetError where there is no data set, unless `create` makes it; ConfigError where it has another number of
+        slots than this store was told to expect."""
 
     async def close(self) -> None: ...
 
@@ -299,29 +380,34 @@ class Store(Protocol):
         begins a new epoch, larger than both, and every published pool falls due for weighing."""
 
     # Registry ---------------------------------------------------------------------------------------------------
-    async def register(
-        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
-    ) -> None:
-        """Write endpoints and pools. A new or re-timed endpoint falls due on its grid; a paused one leaves the due set; a removed one
-        loses every key of its own. Every pool touched, old or new, falls due for weighing at once. Repeatable.
-        Of two entries of one id the last wins, a remove over both."""
+    async def register(self, changes: RegistryChanges) -> RegistryAnswer:
+        """Write what was decided from entries that are still as they were read.
+
+        Pools come first; where one is stale, nothing is written. A new or re-timed endpoint falls due on its grid; a paused one
+        leaves the due set; of a removed one the record stays until `forget`. Whatever changes an endpoint moves its record's
+        version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
+        Repeatable: what is already as it shall be is no change, and not stale."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
-        """The endpoints of these ids that exist, or all."""
+        """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""
 
     async def pools(self) -> dict[str, Pool]:
-        """Pools with settings of their own."""
+        """Pools with settings of their own. Those that cannot be read are left out."""
 
-    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
-        """Write (b"" takes it back), log the transition and let the pool fall due at once; nothing if it is already so.
-        Raises Stale when the endpoint is gone."""
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
+        """The entries of these ids that exist, or all, with those that cannot be read."""
+
+    async def pool_entries(self) -> dict[str, Entry[Pool]]:
+        """The entries of all pools, with those that cannot be read."""
+
+    async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
+        """Write an override (b"" takes it back) if the one that is there has the digest `read`; log the transition, move the
+        record's version, let the endpoint fall due for re-evaluation and its pool for weighing. Nothing if it is already so.
+        Raises Stale when the override is another, or the endpoint is gone or in another pool."""
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         """Take away what is left of a removed endpoint, and write the events that end its alerts. False when it is registered
         again or its record has moved."""
-
-    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
-        """Let an endpoint be probed at `at_ms` unless it is claimed."""
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
@@ -463,7 +549,7 @@ class Store(Protocol):
 
     # Reading ----------------------------------------------------------------------------------------------------
     async def transitions(self, endpoint_id: str) -> list[bytes]:
-        """The last transitions of one endpoint, oldest first."""
+        """The last OWN_LOG_LENGTH_MAX transitions of one endpoint, oldest first."""
 
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         """The whole ring or rollup: `name` is ring, min, hour or day."""
@@ -475,7 +561,9 @@ class Store(Protocol):
         """Transitions, oldest first: the last `limit`, or those after the cursor `after`. The id is a cursor over all slots."""
 
     async def heartbeat(self, name: str, process: bytes) -> None:
-        """Write the sign of life of one of our own processes, named "<part>:<host>:<pid>"."""
+        """Write the heartbeat of one of our own processes, named "<part>:<host>:<pid>".
+
+        A data set that was lost gets its number of slots back with it. ConfigError where it was made anew with another number."""
 
     async def deregister(self, name: str) -> None:
         """Take a sign of life back: the process is leaving."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -26,6 +29,8 @@ PARTS = ("beat", "worker", "alert-worker")
 STORE_TIMEOUT_S = 2.0
 SCRAPE_TTL_MS = 1_000
 
+log = logging.getLogger(__name__)
+
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -35,6 +40,7 @@ def create_app(store: Store, settings: Settings, *, clock: Clock, background: Ba
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         running = asyncio.create_task(_open_store(store, background))
+        running.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -45,6 +51,13 @@ def create_app(store: Store, settings: Settings, *, clock: Clock, background: Ba
     pages = _Pages(store, settings, clock)
     routes = [Route("/-/healthy", pages.healthy), Route("/-/ready", pages.ready), Route("/metrics", pages.metrics)]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _ended(running: asyncio.Task[None]) -> None:
+    """A process that cannot show any more that it lives (its data set is another's) must not go on answering."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.critical("this process cannot do its work and ends: %s", error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _open_store(store: Store, background: Background | None) -> None:

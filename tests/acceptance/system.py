@@ -168,7 +168,7 @@ class System:
     def register(self, manifest: Mapping[str, Any], *, prune: bool = False) -> None:
         """As `watchkeeper apply` does."""
         root = load_yaml(yaml.safe_dump(dict(manifest)), "test.yml")
-        self.execute(lambda store: registry.apply(store, [root], prune=prune))
+        self.execute(lambda store: registry.apply(store, [root], actor="tester", prune=prune))
 
     def route(self, url: str, *, body: str = BODY, **settings: Any) -> None:
         """Write the routing file for the parts started after this. A message tells of one alert, unless `settings` group otherwise."""
@@ -183,7 +183,7 @@ class System:
     def execute(self, question: Callable[[Store], Awaitable[T]]) -> T:
         async def executed() -> T:
             if not self._open:
-                await self._store.open()
+                await self._store.open(create=True)
                 self._open = True
             return await question(self._store)
 

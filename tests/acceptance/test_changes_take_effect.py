@@ -31,16 +31,16 @@ def test_without_a_restart(system: System, targets: Targets) -> None:
     system.register(manifest(targets, ["c"], interval_ms=INTERVAL_MS))
     probed(targets, "c")
 
-    system.execute(lambda store: registry.edit(store, "a", {"url": targets.url("moved")}))
+    system.execute(lambda store: registry.edit(store, "a", {"url": targets.url("moved")}, actor="tester"))
     probed(targets, "moved")
     left_alone(targets, "a")
 
-    system.execute(lambda store: registry.set_paused(store, ["b"], paused=True))
+    system.execute(lambda store: registry.set_paused(store, ["b"], paused=True, actor="tester"))
     left_alone(targets, "b")
-    system.execute(lambda store: registry.set_paused(store, ["b"], paused=False))
+    system.execute(lambda store: registry.set_paused(store, ["b"], paused=False, actor="tester"))
     probed(targets, "b")
 
-    system.execute(lambda store: registry.remove(store, ["b"]))
+    system.execute(lambda store: registry.remove(store, ["b"], actor="tester"))
     left_alone(targets, "b")
     probed(targets, "c")
     system.register(manifest(targets, ["b"], interval_ms=INTERVAL_MS))

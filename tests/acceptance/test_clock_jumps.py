@@ -1,4 +1,4 @@
-"""A clock that jumps by an hour, in either direction, on either side: nobody is ejected, and everybody is probed on."""
+"""Clocks that are hours apart, and clocks that jump by an hour, in either direction, on either side: all work by the server's time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import pytest
 
 from monitor.core.tilt import TILT_MS
 from tests.acceptance.checks import check_history
+from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import CLOCK, System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
-from tests.conftest import RedisServer
+from tests.conftest import RedisServer, free_port
 
 NewServer = Callable[..., RedisServer]
 INTERVAL_MS = 1_000
 NAMES = [f"e{number}" for number in range(6)]
 HOUR_S = 3_600
+DAY_S = 86_400
+LOSSES = ("results_lost", "results_stale", "results_uncommitted", "probes_expired", "hints_expired", "prober_errors")
 TRIED_S = TILT_MS / 1000 + 5
 """As long as we distrust ourselves, and some time after it."""
 
@@ -36,13 +39,18 @@ class JumpingClock:
         self._file = file = folder / "faketime"
         self.jump(0)
         self.env = {
-            "PYTHONPATH": str(folder),
+            "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
         }
+
+    def apart(self, seconds: int) -> dict[str, str]:
+        """The variables of a process whose clock is at this distance for good; it need not look into the file at each reading."""
+        same = {name: value for name, value in self.env.items() if name not in {"FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE"}}
+        return {**same, "FAKETIME": f"{seconds:+d}"}
 
     def jump(self, seconds: int) -> None:
         """Move to this distance from the true time."""
@@ -52,12 +60,17 @@ class JumpingClock:
 
 
 @pytest.fixture
-def jumping(tmp_path: Path) -> JumpingClock:
+def faketime() -> Path:
     """Debian's libfaketime. Where it is not installed the test is skipped, but fails in CI."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("faketime is not installed")
-    return JumpingClock(library, tmp_path / "clock")
+    return library
+
+
+@pytest.fixture
+def jumping(faketime: Path, tmp_path: Path) -> JumpingClock:
+    return JumpingClock(faketime, tmp_path / "clock")
 
 
 def check_all(systems: dict[str, System], targets: dict[str, Targets]) -> None:
@@ -96,3 +109,39 @@ def test_nobody_is_ejected(seconds: int, jumping: JumpingClock, new_server: NewS
         check_all(systems, targets)
         for system in systems.values():
             check_history(system)
+
+
+@pytest.mark.timeout(180)
+def test_processes_hours_apart_work_as_one(jumping: JumpingClock, new_server: NewServer, receiver: Receiver, tmp_path: Path) -> None:
+    """Beats, workers and alert workers whose clocks disagree by up to a day: no slot is missed, no result lost, and a notice and its end
+    come once each and in time."""
+    parts = {"beat": -5 * HOUR_S, "worker": 3 * HOUR_S, "alert-worker": DAY_S, "web": -HOUR_S}
+    with contextlib.ExitStack() as stack:
+        system = stack.enter_context(contextlib.closing(System(new_server(appendonly=True), tmp_path)))
+        stack.callback(lambda: print(system.logs()))
+        targets = stack.enter_context(contextlib.closing(Targets()))
+        system.variables["WATCHKEEPER_LISTEN"] = f"127.0.0.1:{free_port()}"
+        system.route(receiver.url)
+        system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
+        for part, seconds in (*parts.items(), ("beat", DAY_S), ("worker", -DAY_S), ("alert-worker", -2 * HOUR_S)):
+            system.spawn(part, env=jumping.apart(seconds))
+        system.until_live(system.processes)
+        probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
+        began_ms = CLOCK.now_ms()
+        eventually(lambda: CLOCK.now_ms() > began_ms + 12 * INTERVAL_MS, 15)
+        slots = (CLOCK.now_ms() - began_ms) // INTERVAL_MS
+        missed = {name: missing for name in NAMES if (missing := slots - targets.since(name, began_ms)) > 1}
+        assert not missed, f"of {slots} slots were missed: {missed}"
+
+        targets.mode["e0"] = "fail"
+        eventually(lambda: system.breaker("e0") == "OPEN", 10)
+        eventually(lambda: receiver.of("e0") == ["firing"], 10, "a notice")
+        targets.mode["e0"] = "ok"
+        eventually(lambda: receiver.of("e0") == ["firing", "resolved"], 40, "the notice of its end")
+        assert not any(system.breaker_events(name) for name in NAMES[1:])
+        counters = system.execute(lambda store: store.counters())
+        lost = {name: value for name, value in counters.items() if name in LOSSES and value}
+        assert not lost
+        last = system.record("e1").probes.last
+        assert abs(CLOCK.now_ms() - last.at_ms) < 3 * INTERVAL_MS, "a result bears the time of its worker's own clock"
+        check_history(system)

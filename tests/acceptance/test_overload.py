@@ -14,12 +14,14 @@ import pytest
 
 from tests.acceptance.system import CLOCK, HEARTBEAT_MS, Process, System, eventually
 from tests.acceptance.targets import Targets
+from tests.registering import register
 from workers.journey.system import decode_process
 
 INTERVAL_MS = 1_000
 TIMES = 3
 """How many times what the machine can do it is asked for."""
-FIRST = 3_000
+FIRST = 6_000
+"""More than any machine does with one worker: what it can do is measured under it."""
 LATE_P99_MAX_MS = 5_000
 WAIT_MAX_MS = 20_000
 MEMORY_MAX_MB = 500
@@ -98,9 +100,9 @@ def test_three_times_the_load_that_can_be_done(system: System, port: int) -> Non
     processes = system.start("beat", "worker", "alert-worker")
     system.register(tcp(port, 0, FIRST))
     passes(6)
-    can_do = probes_per_second(system, 4)
-    count = int(TIMES * can_do * INTERVAL_MS / 1_000)
-    assert count > FIRST, f"{FIRST} endpoints are no overload here: {can_do:.0f} probes/s"
+    can_do = probes_per_second(system, 5)
+    assert can_do < FIRST * 1_000 / INTERVAL_MS, f"{FIRST} endpoints are no overload here: {can_do:.0f} probes/s"
+    count = max(FIRST, int(TIMES * can_do * INTERVAL_MS / 1_000))
     system.register(tcp(port, FIRST, count))
     passes(5)
 
@@ -120,7 +122,7 @@ def test_three_times_the_load_that_can_be_done(system: System, port: int) -> Non
     assert counters["probes_inconclusive"] <= counters["probes_success"] // 100, f"our own load is taken for the targets': {seen}"
 
     few = {f"e{number}" for number in range(100)}
-    system.execute(lambda store: store.register([], [f"e{number}" for number in range(count) if f"e{number}" not in few], []))
+    system.execute(lambda store: register(store, [], [f"e{number}" for number in range(count) if f"e{number}" not in few], []))
     passes(ON_TIME_WITHIN_S)
     eventually(lambda: lateness_p99_ms(system) < INTERVAL_MS and overdue_ms(system) < INTERVAL_MS, 3, "all to be on time again")
 
@@ -146,6 +148,8 @@ def test_two_thousand_that_hang_delay_none_of_a_hundred_that_do_not(system: Syst
     late = sorted(
         (at_ms - found[name].phase_ms) % (INTERVAL_MS * 2) for name in healthy for at_ms in targets.seen[name] if at_ms >= began_ms
     )
-    assert late[len(late) * 99 // 100] < 500, f"late by {late[-20:]} ms"
+    p50, p99 = late[len(late) // 2], late[len(late) * 99 // 100]
+    assert p50 < 200, f"half of them are later than {p50} ms"
+    assert p99 < INTERVAL_MS, f"late by {late[-20:]} ms"
     assert not [name for name in healthy if system.breaker_events(name)]
     assert all(msgspec.to_builtins(system.record(name).probes.last)["outcome"] == "SUCCESS" for name in healthy)

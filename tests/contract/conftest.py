@@ -19,6 +19,7 @@ from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Claimed, Commit, Committed, Lease, Store
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from tests.registering import register
 
 HORIZON_MS = 1_000_000
 """Reaches every endpoint of these tests."""
@@ -59,7 +60,7 @@ class House:
             await asyncio.sleep((ms + 1) / 1_000)
 
     async def register(self, *endpoints: Endpoint) -> None:
-        await self.store.register(endpoints, [], [])
+        await register(self.store, endpoints, [], [])
 
     async def claim(self, limit: int = 1_000, horizon_ms: int = HORIZON_MS) -> dict[str, Claimed]:
         """Claim in every slot."""
@@ -73,6 +74,10 @@ class House:
 
     async def commit(self, *items: Commit) -> list[Committed]:
         return await self.store.commit(items)
+
+    async def version(self, endpoint_id: str) -> int:
+        (loaded,) = await self.store.load([endpoint_id])
+        return loaded.ver
 
     async def score(self, endpoint_id: str) -> int | None:
         """An endpoint's due time, or its token while claimed; None when it is in no due set."""
@@ -88,6 +93,50 @@ class House:
         """Whether an endpoint is due at its place on its grid, rounded up to an even millisecond."""
         due_ms = await self.score(endpoint.id) or 1
         return due_ms % 2 == 0 and (due_ms - endpoint.phase_ms) % endpoint.interval_ms <= 1
+
+    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
+        """Put an endpoint at another time of the due set, as if it had been registered then."""
+        at_ms -= at_ms % 2
+        if isinstance(self.store, MemoryStore):
+            self.store._home(endpoint_id)[1].due[endpoint_id] = at_ms
+        else:
+            assert isinstance(self.store, RedisStore)
+            slot = keys.slot_of(endpoint_id, self.store.slots)
+            await self.store._wire.execute_one("ZADD", keys.in_slot(slot, "due"), at_ms, endpoint_id)
+
+    async def spoil(self, endpoint_id: str, spec: bytes) -> None:
+        """Replace an endpoint's entry by bytes that cannot be read."""
+        if isinstance(self.store, MemoryStore):
+            self.store.spoil(endpoint_id, spec)
+        else:
+            assert isinstance(self.store, RedisStore)
+            slot = keys.slot_of(endpoint_id, self.store.slots)
+            await self.store._wire.execute_one("HSET", keys.in_slot(slot, "spec"), endpoint_id, spec)
+
+    async def spoil_pool(self, name: str, settings: bytes) -> None:
+        if isinstance(self.store, MemoryStore):
+            self.store.spoil_pool(name, settings)
+        else:
+            assert isinstance(self.store, RedisStore)
+            await self.store._wire.execute_one("HSET", keys.REGISTRY_POOLS, name, settings)
+
+    async def judged_until(self, slot: int, pool: str, until_ms: int) -> None:
+        """Let a slot's results vouch for the pool until then and no longer."""
+        if isinstance(self.store, MemoryStore):
+            self.store._slots[slot].judged[pool] = until_ms
+        else:
+            assert isinstance(self.store, RedisStore)
+            await self.store._wire.execute_one("ZADD", keys.in_slot(slot, "judged"), until_ms, pool)
+
+    async def judged(self, pool: str) -> int | None:
+        """Until when the pool counts as judged, over all slots; None where nobody vouches for it."""
+        if isinstance(self.store, MemoryStore):
+            found = [slot.judged.get(pool) for slot in self.store._slots]
+        else:
+            assert isinstance(self.store, RedisStore)
+            commands = [("ZSCORE", keys.in_slot(slot, "judged"), pool) for slot in range(self.store.slots)]
+            found = [None if score is None else int(score) for score in await self.store._wire.execute(*commands)]
+        return max((until_ms for until_ms in found if until_ms is not None), default=None)
 
     async def expire(self, claimed: Claimed) -> Claimed:
         """Let a lease run out without waiting for it: as if it had been taken long ago."""
@@ -144,7 +193,7 @@ def runner() -> Iterator[asyncio.Runner]:
 @pytest.fixture
 def house(runner: asyncio.Runner, server: str, slots: int) -> Iterator[House]:
     house = House(server, slots)
-    runner.run(house.store.open())
+    runner.run(house.store.open(create=True))
     yield house
     runner.run(house.store.close())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from monitor.store.port import Committed
+from tests.registering import register
 
 
 async def test_an_endpoint_is_claimed_by_one(house):
@@ -55,7 +56,7 @@ async def test_who_waited_for_longer_than_its_interval_is_probed_for_the_present
     await house.register(endpoint, house.endpoint("f", interval_ms=60_000))
     now_ms = await house.store.now_ms()
     for name in ("e", "f"):
-        await house.store.make_due(name, now_ms - 30_000)
+        await house.make_due(name, now_ms - 30_000)
     claimed = await house.claim(horizon_ms=0)
     now_ms = await house.store.now_ms()
     assert 0 <= now_ms - claimed["e"].due_ms <= 1_000 + 500
@@ -84,7 +85,7 @@ async def test_phases_do_not_move_with_the_time_of_registration(house):
 
 
 async def test_many_claimers_share_two_thousand_endpoints_and_each_is_theirs_alone(house):
-    await house.store.register([house.endpoint(f"e{i}") for i in range(2_000)], [], [])
+    await register(house.store, [house.endpoint(f"e{i}") for i in range(2_000)], [], [])
 
     async def claimer() -> list[str]:
         mine: list[str] = []
@@ -100,28 +101,11 @@ async def test_many_claimers_share_two_thousand_endpoints_and_each_is_theirs_alo
     assert len(claimed) == len(set(claimed)) == 2_000
 
 
-async def test_an_endpoint_can_be_made_due_at_once_unless_it_is_claimed(house):
-    await house.register(house.endpoint("e", interval_ms=3_600_000, initial_delay_ms=60_000))
-    assert await house.claim(horizon_ms=0) == {}
-    now_ms = await house.store.now_ms()
-    await house.store.make_due("e", now_ms)
-    claimed = (await house.claim(horizon_ms=0))["e"]
-    assert now_ms - 1 <= claimed.due_ms <= now_ms
-    await house.store.make_due("e", now_ms)
-    assert await house.score("e") == claimed.token_ms
-    assert await house.commit(house.result(claimed)) == [Committed.OK]
-
-
-async def test_making_an_unknown_endpoint_due_does_nothing(house):
-    await house.store.make_due("ghost", 1)
-    assert await house.claim() == {}
-
-
 async def test_a_clock_that_jumped_back_leaves_nobody_waiting(house):
     await house.register(*(house.endpoint(f"e{i}") for i in range(20)))
     far_ms = await house.store.now_ms() + 3_600_000
     for i in range(10):
-        await house.store.make_due(f"e{i}", far_ms + i)
+        await house.make_due(f"e{i}", far_ms + i)
     assert sum([await house.store.realign(slot) for slot in range(house.store.slots)]) == 10
     assert sum([await house.store.realign(slot) for slot in range(house.store.slots)]) == 0
     latest_ms = await house.store.now_ms() + 10_000
@@ -133,8 +117,8 @@ async def test_how_many_are_late_and_by_how_much(house):
     await house.register(house.endpoint("a"), house.endpoint("b"), house.endpoint("c", initial_delay_ms=60_000))
     assert await house.store.due_overdue() == (0, 0)
     now_ms = await house.store.now_ms()
-    await house.store.make_due("a", now_ms - 5_000)
-    await house.store.make_due("b", now_ms - 1_000)
+    await house.make_due("a", now_ms - 5_000)
+    await house.make_due("b", now_ms - 1_000)
     count, late_ms = await house.store.due_overdue()
     assert count == 2
     assert 5_000 <= late_ms < 60_000

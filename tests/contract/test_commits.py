@@ -8,6 +8,7 @@ from monitor.store import keys
 from monitor.store.keys import slot_of
 from monitor.store.port import Committed, Loaded, Write
 from monitor.store.queues import Queue
+from tests.registering import register
 
 
 async def test_a_commit_writes_everything_once(house):
@@ -46,7 +47,7 @@ async def test_the_next_due_time_is_the_next_of_the_grid(house):
 async def test_after_an_outage_an_endpoint_is_due_once_and_not_once_per_missed_slot(house):
     await house.register(house.endpoint("e", interval_ms=1_000))
     now_ms = await house.store.now_ms()
-    await house.store.make_due("e", now_ms - 1_000_000)
+    await house.make_due("e", now_ms - 1_000_000)
     claimed = (await house.claim(horizon_ms=0))["e"]
     assert await house.commit(house.result(claimed)) == [Committed.OK]
     assert now_ms < (await house.score("e") or 0) <= await house.store.now_ms() + 1_000
@@ -77,7 +78,8 @@ async def test_a_decision_without_a_result_leaves_the_lease_and_the_due_time(hou
 @pytest.mark.parametrize("token", [None, 123])
 async def test_nothing_is_written_for_an_endpoint_that_is_gone(house, token):
     claimed = await house.claim_one()
-    await house.store.register([], ["e"], [])
+    await register(house.store, [], ["e"], [])
+    assert await house.drain(Queue.REEVALUATE) == ["e"], "what is left of it has to be forgotten"
     item = house.result(claimed, token_ms=token, reevaluate_ms=1, writes=(Write("ring", 0, b"x"),), transitions=(b"t",), alerts=(b"a",))
     assert await house.commit(item) == [Committed.LOST]
     assert await house.store.samples("e", "ring") == b""
@@ -146,7 +148,7 @@ async def test_loading_answers_in_order_and_knows_nothing_of_strangers(house):
 
 
 async def test_a_batch_larger_than_one_script_takes(house):
-    await house.store.register([house.endpoint(f"e{i}") for i in range(2_500)], [], [])
+    await register(house.store, [house.endpoint(f"e{i}") for i in range(2_500)], [], [])
     claimed = {**await house.claim(limit=2_000), **await house.claim(limit=2_000)}
     assert len(claimed) == 2_500
     assert set(await house.commit(*map(house.result, claimed.values()))) == {Committed.OK}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.registering import set_override
+
 
 async def tell(house, *names: str) -> None:
     """One transition for each of some endpoints, a millisecond apart."""
     for name in names:
-        await house.store.set_override(house.endpoint(name), name.encode(), name.encode())
+        await set_override(house.store, house.endpoint(name), name.encode(), name.encode())
         await house.passes(1)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from monitor.store import keys
+from tests.registering import register
 
 
 @contextlib.asynccontextmanager
@@ -44,13 +45,14 @@ async def test_a_commit_with_alerts_is_heard_of_once_and_one_without_is_not(hous
 
 async def test_a_subject_and_a_removed_endpoint_are_heard_of(house):
     await house.claim_one()
-    await house.store.register([], ["e"], [])
+    await register(house.store, [], ["e"], [])
     async with listening(house) as heard:
         await house.store.commit_subject("pool:shop", 0, 1, b"s", transitions=[b"t"])
         await house.store.commit_subject("pool:shop", 1, 2, b"s", alerts=[b"a"])
         assert await hears(heard) == 0
-        assert await house.store.forget("e", 0, [])
-        assert await house.store.forget("e", 0, [b"ended"])
+        ver = await house.version("e")
+        assert await house.store.forget("e", ver, [])
+        assert await house.store.forget("e", ver, [b"ended"])
         assert await hears(heard) == keys.slot_of("e", house.store.slots)
         assert heard.empty()
 

@@ -11,6 +11,7 @@ import pytest
 from monitor.core.errors import Stale
 from monitor.store.port import AssertedAlert, Lease, Membership, SubjectAssertion
 from monitor.store.queues import EARLY_MS, Queue, lease_token
+from tests.registering import set_override
 
 
 async def put(house, *groups: str, due_ms: int = 2) -> None:
@@ -118,12 +119,12 @@ async def test_a_mark_always_changes_the_score_whoever_makes_it(house, at_ms):
 
     assert await marked_by(house.commit(house.result(claimed, dirty_at_ms=at_ms)))
     assert await marked_by(house.register(house.endpoint("e", timeout_ms=1_000)))
-    assert await marked_by(house.store.set_override(house.endpoint("e"), b"drain", b"t"))
+    assert await marked_by(set_override(house.store, house.endpoint("e"), b"drain", b"t"))
     (held,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
     assert held.due_ms % 2 == 0
     assert await house.store.finish(Queue.DIRTY, slot, "shop", held.token_ms, at_ms)
     again = (await house.claim())["e"]
-    await house.commit(house.result(again, ver=1, dirty_at_ms=at_ms))
+    await house.commit(house.result(again, ver=await house.version("e"), dirty_at_ms=at_ms))
     (lease,) = await house.store.claim(Queue.DIRTY, slot, 1, 60_000)
     assert lease.due_ms == 1_000_000 if at_ms % 2 else lease.due_ms == 999_998
 

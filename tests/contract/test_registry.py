@@ -11,16 +11,17 @@ from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
 from monitor.store.port import Committed, Write
 from monitor.store.queues import Queue
+from tests.registering import register, set_override
 
 
 async def test_endpoints_and_pools_are_kept_as_they_were_written(house):
     endpoint = house.endpoint("é/1", labels={"team": "shop"}, options={"expect_status": [200, 204]}, depends_on=("db",))
-    await house.store.register([endpoint, house.endpoint("db")], [], [Pool(name="shop", warm_up_ms=1)])
+    await register(house.store, [endpoint, house.endpoint("db")], [], [Pool(name="shop", warm_up_ms=1)])
     assert (await house.store.endpoints())["é/1"] == endpoint
     assert await house.store.endpoints(["db", "ghost"]) == {"db": house.endpoint("db")}
     assert await house.store.endpoints([]) == {}
     assert await house.store.pools() == {"shop": Pool(name="shop", warm_up_ms=1)}
-    await house.store.register([], [], [], ["shop"])
+    await register(house.store, [], [], [], ["shop"])
     assert await house.store.pools() == {}
 
 
@@ -58,7 +59,8 @@ async def test_another_interval_takes_nothing_from_who_is_probing(house):
     claimed = await house.claim_one()
     await house.register(house.endpoint("e", interval_ms=1_000))
     assert await house.score("e") == claimed.token_ms
-    assert await house.commit(house.result(claimed)) == [Committed.OK]
+    assert await house.commit(house.result(claimed)) == [Committed.STALE], "what was decided before the change is decided again"
+    assert await house.commit(house.result(claimed, ver=await house.version("e"))) == [Committed.OK]
     assert await house.on_grid(house.endpoint("e", interval_ms=1_000))
 
 
@@ -68,12 +70,15 @@ async def test_a_paused_endpoint_is_not_claimed_and_is_looked_at_once_more(house
     await house.register(house.endpoint("e", paused=True))
     assert await house.score("e") is None
     assert await house.drain(Queue.REEVALUATE) == ["e"]
-    assert await house.commit(house.result(claimed, ver=1)) == [Committed.LOST]
-    assert await house.commit(house.result(claimed, ver=1, token_ms=None, reevaluate_ms=0)) == [Committed.OK]
+    ver = await house.version("e")
+    assert await house.commit(house.result(claimed, ver=ver)) == [Committed.LOST]
+    assert await house.commit(house.result(claimed, ver=1, token_ms=None)) == [Committed.STALE]
+    assert await house.commit(house.result(claimed, ver=ver, token_ms=None, reevaluate_ms=0)) == [Committed.OK]
     assert await house.drain(Queue.REEVALUATE) == []
     await house.register(house.endpoint("e"))
     assert list(await house.claim()) == ["e"]
-    assert (await house.store.load(["e"]))[0].ver == 2
+    assert await house.drain(Queue.REEVALUATE) == ["e"]
+    assert await house.version("e") > ver + 1
 
 
 async def test_an_endpoint_that_never_gets_a_result_is_noticed(house):
@@ -87,22 +92,22 @@ async def test_an_endpoint_that_never_gets_a_result_is_noticed(house):
 
 
 async def test_a_removed_endpoint_leaves_nothing_behind(house):
-    await house.store.register([house.endpoint("other")], [], [])
+    await register(house.store, [house.endpoint("other")], [], [])
     await house.dirty()
     before = await house.keys()
     endpoint = house.endpoint("e")
     claimed = await house.claim_one()
     writes = tuple(Write(name, 0, b"x") for name in ("ring", "min", "hour", "day"))
     await house.commit(house.result(claimed, writes=writes, reevaluate_ms=1))
-    await house.store.set_override(endpoint, b"o", b"t")
+    await set_override(house.store, endpoint, b"o", b"t")
     await house.dirty()
-    await house.store.register([], ["e", "ghost"], [])
+    await register(house.store, [], ["e", "ghost"], [])
     assert await house.dirty() == ["shop"]
     assert await house.store.endpoints(["e"]) == {}
     assert [member.id for member in (await house.store.load_pool("shop")).members] == ["other"]
     assert await house.drain(Queue.REEVALUATE) == ["e"], "its alerts have to end before its record goes"
-    assert not await house.store.forget("e", 0, [b"no"])
-    assert await house.store.forget("e", 1, [b"ended"])
+    assert not await house.store.forget("e", 1, [b"no"]), "a decision made before the removal"
+    assert await house.store.forget("e", await house.version("e"), [b"ended"])
     (slot,) = await house.store.streams()
     token_ms, events = await house.store.claim_alert_events(slot, 10, 1_000)
     assert [data for _, data in events] == [b"ended"]
@@ -112,7 +117,8 @@ async def test_a_removed_endpoint_leaves_nothing_behind(house):
     assert await house.drain(Queue.REEVALUATE) == []
     left = {key for key in await house.keys() - before if not key.endswith((":rev", ":pace", ":events", ":alerts"))}
     assert left == set()
-    await house.store.register([], ["e"], [])
+    assert await house.store.transitions("e") == []
+    await register(house.store, [], ["e"], [])
     assert await house.dirty() == []
 
 
@@ -127,7 +133,7 @@ async def test_moving_to_another_pool_lets_both_fall_due(house):
 
 async def test_a_pools_settings_let_it_fall_due_and_raise_the_revision(house):
     revisions = [(await house.store.claim_probes(slot, 1, 0)).rev for slot in range(house.store.slots)]
-    await house.store.register([], [], [Pool(name="shop")])
+    await register(house.store, [], [], [Pool(name="shop")])
     assert set(await house.dirty()) == {"shop"}
     assert all([(await house.store.claim_probes(slot, 1, 0)).rev > rev for slot, rev in enumerate(revisions)])
 
@@ -136,7 +142,7 @@ async def test_a_pools_members_are_read_in_order_with_records_and_overrides(hous
     for name in ("b", "c", "a"):
         claimed = await house.claim_one(name)
         await house.commit(house.result(claimed, record=name.encode()))
-    await house.store.set_override(house.endpoint("b"), b"o", b"t")
+    await set_override(house.store, house.endpoint("b"), b"o", b"t")
     await house.register(house.endpoint("d"))
     load = await house.store.load_pool("shop")
     assert [(m.id, m.record, m.override) for m in load.members] == [
@@ -149,7 +155,7 @@ async def test_a_pools_members_are_read_in_order_with_records_and_overrides(hous
 
 
 async def test_a_large_pool_is_one_reading(house):
-    await house.store.register([house.endpoint(f"e{i:04}") for i in range(2_345)], [], [])
+    await register(house.store, [house.endpoint(f"e{i:04}") for i in range(2_345)], [], [])
     members = (await house.store.load_pool("shop")).members
     assert [member.id for member in members] == [f"e{i:04}" for i in range(2_345)]
 
@@ -159,18 +165,18 @@ async def test_an_override_is_written_logged_once_and_taken_back(house):
     await house.register(endpoint)
     await house.dirty()
     for _ in range(2):
-        await house.store.set_override(endpoint, b"drain", b"t1")
+        await set_override(house.store, endpoint, b"drain", b"t1")
     assert (await house.store.load(["e"]))[0].override == b"drain"
     assert await house.dirty() == ["shop"]
     for _ in range(2):
-        await house.store.set_override(endpoint, b"", b"t2")
+        await set_override(house.store, endpoint, b"", b"t2")
     assert (await house.store.load(["e"]))[0].override == b""
     assert [data for _, data in await house.store.events(10)] == [b"t1", b"t2"]
 
 
 async def test_an_override_of_a_stranger_is_refused(house):
     with pytest.raises(Stale):
-        await house.store.set_override(house.endpoint("ghost"), b"o", b"t")
+        await set_override(house.store, house.endpoint("ghost"), b"o", b"t")
     assert await house.store.events(10) == []
 
 
@@ -185,7 +191,7 @@ async def test_two_who_register_at_once_leave_one_consistent_result(house):
 
 async def test_ten_thousand_endpoints_register_in_seconds(house):
     started = time.monotonic()
-    await house.store.register([house.endpoint(f"e{i}", pool=f"p{i % 100}") for i in range(10_000)], [], [])
+    await register(house.store, [house.endpoint(f"e{i}", pool=f"p{i % 100}") for i in range(10_000)], [], [])
     assert time.monotonic() - started < 10  # a third of a second where nothing else runs
     assert len(await house.store.endpoints()) == 10_000
     dues = [await house.score(f"e{i}") or 0 for i in range(0, 10_000, 100)]

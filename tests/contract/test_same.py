@@ -24,18 +24,27 @@ from monitor.store.port import (
     AlertPhase,
     AssertedAlert,
     Commit,
+    Committed,
+    Entry,
     Epoch,
     Flush,
     Membership,
     NewDelivery,
+    PoolPut,
     Publication,
+    Put,
+    RegistryAnswer,
+    RegistryChanges,
+    Removal,
     Settle,
     Store,
     SubjectAssertion,
     Write,
+    digest,
 )
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from tests.registering import register, set_override
 
 IDS = [f"e{i}" for i in range(6)]
 POOLS = ["a", "b"]
@@ -65,7 +74,7 @@ class Twins(RuleBasedStateMachine):
         self.now_ms = SystemClock().now_ms()
         self.deliveries: dict[str, tuple[str, str]] = {}
         for store in self.stores:
-            self.runner.run(store.open())
+            self.runner.run(store.open(create=True))
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -97,7 +106,41 @@ class Twins(RuleBasedStateMachine):
     )
     def register(self, puts: list[tuple[str, str, bool, int]], removes: list[str], settings_of: list[str], forget: list[str]) -> None:
         endpoints = [Endpoint(id=name, url="http://x/", pool=pool, paused=paused, interval_ms=ms) for name, pool, paused, ms in puts]
-        self.same(lambda store, _: store.register(endpoints, removes, [Pool(name=name) for name in settings_of], forget))
+        self.same(lambda store, _: register(store, endpoints, removes, [Pool(name=name) for name in settings_of], forget))
+
+    @rule(
+        name=ids,
+        pool=pools,
+        other=ids,
+        read=st.sampled_from(["right", "none", "wrong"]),
+        weight=st.integers(1, 2),
+        transitions=st.lists(data, max_size=2),
+        in_stream=st.booleans(),
+    )
+    def register_from_a_reading(
+        self, name: str, pool: str, other: str, read: str, weight: int, transitions: list[bytes], in_stream: bool
+    ) -> None:
+        """One put, one removal and one pool, decided from what is there, from nothing, or from what was there before."""
+        texts = tuple(transition.hex().encode() for transition in transitions)
+
+        async def write(store: Store, _: int) -> RegistryAnswer:
+            entries, settings = await store.endpoint_entries(), await store.pool_entries()
+            wrong: Entry[Any] = Entry("0" * 40, None)
+
+            def old(found: Entry[Any] | None) -> Entry[Any] | None:
+                return {"right": found, "none": None, "wrong": wrong}[read]
+
+            endpoint = Endpoint(id=name, url="http://x/", pool=pool, weight=weight)
+            changes = RegistryChanges(
+                puts=(Put(endpoint=endpoint, old=old(entries.get(name)), transitions=texts),),
+                removals=(Removal(id=other, old=old(entries.get(other)) or wrong, transitions=texts),) if other != name else (),
+                pools=(PoolPut(pool=Pool(name=pool, warm_up_ms=weight), old=old(settings.get(pool)), transitions=texts),),
+                transitions=texts,
+                in_stream=in_stream,
+            )
+            return await store.register(changes)
+
+        self.same(write)
 
     @rule()
     def claim(self) -> None:
@@ -111,38 +154,43 @@ class Twins(RuleBasedStateMachine):
 
     @rule(
         items=st.lists(
-            st.tuples(ids, st.sampled_from(["held", "none", "wrong"]), st.integers(0, 3), st.sampled_from([0, 1, None]), pools, data),
+            st.tuples(ids, st.sampled_from(["held", "none", "wrong"]), st.integers(-1, 1), st.sampled_from([0, 1, None]), pools, data),
             max_size=5,
         ),
         dirty=st.sampled_from([None, 0, FAR_MS]),
     )
     def commit(self, items: list[tuple[str, str, int, int | None, str, bytes]], dirty: int | None) -> None:
-        def decided(number: int) -> list[Commit]:
+        async def decided(store: Store, number: int) -> list[Commit]:
+            held = {name: loaded.ver for name, loaded in zip(IDS, await store.load(IDS), strict=True)}
             return [
                 Commit(
                     id=name,
                     token_ms={"held": self.tokens.get(name, (1, 1))[number], "none": None, "wrong": 17}[token],
-                    ver=ver,
-                    next_ver=ver + 1,
+                    ver=max(0, held[name] + min(ver, 0)),
+                    next_ver=held[name] + 1,
                     record=body,
                     memory=body or None,
-                    fresh_until_ms=ver,
+                    fresh_until_ms=max(0, ver),
                     reevaluate_ms=reevaluate_ms,
                     pool=pool,
                     writes=(Write("ring", len(body), body),) if body else (),
-                    transitions=(body,) if ver else (),
+                    transitions=(body,) if ver > 0 else (),
                     alerts=(body, b"x") if body else (),
                     dirty_at_ms=None if dirty is None else self.now_ms + dirty,
                 )
                 for name, token, ver, reevaluate_ms, pool, body in items
             ]
 
-        self.same(lambda store, number: store.commit(decided(number)))
+        async def commit(store: Store, number: int) -> list[Committed]:
+            return await store.commit(await decided(store, number))
+
+        self.same(commit)
 
     @rule(name=ids, pool=pools, override=data)
     def override(self, name: str, pool: str, override: bytes) -> None:
         endpoint = Endpoint(id=name, url="http://x/", pool=pool)
-        self.same(lambda store, _: store.set_override(endpoint, override, b"o" + override))
+        self.same(lambda store, _: set_override(store, endpoint, override, b"o" + override))
+        self.same(lambda store, _: store.set_override(endpoint, digest(override), b"x", b"ox"))
 
     @rule(queue=st.sampled_from([Queue.DIRTY, Queue.REEVALUATE]), stays=st.booleans())
     def drain(self, queue: Queue, stays: bool) -> None:
@@ -300,7 +348,10 @@ class Twins(RuleBasedStateMachine):
             return [
                 await store.endpoints(),
                 await store.pools(),
-                await store.load(IDS),
+                [(loaded.ver > 0, loaded.record, loaded.override, loaded.memory) for loaded in await store.load(IDS)],
+                [await store.transitions(name) for name in IDS],
+                await store.endpoint_entries(),
+                await store.pool_entries(),
                 [await store.load_pool(pool) for pool in POOLS],
                 [(await store.last_version(pool))[1] for pool in POOLS],
                 [await store.samples(name, "ring") for name in IDS],

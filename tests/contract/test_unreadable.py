@@ -5,6 +5,7 @@ from __future__ import annotations
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Committed, Loaded, SetAside
+from tests.registering import register
 
 
 async def corrupt(house, endpoint_id: str, held: bytes) -> None:
@@ -53,16 +54,19 @@ async def test_a_record_without_a_readable_version_is_replaced_by_whoever_has_se
         assert await house.commit(house.result(claimed, ver=0)) == [Committed.STALE]
         assert await house.commit(house.result(claimed, ver=keys.UNREADABLE, next_ver=9, record=b"fresh")) == [Committed.OK]
         assert await house.store.load(["e"]) == [Loaded(9, b"fresh", b"")]
-        await house.store.register([], ["e"], [])
-        assert await house.store.forget("e", 9, ())
+        await register(house.store, [], ["e"], [])
+        assert await house.store.forget("e", await house.version("e"), ())
 
 
 async def test_a_removed_endpoint_whose_record_cannot_be_read_can_be_forgotten(house):
     await house.register(house.endpoint("e"))
     await corrupt(house, "e", b"rubbish")
-    await house.store.register([], ["e"], [])
+    await register(house.store, [], ["e"], [])
+    ver = await house.version("e")
+    assert await house.store.load(["e"]) == [Loaded(ver, b"rubbish", b"")], "the removal gave it a version"
     assert not await house.store.forget("e", 0, ())
-    assert await house.store.forget("e", keys.UNREADABLE, ())
+    assert not await house.store.forget("e", keys.UNREADABLE, ())
+    assert await house.store.forget("e", ver, ())
     assert await house.store.load(["e"]) == [Loaded(0, b"", b"")]
 
 

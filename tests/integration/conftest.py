@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import WATCHKEEPER, Run
+from tests.integration.commands import WATCHKEEPER, Run, make_data_set
 
 
 @pytest.fixture
 def environment(redis_url: str, tmp_path: Path) -> dict[str, str]:
+    make_data_set(redis_url)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("WATCHKEEPER_", "REDIS_"))}
     return {**own, "WATCHKEEPER_REDIS_URL": redis_url, "WATCHKEEPER_DATA_DIR": str(tmp_path / "data")}
 

@@ -16,11 +16,12 @@ from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
 from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
-from monitor.registry.use_cases import set_override
+from monitor.registry import set_override
 from monitor.store.port import Commit, Committed
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
-from tests.integration.commands import WATCHKEEPER, Run
+from tests.integration.commands import WATCHKEEPER, Run, make_data_set
+from tests.registering import register
 from tests.waiting import wait_for
 
 LITERAL = "a-secret-written-out"
@@ -101,6 +102,7 @@ def test_who_watches_sees_the_server_go_and_come_back(
     environment: dict[str, str], new_server: Callable[..., RedisServer], tmp_path: Path, command: tuple[str, ...]
 ):
     server = new_server(appendonly=True)
+    make_data_set(server.url)
     said = tmp_path / "said"
     with said.open("wb") as file:
         argv = [WATCHKEEPER, *command, "--redis-url", server.url]
@@ -129,18 +131,18 @@ def _hear_interrupts() -> None:
 
 async def _add(url: str, endpoint_id: str) -> None:
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     try:
         endpoint = Endpoint(id=endpoint_id, url="http://h/", pool="p")
-        await store.register([endpoint], [], [])
-        await set_override(store, endpoint_id, Override.DRAIN, "to see it", SystemClock().now_ms())
+        await register(store, [endpoint], [], [])
+        await set_override(store, endpoint_id, Override.DRAIN, "to see it", actor="tester")
     finally:
         await store.close()
 
 
 async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) -> None:
     store = RedisStore(redis_url)
-    await store.open()
+    await store.open(create=True)
     try:
         (held,) = await store.load(["web-1"])
         commit = Commit(

@@ -233,6 +233,7 @@ def test_export_into_an_empty_registry_gives_the_same(run: Run, environment: dic
     run("apply", "-f", "-", stdin=text)
     exported = run("export").stdout
     other = {"WATCHKEEPER_REDIS_URL": new_server().url}
+    run("init", env=other)
     run("apply", "-f", "-", stdin=exported, env=other)
     assert run("export", env=other).stdout == exported
     assert "unchanged" in run("apply", "-f", "-", "--prune", stdin=exported).stderr
@@ -322,11 +323,12 @@ def test_an_operators_word_is_stored_with_its_reason(run: Run, redis_url: str):
 
 async def _words(redis_url: str, endpoint_id: str) -> tuple[OverrideRecord | None, list[Transition]]:
     store = RedisStore(redis_url)
-    await store.open()
+    await store.open(create=True)
     try:
         (loaded,) = await store.load([endpoint_id])
         override = msgspec.json.decode(loaded.override, type=OverrideRecord) if loaded.override else None
-        return override, [msgspec.json.decode(data, type=Transition) for _, data in await store.events(100)]
+        transitions = [msgspec.json.decode(data, type=Transition) for _, data in await store.events(100)]
+        return override, [transition for transition in transitions if transition.kind == "override"]
     finally:
         await store.close()
 

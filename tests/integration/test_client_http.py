@@ -33,7 +33,7 @@ def targets() -> Iterator[list[Target]]:
 
 async def publish(url: str, targets: Sequence[Target], weights: Sequence[int], last: Snapshot | None = None) -> Snapshot:
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     endpoints = tuple(
         PublishedEndpoint(
             id=target.name, url=target.health_url, addr="127.0.0.1", port=target.port, labels={}, weight=weight, breaker="CLOSED",

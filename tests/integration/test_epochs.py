@@ -25,6 +25,7 @@ from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
+from tests.registering import register
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
@@ -51,7 +52,7 @@ class Evaluator:
         )
 
     async def register(self) -> None:
-        await self.store.register([Endpoint(id=one, url=f"http://127.0.0.1/{one}", pool="shop") for one in ALL], [], [])
+        await register(self.store, [Endpoint(id=one, url=f"http://127.0.0.1/{one}", pool="shop") for one in ALL], [], [])
         for one in ALL:
             await self.become(one, Breaker.CLOSED)
 
@@ -113,7 +114,7 @@ async def until_tripped(evaluator: Evaluator, view: HealthView) -> dict[str, int
 def test_flushed_and_registered_again(any_redis_url: str) -> None:
     async def story() -> None:
         evaluator = Evaluator(any_redis_url)
-        await evaluator.store.open()
+        await evaluator.store.open(create=True)
         await evaluator.register()
         with HealthView(any_redis_url, poll_ms=200) as view:
             tripped = await until_tripped(evaluator, view)
@@ -137,7 +138,7 @@ def test_an_older_backup_loaded_into_the_running_server(any_redis_url: str) -> N
 
     async def story() -> None:
         evaluator = Evaluator(any_redis_url)
-        await evaluator.store.open()
+        await evaluator.store.open(create=True)
         await evaluator.register()
         with HealthView(any_redis_url, poll_ms=200) as view, redis.Redis.from_url(any_redis_url) as client:
             await evaluator.until(lambda: accepted(view, ALL))
@@ -160,7 +161,7 @@ def test_an_older_backup_under_a_restarted_server(new_server: Callable[..., Redi
     async def story() -> None:
         server = new_server(appendonly=True)
         evaluator = Evaluator(server.url)
-        await evaluator.store.open()
+        await evaluator.store.open(create=True)
         await evaluator.register()
         with HealthView(server.url, poll_ms=200) as view:
             await evaluator.until(lambda: accepted(view, ALL))
@@ -185,7 +186,7 @@ def test_killed_and_started_again(new_server: Callable[..., RedisServer], append
     async def story() -> None:
         server = new_server(appendonly=appendonly)
         evaluator = Evaluator(server.url)
-        await evaluator.store.open()
+        await evaluator.store.open(create=True)
         await evaluator.register()
         with HealthView(server.url, poll_ms=200) as view:
             await until_tripped(evaluator, view)
@@ -207,7 +208,7 @@ def test_two_publishers_over_a_flush_agree_on_one_epoch(any_redis_url: str) -> N
     async def story() -> None:
         one, other = Evaluator(any_redis_url), Evaluator(any_redis_url)
         for evaluator in (one, other):
-            await evaluator.store.open()
+            await evaluator.store.open(create=True)
         await one.register()
         with HealthView(any_redis_url, poll_ms=200) as view:
             await one.until(lambda: accepted(view, ALL))

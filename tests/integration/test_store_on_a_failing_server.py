@@ -14,6 +14,7 @@ from monitor.core.errors import StoreError
 from monitor.store.port import EpochEnded, Publication
 from monitor.store.redis import wire
 from monitor.store.redis.store import RedisStore
+from tests.registering import register
 
 
 def endpoint(name: str) -> Endpoint:
@@ -24,8 +25,8 @@ def test_what_was_answered_survives_a_killed_server(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
-        await store.register([endpoint("e")], [], [])
+        await store.open(create=True)
+        await register(store, [endpoint("e")], [], [])
         server.kill()
         with pytest.raises(StoreError):
             await store.endpoints()
@@ -40,11 +41,11 @@ def test_a_restart_between_two_calls_is_not_noticed(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         await asyncio.gather(*(store.now_ms() for _ in range(8)))  # several connections, all dead after the restart
         server.kill()
         server.start()
-        await store.register([endpoint("e")], [], [])
+        await register(store, [endpoint("e")], [], [])
         assert await store.endpoints() == {"e": endpoint("e")}
         await store.close()
 
@@ -55,7 +56,7 @@ def test_a_hung_server_costs_no_more_than_the_timeout(new_server):
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url, timeout_s=0.3)
-        await store.open()
+        await store.open(create=True)
         server.pause()
         started = time.monotonic()
         with pytest.raises(StoreError):
@@ -85,7 +86,7 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
     async def scenario() -> None:
         server = new_server(appendonly=True)
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         first = await store.epoch()
         first = await store.publish(Publication(pool="shop", epoch=first, ver=9, snapshot=b"s", delta=b"d"))
         server.kill()
@@ -103,10 +104,10 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
 def test_a_server_that_forgot_its_scripts_learns_them_again(redis_url):
     async def scenario() -> None:
         store = RedisStore(redis_url, slots=3)
-        await store.open()
+        await store.open(create=True)
         with redis.Redis.from_url(redis_url) as client:
             client.script_flush()
-        await store.register([endpoint(f"e{i}") for i in range(9)], [], [])
+        await register(store, [endpoint(f"e{i}") for i in range(9)], [], [])
         assert len(await store.load([f"e{i}" for i in range(9)])) == 9
         await store.close()
 
@@ -116,8 +117,8 @@ def test_a_server_that_forgot_its_scripts_learns_them_again(redis_url):
 def test_a_caller_who_gives_up_leaves_no_foreign_answer_behind(redis_url):
     async def scenario() -> None:
         store = RedisStore(redis_url)
-        await store.open()
-        await store.register([endpoint(f"e{i}") for i in range(500)], [], [])
+        await store.open(create=True)
+        await register(store, [endpoint(f"e{i}") for i in range(500)], [], [])
         for turns in range(40):
             task = asyncio.create_task(store.endpoints())
             for _ in range(turns % 8):
@@ -133,7 +134,7 @@ def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_u
     store = RedisStore(redis_url)
 
     async def scenario() -> None:
-        await store.open()
+        await store.open(create=True)
         await asyncio.gather(*(store.now_ms() for _ in range(30)))
         await store.close()
 
@@ -146,17 +147,6 @@ def test_one_store_serves_several_loops_in_turn_and_leaves_no_connection(redis_u
         assert len(client.client_list()) == 1
 
 
-def test_the_stored_number_of_slots_wins(redis_url):
-    async def scenario() -> None:
-        first, second = RedisStore(redis_url, slots=3), RedisStore(redis_url, slots=7)
-        for store in (first, second):
-            await store.open()
-            await store.close()
-        assert (first.slots, second.slots) == (3, 3)
-
-    asyncio.run(scenario())
-
-
 @pytest.mark.parametrize("name", ["\ud800", object()], ids=["a lone surrogate", "no text at all"])
 def test_a_command_that_cannot_be_written_fails_alone(new_server, name):
     """Up to 64 askers share an exchange: one of them must not leave the others without an answer."""
@@ -164,7 +154,7 @@ def test_a_command_that_cannot_be_written_fails_alone(new_server, name):
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         async with asyncio.timeout(5):
             bad, *good = await asyncio.gather(
                 store.heartbeat(name, b"x"), *(store.now_ms() for _ in range(40)), store.heartbeat("fine", b"y"), return_exceptions=True
@@ -181,7 +171,7 @@ def test_whatever_breaks_an_exchange_reaches_everybody_who_waits_for_it(new_serv
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
 
         async def breaks(*_args: object, **_kwargs: object) -> list[object]:
             raise RuntimeError("a bug of ours")
@@ -201,7 +191,7 @@ def test_listening_ends_with_its_connection_and_says_so(new_server):
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         begun = asyncio.Event()
         listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
         async with asyncio.timeout(10):
@@ -222,7 +212,7 @@ def test_a_hung_server_ends_listening_too_and_a_quiet_one_does_not(new_server, m
     async def scenario() -> None:
         server = new_server()
         store = RedisStore(server.url)
-        await store.open()
+        await store.open(create=True)
         begun = asyncio.Event()
         listening = asyncio.ensure_future(store.listen(lambda _: None, begun.set))
         done, _ = await asyncio.wait([listening], timeout=1.5)

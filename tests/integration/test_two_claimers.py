@@ -12,6 +12,7 @@ from pathlib import Path
 
 from monitor.core.endpoint import Endpoint
 from monitor.store.redis.store import RedisStore
+from tests.registering import register
 
 ENDPOINTS = 2_000
 INTERVAL_MS = 2_000
@@ -24,7 +25,7 @@ from monitor.store.redis.store import RedisStore
 
 async def main(url, seconds):
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     until_ms, done = await store.now_ms() + seconds * 1_000, []
     while await store.now_ms() < until_ms:
         claim = await store.claim_probes(0, 100, 0)
@@ -45,14 +46,14 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 
 def test_two_processes_probe_each_endpoint_once_per_slot(redis_url):
-    async def register() -> None:
+    async def begin() -> None:
         store = RedisStore(redis_url)
-        await store.open()
+        await store.open(create=True)
         endpoints = [Endpoint(id=f"e{i}", url="http://127.0.0.1:1/", pool="shop", interval_ms=INTERVAL_MS) for i in range(ENDPOINTS)]
-        await store.register(endpoints, [], [])
+        await register(store, endpoints, [], [])
         await store.close()
 
-    asyncio.run(register())
+    asyncio.run(begin())
     command = [sys.executable, "-c", CLAIMER, redis_url, str(SECONDS)]
     root = Path(__file__).parents[2]
     claimers = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) for _ in range(2)]

@@ -19,6 +19,7 @@ import redis
 from monitor.config.settings import Running, read_running
 from monitor.core.endpoint import Endpoint
 from monitor.store.redis.store import RedisStore
+from tests.registering import register
 from tests.waiting import alive, wait_for
 
 READY_DEADLINE_S = 60.0
@@ -138,9 +139,9 @@ def test_its_logs_and_its_words_tell_nothing_that_nobody_asked_for(up: Up, data_
 
 async def _register(url: str) -> None:
     store = RedisStore(url)
-    await store.open()
+    await store.open(create=True)
     try:
-        await store.register([Endpoint(id="quiet", url="http://127.0.0.1:1/", pool="quiet", kind="http", interval_ms=500)], [], [])
+        await register(store, [Endpoint(id="quiet", url="http://127.0.0.1:1/", pool="quiet", kind="http", interval_ms=500)], [], [])
     finally:
         await store.close()
 

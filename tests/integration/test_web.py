@@ -23,6 +23,7 @@ from monitor.store.redis.store import RedisStore
 from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
 from tests.conftest import RedisServer
+from tests.registering import register
 from workers.journey.system import Process
 
 encode = msgspec.json.Encoder().encode
@@ -33,7 +34,7 @@ async def web(url: str, clock: FakeClock | None = None) -> AsyncIterator[tuple[R
     """A store to write with, and a client of an application that reads with a store of its own."""
     store, own = RedisStore(url), RedisStore(url, timeout_s=0.5)
     app = create_app(own, Settings(), clock=clock or SystemClock())
-    await store.open()
+    await store.open(create=True)
     try:
         async with (
             app.router.lifespan_context(app),
@@ -144,7 +145,7 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
     async def story() -> None:
         async with web(redis_url, clock := FakeClock()) as (store, client):
             probed = Endpoint(id=odd, url="http://127.0.0.1:1/", pool="shop")
-            await store.register([probed, Endpoint(id="new", url="tcp://127.0.0.1:2", pool="shop", kind="tcp")], [], [])
+            await register(store, [probed, Endpoint(id="new", url="tcp://127.0.0.1:2", pool="shop", kind="tcp")], [], [])
             await keep(store, [probed], record)
             published = PublishedEndpoint(
                 id=odd, url="", addr="", port=1, labels={}, weight=250, breaker="OPEN", override=None, gen=0, verdict="UNHEALTHY",
@@ -202,7 +203,7 @@ def test_ten_thousand_endpoints_are_scraped_in_two_seconds(redis_url: str) -> No
             endpoints = [
                 Endpoint(id=f"shop-{number}", url=f"http://127.0.0.1:{number}/", pool=f"pool-{number % 5_000}") for number in range(10_000)
             ]
-            await store.register(endpoints, [], [])
+            await register(store, endpoints, [], [])
             await keep(store, endpoints, record)
             clock.advance(SCRAPE_TTL_MS)
             began = time.perf_counter()

@@ -22,6 +22,7 @@ from monitor.core.errors import StoreError
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Committed, Epoch, Lease, Publication, Store
+from tests.registering import register
 from tests.simulation.virtual import LoopClock, VirtualLoop
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
@@ -144,8 +145,8 @@ class World:
 
     async def live(self, seconds: float, calm_s: float) -> None:
         """Run for `seconds` in the weather, then let it clear, every target recover, and wait `calm_s`."""
-        await self.store.open()
-        await self.store.register(list(self.endpoints.values()), [], self.pools)
+        await self.store.open(create=True)
+        await register(self.store, list(self.endpoints.values()), [], self.pools)
         self._rooms = [self._make_rooms() for _ in range(WORKERS)]
         tasks = [asyncio.ensure_future(self._beat()) for _ in range(BEATS)]
         tasks += [asyncio.ensure_future(self._change_targets()), asyncio.ensure_future(self._crash_workers())]

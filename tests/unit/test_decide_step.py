@@ -13,6 +13,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.store.memory.store import MemoryStore
 from monitor.store.queues import Queue
+from tests.registering import register
 from workers.journey.counters import Counters
 from workers.journey.decide import WEIGH_MS, DecideStep, Probed
 from workers.journey.endpoint_cache import EndpointCache
@@ -47,7 +48,7 @@ class House:
 
     async def result(self, outcome: Outcome) -> None:
         """Claim the endpoint at its next turn, and decide about a result of it."""
-        await self.store.register([self.endpoint], [], [])
+        await register(self.store, [self.endpoint], [], [])
         self.clock.advance(self.endpoint.interval_ms)
         (claimed,) = (await self.store.claim_probes(0, 10, HOUR_MS)).items
         now_ms = self.clock.now_ms()

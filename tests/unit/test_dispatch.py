@@ -11,6 +11,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
+from tests.registering import register
 from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, WAITING_MAX, Dispatcher, Message
 
 TICK_MS = 150
@@ -34,7 +35,7 @@ class House:
 
     async def register(self, count: int, interval_ms: int) -> None:
         endpoints = [Endpoint(id=f"e{i}", url="http://h/", pool="p", interval_ms=interval_ms) for i in range(count)]
-        await self.store.register(endpoints, [], [])
+        await register(self.store, endpoints, [], [])
 
     async def ticks(self, ms: int, *, after_ms: int = 0, take: Callable[[], bool] = lambda: True) -> None:
         """Tick for a while; a worker that takes messages commits each result `after_ms` after its due time or its message."""
@@ -91,7 +92,7 @@ def test_long_intervals_are_looked_for_less_often_and_so_are_short_ones_that_are
         await house.register(5, 500)
         await house.ticks(1_000)
         assert house.dispatcher.probe_tick_ms == 125
-        await house.store.register([], [f"e{i}" for i in range(5)], [])
+        await register(house.store, [], [f"e{i}" for i in range(5)], [])
         await house.ticks(INTERVAL_KNOWN_MS + 2 * PROBE_TICK_MS)
         assert house.dispatcher.probe_tick_ms == PROBE_TICK_MS
 

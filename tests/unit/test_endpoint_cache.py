@@ -10,6 +10,7 @@ from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.probes.catalog import prepare
 from monitor.store.memory.store import MemoryStore
+from tests.registering import register
 from workers.journey.endpoint_cache import EndpointCache
 
 
@@ -20,11 +21,11 @@ def test_an_endpoint_is_read_again_when_the_revision_has_moved(rev: int) -> None
     cache = EndpointCache(store, clock, prepare)
 
     async def url_after(path: str, rev: int) -> str:
-        await store.register([Endpoint(id="a", url=f"http://h/{path}", pool="p")], [], [])
+        await register(store, [Endpoint(id="a", url=f"http://h/{path}", pool="p")], [], [])
         return (await cache.ready(0, rev, ["a"]))["a"].endpoint.url
 
     async def story() -> None:
-        await store.open()
+        await store.open(create=True)
         assert await url_after("one", 5) == "http://h/one"
         assert await url_after("two", 5) == "http://h/one"  # The revision of a claim moves with every change: this one is late.
         assert await url_after("three", rev) == "http://h/three"

@@ -15,6 +15,7 @@ from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
+from tests.registering import register
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 from workers.journey.system import SystemStep, decode_process
@@ -97,7 +98,7 @@ def test_a_pool_whose_results_stop_is_told_to_the_rules() -> None:
         house = House()
         rules = parse_rule_text("groups: [{name: ours, rules: [{alert: Lagging, expr: system_pools_lagging > 0}]}]")
         endpoint = Endpoint(id="e", url="http://127.0.0.1:1/", pool="shop", interval_ms=1_000)
-        await house.store.register([endpoint], [], [])
+        await register(house.store, [endpoint], [], [])
         ver = 0
 
         async def judged() -> None:

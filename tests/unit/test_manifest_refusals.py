@@ -33,7 +33,7 @@ FAULTS = [
     ("- a\n", 1, "", "a list", "endpoints:"),
     ("word", 1, "", "'word'", "endpoints:"),
     ("endpoint: []\n", 1, "endpoint", "", "did you mean endpoints?"),
-    ("xyz: []\n", 1, "xyz", "", "a file holds pools, defaults, endpoints"),
+    ("xyz: []\n", 1, "xyz", "", "a file holds owner, pools, defaults, endpoints"),
     ("endpoints: {a: b}\n", 1, "endpoints", "a mapping", "dash"),
     ("endpoints:\n  - http://h\n", 2, "endpoints", "'http://h'", "url:"),
     ("endpoints:\n  -\n", 2, "endpoints", "nothing", "url:"),

@@ -20,6 +20,7 @@ from monitor.pool.compose import decode_pool_record, decode_snapshot
 from monitor.pool.snapshot import Snapshot
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Queue
+from tests.registering import register, set_override
 from workers.journey.counters import Counters
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
@@ -52,7 +53,7 @@ class House:
         )
 
     async def opened(self) -> House:
-        await self.store.register([endpoint(one) for one in IDS], [], [])
+        await register(self.store, [endpoint(one) for one in IDS], [], [])
         await self.become(Breaker.CLOSED, *IDS)
         return self
 
@@ -208,7 +209,7 @@ async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_
     await house.publisher.publish("shop")
     assert await house.alerts() == [["PoolDown"]]
     assert decode_pool_record(await house.subject()).panic
-    await house.store.register([], IDS, [])
+    await register(house.store, [], IDS, [])
     for _ in range(2):
         assert await house.publisher.publish("shop") is None
         assert await house.store.load_subject("pool:shop") == (0, b"")
@@ -223,7 +224,7 @@ async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_
 
 @story
 async def test_of_a_pool_that_never_had_a_member_nothing_is_published(house: House) -> None:
-    await house.store.register([], [], [Pool(name="empty")])
+    await register(house.store, [], [], [Pool(name="empty")])
     assert await house.publisher.publish("empty") is None
     assert await house.store.snapshots(["empty"]) == [b""]
 
@@ -273,7 +274,7 @@ async def test_who_cannot_write_the_record_says_so_too(house: House) -> None:
 async def test_a_late_tombstone_takes_no_live_pool_out(house: House) -> None:
     """A worker reads a pool without members, another publishes it with a new one, then the first goes on."""
     await house.publisher.publish("shop")
-    await house.store.register([], IDS, [])
+    await register(house.store, [], IDS, [])
     publish, turn = house.store.publish, asyncio.Event()
 
     async def held_up(publication: Publication) -> Epoch:
@@ -284,7 +285,7 @@ async def test_a_late_tombstone_takes_no_live_pool_out(house: House) -> None:
     house.store.publish = held_up  # type: ignore[method-assign]
     late = asyncio.create_task(house.another().publish("shop"))
     await asyncio.sleep(0.01)
-    await house.store.register([endpoint("new")], [], [])
+    await register(house.store, [endpoint("new")], [], [])
     await house.publisher.publish("shop")
     turn.set()
     await late
@@ -364,7 +365,7 @@ def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None])
 @story
 async def test_an_unreadable_override_leaves_the_operators_last_word_in_force(house: House) -> None:
     drain = msgspec.json.encode(OverrideRecord(override=Override.DRAIN, reason="new disks", at_ms=5))
-    await house.store.set_override(endpoint("a"), drain, b"")
+    await set_override(house.store, endpoint("a"), drain, b"")
     await house.publisher.publish("shop")
     house.store._slots[0].overrides["a"] = b"{not json"
     await house.become(Breaker.OPEN, "b")
@@ -452,7 +453,7 @@ async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None
             return msgspec.structs.replace(load, settings=b"{") if pool == "shop" else load
 
     house.store.__class__ = Torn
-    await house.store.register([msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
+    await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
     assert {lease.member for lease in leases} == {"shop", "db"}
     await house.publisher.settle_all((0, lease) for lease in leases)
@@ -469,7 +470,7 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
         return await load_pool(pool)
 
     house.store.load_pool = broken  # type: ignore[method-assign]
-    await house.store.register([msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
+    await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     for _ in range(4):
         leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
         await house.publisher.settle_all((0, lease) for lease in leases)

@@ -23,6 +23,7 @@ from workers.part import LISTEN_FD_VARIABLE, open_listener
 
 LOCK_FILE = "lock"
 READY_POLL_S = 0.1
+DATA_SET_POLL_S = 0.5
 SLOW_AFTER_S = 15.0
 
 Say = Callable[[str], None]
@@ -81,6 +82,7 @@ class _Up:
         self._settings = settings
         self._listener = listener
         self._say = say
+        self._making: asyncio.Task[None] | None = None
         self._running_file = settings.data_dir / RUNNING_FILE
         self._supervisor = Supervisor(settings.data_dir / "logs", say, verbose=verbose)
         host, port = listener.getsockname()[:2]
@@ -100,8 +102,9 @@ class _Up:
                 await stopping
             self._say("stopping")
         finally:
-            starting.cancel()
-            stopping.cancel()
+            for task in (starting, stopping, self._making):
+                if task is not None:
+                    task.cancel()
             self._running_file.unlink(missing_ok=True)
             await self._supervisor.stop()
             if server is not None:
@@ -112,8 +115,9 @@ class _Up:
         if server is not None:
             await self._supervisor.start(await server.prepare())
             url = server.url
-        elif silence := await _silence(url, self._settings.slots):
+        if silence := await _make_data_set(url, self._settings.slots):
             self._say(f"{hide_password(url)}: {silence.rstrip('.')}; waiting for it")
+            self._making = asyncio.create_task(self._keep_making(url))
         running = Running(pid=os.getpid(), redis_url=url, listen=self._address)
         write_private(self._running_file, msgspec.json.encode(running))
         for part in self._parts(url):
@@ -130,10 +134,17 @@ class _Up:
         parts.append(Part(name="web", argv=_argv("web"), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)))
         return parts
 
+    async def _keep_making(self, url: str) -> None:
+        """Make the data set as soon as the server answers: the parts wait for it."""
+        while await _make_data_set(url, self._settings.slots):  # noqa: ASYNC110 - nobody tells us when a server answers
+            await asyncio.sleep(DATA_SET_POLL_S)
+
     async def _until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         slow_at = loop.time() + SLOW_AFTER_S
         while (missing := await self._missing()) != []:
+            if self._making is not None and self._making.done():
+                self._making.result()
             if loop.time() > slow_at:
                 waiting = ", ".join(missing or ["the web listener"])
                 self._say(f"still waiting for {waiting} (logs: {self._settings.data_dir / 'logs'})")
@@ -155,14 +166,16 @@ class _Up:
             return None
 
 
-async def _silence(url: str, slots: int) -> str:
-    """Why the Redis of the settings does not answer, or nothing where it does: each part waits for it, and would say so in its log only."""
-    from monitor.store.redis.store import RedisStore  # noqa: PLC0415 - an embedded server needs no question
+async def _make_data_set(url: str, slots: int | None) -> str:
+    """Make the data set where there is none; return why the store does not answer, or nothing.
+
+    Each part waits for it, and would say so in its log only. ConfigError where the data set has another number of slots.
+    """
+    from monitor.store.redis.store import RedisStore  # noqa: PLC0415 - the folder is claimed first
 
     store = RedisStore(url, slots=slots)
     try:
-        await store.open()
-        await store.now_ms()
+        await store.open(create=True)
     except StoreError as error:
         return str(error)
     finally:

@@ -59,11 +59,11 @@ class LoopThread:
         if not future.cancelled() and (error := future.exception()) is not None:
             log.error("work on the loop failed", exc_info=error)
 
-    def comes_to(self, timeout_s: float) -> bool:
-        """Whether the loop comes to what it is handed now within `timeout_s`; waits for that long at most."""
+    def turn(self) -> None:
+        """Wait until the loop has come to what it is handed now."""
         come = threading.Event()
         self.loop().call_soon_threadsafe(come.set)
-        return come.wait(timeout_s)
+        come.wait()
 
     def drain(self, timeout_s: float) -> None:
         """Give what was started a little time to end."""

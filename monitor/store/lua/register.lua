@@ -1,23 +1,35 @@
--- Write and remove endpoints of one slot, all or, when one is not any more what the caller read, none.
--- A changed endpoint falls due for re-evaluation; so does a removed one that has a record, which
--- forget.lua takes away once its alerts have ended.
--- @include times dirty
+-- Write and remove endpoints of one slot: all of them or, where one is not what the caller had read, none.
 --
--- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9... members of pools
--- ARGV  1 puts   2 removes   3 pools to weigh, all MessagePack
---       put:    {id, old = spec or '', spec, plan (or '' when paused), interval, phase, delay, patience (all ms),
---                leave, join = indices into KEYS, leave 0 for none}
---       remove: {id, old, leave}
--- Returns 1, or 0 when an endpoint had changed.
+-- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
+-- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
+-- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
+-- @include times dirty version
+--
+-- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
+--       11... members of pools, and endpoints' own logs
+-- ARGV  1 puts   2 removals   3 names of further pools to weigh   4 further transitions, all MessagePack
+--       5 cap of events   6 cap of an own log
+--       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay, patience,
+--                 grace (all ms), join = index into KEYS, pool, and what a removal has}
+--       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
+--                 told = transitions for the stream}
+-- Returns the ids that are not what was read; nothing was written unless there are none.
 local now = now_ms()
-local puts, removes, pools = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
+local puts, removals, pools = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
 
-for _, list in ipairs({puts, removes}) do
+local stale, done = {}, {}
+for _, list in ipairs({puts, removals}) do
   for _, item in ipairs(list) do
-    if (redis.call('HGET', KEYS[1], item.id) or '') ~= item.old then
-      return 0
+    local held = redis.call('HGET', KEYS[1], item.id)
+    if (held or nil) == item.spec then
+      done[item.id] = true
+    elseif (held and redis.sha1hex(held) or '') ~= item.read then
+      stale[#stale + 1] = item.id
     end
   end
+end
+if #stale > 0 then
+  return stale
 end
 
 local function on_grid(from, put)
@@ -28,10 +40,14 @@ local function schedule(put)
   local score = redis.call('ZSCORE', KEYS[4], put.id)
   if not score then
     redis.call('ZADD', KEYS[4], on_grid(now + put.delay, put), put.id)
-    redis.call('ZADD', KEYS[7], due_time(now + put.delay + put.patience), put.id)
+    redis.call('ZADD', KEYS[7], put.read == '' and due_time(now + put.patience) or at_once(now), put.id)
+    -- The pool counts as judged until its first results are due: a new endpoint says nothing of the others, a resumed one may be
+    -- the only one.
+    redis.call('ZADD', KEYS[10], put.read == '' and 'NX' or 'GT', now + put.grace, put.pool)
     return
   end
   redis.call('ZADD', KEYS[7], at_once(now), put.id)
+  redis.call('ZADD', KEYS[10], 'NX', now + put.grace, put.pool)
   local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
   local claimed = is_lease(tonumber(score)) and tonumber(score) > now
   if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
@@ -39,42 +55,78 @@ local function schedule(put)
   end
 end
 
-for _, put in ipairs(puts) do
-  if put.plan == '' then
-    redis.call('ZREM', KEYS[4], put.id)
-    if put.old ~= '' then
-      redis.call('ZADD', KEYS[7], at_once(now), put.id)
-    end
-    redis.call('HDEL', KEYS[2], put.id)
-  else
-    schedule(put)
-    redis.call('HSET', KEYS[2], put.id, put.plan)
-  end
-  redis.call('HSET', KEYS[1], put.id, put.spec)
-  if put.leave > 0 and put.leave ~= put.join then
-    redis.call('SREM', KEYS[put.leave], put.id)
-  end
-  redis.call('SADD', KEYS[put.join], put.id)
-end
-
-for _, remove in ipairs(removes) do
-  for _, hash in ipairs({1, 2, 6}) do
-    redis.call('HDEL', KEYS[hash], remove.id)
-  end
-  redis.call('ZREM', KEYS[4], remove.id)
-  if redis.call('HEXISTS', KEYS[5], remove.id) == 1 then
-    redis.call('ZADD', KEYS[7], at_once(now), remove.id)
-  else
-    redis.call('ZREM', KEYS[7], remove.id)
-  end
-  if remove.leave > 0 then
-    redis.call('SREM', KEYS[remove.leave], remove.id)
-  end
-end
-
+local touched, changed = {}, #pools > 0
 for _, pool in ipairs(pools) do
+  touched[pool] = true
+end
+
+local function leave(item)
+  for _, place in ipairs(item.leave) do
+    touched[place[2]] = true
+    if place[1] ~= item.join then
+      redis.call('SREM', KEYS[place[1]], item.id)
+      if redis.call('EXISTS', KEYS[place[1]]) == 0 then
+        redis.call('ZREM', KEYS[10], place[2])
+      end
+    end
+  end
+end
+
+local function tell(item)
+  changed = true
+  for _, transition in ipairs(item.told) do
+    redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[5], '*', 'd', transition)
+  end
+  if #item.own > 0 then
+    redis.call('RPUSH', KEYS[item.log], unpack(item.own))
+    redis.call('LTRIM', KEYS[item.log], -ARGV[6], -1)
+  end
+end
+
+for _, put in ipairs(puts) do
+  if not done[put.id] then
+    if put.plan == '' then
+      redis.call('ZREM', KEYS[4], put.id)
+      redis.call('HDEL', KEYS[2], put.id)
+      if put.read ~= '' then
+        redis.call('ZADD', KEYS[7], at_once(now), put.id)
+      end
+    else
+      schedule(put)
+      redis.call('HSET', KEYS[2], put.id, put.plan)
+    end
+    redis.call('HSET', KEYS[1], put.id, put.spec)
+    if put.read ~= '' or redis.call('HEXISTS', KEYS[5], put.id) == 1 then
+      move_version(KEYS[5], put.id, now)
+    end
+    leave(put)
+    redis.call('SADD', KEYS[put.join], put.id)
+    touched[put.pool] = true
+    tell(put)
+  end
+end
+
+for _, removal in ipairs(removals) do
+  if not done[removal.id] then
+    for _, hash in ipairs({1, 2, 6}) do
+      redis.call('HDEL', KEYS[hash], removal.id)
+    end
+    redis.call('ZREM', KEYS[4], removal.id)
+    move_version(KEYS[5], removal.id, now)
+    redis.call('ZADD', KEYS[7], at_once(now), removal.id)
+    leave(removal)
+    tell(removal)
+  end
+end
+
+for _, transition in ipairs(cmsgpack.unpack(ARGV[4])) do
+  redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[5], '*', 'd', transition)
+end
+for pool in pairs(touched) do
   mark_dirty(KEYS[8], pool, now)
 end
--- At least the time, so that a server which has lost its data does not count the same revisions again.
-redis.call('SET', KEYS[3], string.format('%d', math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now)))
-return 1
+if changed then
+  -- At least the time, so that a server which has lost its data does not count the same revisions again.
+  redis.call('SET', KEYS[3], string.format('%d', math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now)))
+end
+return stale

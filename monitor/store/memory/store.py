@@ -15,9 +15,11 @@ import msgspec
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
+from monitor.core.record import next_version
 from monitor.core.schedule import Plan, is_claimed
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
+from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.memory.alerts import MemoryAlerts
 from monitor.store.memory.pace import Pace, move_back
 from monitor.store.port import (
@@ -26,6 +28,7 @@ from monitor.store.port import (
     Claimed,
     Commit,
     Committed,
+    Entry,
     Epoch,
     EpochEnded,
     Lease,
@@ -33,7 +36,12 @@ from monitor.store.port import (
     Member,
     PoolLoad,
     Publication,
+    Put,
+    RegistryAnswer,
+    RegistryChanges,
+    Removal,
     SetAside,
+    digest,
 )
 from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease, lease_token
 
@@ -41,6 +49,9 @@ from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_onc
 @dataclass(slots=True)
 class _Slot:
     specs: dict[str, Endpoint] = field(default_factory=dict)
+    unreadable: dict[str, bytes] = field(default_factory=dict)
+    pools: dict[str, str] = field(default_factory=dict)
+    """Where the endpoints that cannot be read are members; the others' own say so."""
     plans: dict[str, Plan] = field(default_factory=dict)
     rev: int = 0
     pace: Pace = field(default_factory=Pace)
@@ -53,6 +64,13 @@ class _Slot:
     logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     blobs: dict[str, dict[str, bytearray]] = field(default_factory=lambda: defaultdict(dict))
 
+    def members(self, pool: str) -> list[str]:
+        """Ids of a pool's endpoints, with those whose entries cannot be read."""
+        return [
+            *(endpoint.id for endpoint in self.specs.values() if endpoint.pool == pool),
+            *(endpoint_id for endpoint_id, held in self.pools.items() if held == pool),
+        ]
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,7 +81,8 @@ class MemoryStore(MemoryAlerts):
     def __init__(self, clock: Clock, slots: int = 1) -> None:
         super().__init__(clock, slots)
         self._slots = [_Slot() for _ in range(slots)]
-        self._pools: dict[str, Pool] = {}
+        self._made = False
+        self._pools: dict[str, bytes] = {}
         self._epoch = NO_EPOCH
         self._published: dict[str, Publication] = {}
         self._expiry: dict[str, int] = {}
@@ -76,7 +95,11 @@ class MemoryStore(MemoryAlerts):
         """Names of the pools that consumers see."""
 
     # Life -------------------------------------------------------------------------------------------------------
-    async def open(self) -> None: ...
+    async def open(self, *, create: bool = False) -> None:
+        if create:
+            self._made = True
+        elif not self._made:
+            keys.read_slots(None, None)
 
     async def close(self) -> None: ...
 
@@ -91,63 +114,134 @@ class MemoryStore(MemoryAlerts):
         return self._epoch
 
     # Registry ---------------------------------------------------------------------------------------------------
-    async def register(
-        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
-    ) -> None:
-        self._pools |= {pool.name: pool for pool in pools}
-        for name in pool_removes:
-            self._pools.pop(name, None)
-        for number, slot in enumerate(self._slots if pools or pool_removes else ()):
-            slot.rev = max(slot.rev + 1, self._clock.now_ms())
-            for name in (*(pool.name for pool in pools), *pool_removes):
-                self._mark_dirty(number, name, self._clock.now_ms())
-        wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
-        for endpoint_id, endpoint in wanted.items():
-            if endpoint:
-                self._put(endpoint)
-            else:
-                self._remove(endpoint_id)
+    async def register(self, changes: RegistryChanges) -> RegistryAnswer:
+        wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
+        if stale_pools := self._register_pools(changes):
+            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted))
+        by_slot: dict[int, list[str]] = defaultdict(list)
+        for endpoint_id in wanted:
+            by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
+        stale: set[str] = set()
+        unwritten: set[str] = set()
+        for number, ids in by_slot.items():
+            left = [wanted[endpoint_id] for endpoint_id in ids if not self._is_so(wanted[endpoint_id])]
+            refused = {_id_of(item) for item in left if self._digest(_id_of(item)) != (item.old.digest if item.old else "")}
+            if refused:
+                stale |= refused
+                unwritten.update(ids)
+                continue
+            for item in left:
+                self._put(item) if isinstance(item, Put) else self._remove(item)
+                self._slots[number].logs[_id_of(item)] = [*self._slots[number].logs[_id_of(item)], *item.transitions][
+                    -keys.OWN_LOG_LENGTH_MAX :
+                ]
+                for transition in item.transitions if changes.in_stream else ():
+                    self._transitions.append(transition)
+        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
-    def _put(self, endpoint: Endpoint) -> None:
+    def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
+        wanted: dict[str, tuple[bytes, Entry[Pool] | None]] = {put.pool.name: (_encode(put.pool), put.old) for put in changes.pools}
+        wanted |= {gone.name: (b"", gone.old) for gone in changes.pool_removals}
+        stale = {
+            name
+            for name, (settings, old) in wanted.items()
+            if self._pools.get(name, b"") != settings and digest(self._pools.get(name, b"")) != (old.digest if old else "")
+        }
+        if stale:
+            return frozenset(stale)
+        self._pools |= {name: settings for name, (settings, _) in wanted.items() if settings}
+        for gone in changes.pool_removals:
+            self._pools.pop(gone.name, None)
+        for number, slot in enumerate(self._slots if wanted else ()):
+            slot.rev = max(slot.rev + 1, self._clock.now_ms())
+            for name in wanted:
+                self._mark_dirty(number, name, self._clock.now_ms())
+        for transition in (
+            *changes.transitions,
+            *(t for put in changes.pools for t in put.transitions),
+            *(t for gone in changes.pool_removals for t in gone.transitions),
+        ):
+            self._transitions.append(transition)
+        return frozenset()
+
+    def _spec(self, endpoint_id: str) -> bytes:
+        """An endpoint's stored bytes, b"" for none."""
+        slot = self._home(endpoint_id)[1]
+        return _encode(slot.specs[endpoint_id]) if endpoint_id in slot.specs else slot.unreadable.get(endpoint_id, b"")
+
+    def _digest(self, endpoint_id: str) -> str:
+        return digest(self._spec(endpoint_id))
+
+    def _is_so(self, item: Put | Removal) -> bool:
+        return self._spec(_id_of(item)) == (_encode(item.endpoint) if isinstance(item, Put) else b"")
+
+    def _put(self, put: Put) -> None:
+        endpoint = put.endpoint
         number, slot = self._home(endpoint.id)
         old, slot.specs[endpoint.id] = slot.specs.get(endpoint.id), endpoint
+        slot.unreadable.pop(endpoint.id, None)
+        now_ms = self._clock.now_ms()
         if endpoint.paused:
             slot.due.pop(endpoint.id, None)
             slot.plans.pop(endpoint.id, None)
-            if old:
-                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
+            if put.old:
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(now_ms)
         else:
-            self._schedule(endpoint.id, Plan.of(endpoint))
-        slot.rev = max(slot.rev + 1, self._clock.now_ms())
-        for pool in {endpoint.pool, old.pool if old else endpoint.pool}:
-            self._mark_dirty(number, pool, self._clock.now_ms())
+            self._schedule(put, Plan.of(endpoint))
+        slot.rev = max(slot.rev + 1, now_ms)
+        if put.old or endpoint.id in slot.records:
+            self._move_version(endpoint.id)
+        left = self._pools_of(endpoint.id, put.old, old) - {endpoint.pool}
+        for pool in left:
+            self._leave(number, pool)
+        for pool in {endpoint.pool, *left}:
+            self._mark_dirty(number, pool, now_ms)
 
-    def _schedule(self, endpoint_id: str, plan: Plan) -> None:
+    def _schedule(self, put: Put, plan: Plan) -> None:
+        endpoint_id = put.endpoint.id
         number, slot = self._home(endpoint_id)
         now_ms = self._clock.now_ms()
         old, slot.plans[endpoint_id] = slot.plans.get(endpoint_id), plan
         score = slot.due.get(endpoint_id)
+        judged_ms = slot.judged.get(put.endpoint.pool)
+        if judged_ms is None or (score is None and put.old):
+            slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.patience_ms)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = due_time(now_ms + plan.patience_ms)
-            return
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms)
-        if not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+        elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
             slot.due[endpoint_id] = plan.on_grid(now_ms)
 
-    def _remove(self, endpoint_id: str) -> None:
-        number, slot = self._home(endpoint_id)
-        if endpoint := slot.specs.get(endpoint_id):
-            self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
-        for mapping in (slot.specs, slot.plans, slot.due, slot.overrides, self._queue(Queue.REEVALUATE, number)):
-            mapping.pop(endpoint_id, None)
-        if endpoint_id in slot.records:
-            self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(self._clock.now_ms())
+    def _remove(self, removal: Removal) -> None:
+        number, slot = self._home(removal.id)
+        old = slot.specs.get(removal.id)
+        for mapping in (slot.specs, slot.unreadable, slot.plans, slot.due, slot.overrides):
+            mapping.pop(removal.id, None)
+        self._move_version(removal.id)
+        self._queue(Queue.REEVALUATE, number)[removal.id] = at_once(self._clock.now_ms())
         slot.rev = max(slot.rev + 1, self._clock.now_ms())
+        for pool in self._pools_of(removal.id, removal.old, old):
+            self._leave(number, pool)
+            self._mark_dirty(number, pool, self._clock.now_ms())
+
+    def _pools_of(self, endpoint_id: str, read: Entry[Endpoint] | None, old: Endpoint | None) -> set[str]:
+        slot = self._home(endpoint_id)[1]
+        told = {old.pool} if old else {read.pool} if read and read.pool else set()
+        return told | ({slot.pools.pop(endpoint_id)} if endpoint_id in slot.pools else set())
+
+    def _leave(self, number: int, pool: str) -> None:
+        """A pool without members in this slot is judged by nobody here."""
+        if not self._slots[number].members(pool):
+            self._slots[number].judged.pop(pool, None)
+
+    def _move_version(self, endpoint_id: str) -> None:
+        slot = self._home(endpoint_id)[1]
+        ver, body = slot.records.get(endpoint_id, (0, b""))
+        slot.records[endpoint_id] = next_version(max(ver, 0), self._clock.now_ms()), body
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         number, slot = self._home(endpoint_id)
-        if endpoint_id in slot.specs or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
+        if self._spec(endpoint_id) or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
@@ -160,23 +254,44 @@ class MemoryStore(MemoryAlerts):
         found = ((endpoint_id, self._home(endpoint_id)[1].specs.get(endpoint_id)) for endpoint_id in ids)
         return {endpoint_id: endpoint for endpoint_id, endpoint in found if endpoint}
 
-    async def pools(self) -> dict[str, Pool]:
-        return dict(self._pools)
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
+        if ids is None:
+            ids = [endpoint_id for slot in self._slots for endpoint_id in (*slot.specs, *slot.unreadable)]
+        return {endpoint_id: endpoint_entry(endpoint_id, held) for endpoint_id in ids if (held := self._spec(endpoint_id))}
 
-    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
+    async def pools(self) -> dict[str, Pool]:
+        return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
+
+    async def pool_entries(self) -> dict[str, Entry[Pool]]:
+        return {name: pool_entry(name, settings) for name, settings in self._pools.items()}
+
+    async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
         number, slot = self._home(endpoint.id)
-        if endpoint.id not in slot.specs:
-            raise Stale(f"endpoint {endpoint.id} is not registered any more")
-        if slot.overrides.get(endpoint.id, b"") == override:
+        found = slot.specs.get(endpoint.id)
+        if found is None or found.pool != endpoint.pool:
+            raise Stale(f"endpoint {endpoint.id} is not registered in pool {endpoint.pool} any more")
+        held = slot.overrides.get(endpoint.id, b"")
+        if held == override:
             return
+        if digest(held) != read:
+            raise Stale(f"the override of {endpoint.id} has changed")
         slot.overrides[endpoint.id] = override
+        self._move_version(endpoint.id)
+        self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
         self._transitions.append(transition)
+        slot.logs[endpoint.id] = [*slot.logs[endpoint.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
         self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
 
-    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
-        due = self._home(endpoint_id)[1].due
-        if endpoint_id in due and not is_claimed(due[endpoint_id], self._clock.now_ms()):
-            due[endpoint_id] = at_ms - at_ms % 2
+    def spoil(self, endpoint_id: str, spec: bytes) -> None:
+        """Replace an endpoint's entry by bytes that cannot be read, as a newer release or a damaged backup may."""
+        slot = self._home(endpoint_id)[1]
+        if old := slot.specs.pop(endpoint_id, None):
+            slot.pools[endpoint_id] = old.pool
+        slot.unreadable[endpoint_id] = spec
+
+    def spoil_pool(self, name: str, settings: bytes) -> None:
+        """As `spoil`, for a pool's settings."""
+        self._pools[name] = settings
 
     # Probes -----------------------------------------------------------------------------------------------------
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
@@ -306,12 +421,11 @@ class MemoryStore(MemoryAlerts):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad:
         members = [
-            Member(endpoint.id, _encode(endpoint), slot.records.get(endpoint.id, (0, b""))[1], slot.overrides.get(endpoint.id, b""))
+            Member(endpoint_id, self._spec(endpoint_id), slot.records.get(endpoint_id, (0, b""))[1], slot.overrides.get(endpoint_id, b""))
             for slot in self._slots
-            for endpoint in slot.specs.values()
-            if endpoint.pool == pool
+            for endpoint_id in slot.members(pool)
         ]
-        settings = _encode(self._pools[pool]) if pool in self._pools else b""
+        settings = self._pools.get(pool, b"")
         return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0], settings)
 
     async def publish(self, publication: Publication) -> Epoch:
@@ -362,7 +476,7 @@ class MemoryStore(MemoryAlerts):
             waiting = {pool for pool, at_ms in self._queue(Queue.DIRTY, number).items() if at_ms < now_ms - keys.ALIVE_TTL_MS}
             slot.unpublished = {pool: held for pool, held in slot.unpublished.items() if now_ms - held[1] <= keys.ALIVE_TTL_MS}
             waiting |= {pool for pool, (first_ms, last_ms) in slot.unpublished.items() if last_ms - first_ms >= keys.ALIVE_TTL_MS}
-            lagging |= {endpoint.pool for some in self._slots for endpoint in some.specs.values() if endpoint.pool in waiting}
+            lagging |= {pool for pool in waiting if any(slot.members(pool) for slot in self._slots)}
         return sorted(lagging)
 
     async def alive(self) -> list[str]:
@@ -426,3 +540,7 @@ class MemoryStore(MemoryAlerts):
     def _home(self, endpoint_id: str) -> tuple[int, _Slot]:
         number = keys.slot_of(endpoint_id, self.slots)
         return number, self._slots[number]
+
+
+def _id_of(item: Put | Removal) -> str:
+    return item.endpoint.id if isinstance(item, Put) else item.id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,16 +13,16 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.core.schedule import Plan
 from monitor.store import keys
+from monitor.store.entries import endpoint_entry, pool_entry
+from monitor.store.port import Entry, Put, RegistryAnswer, RegistryChanges, Removal
 from monitor.store.redis.wire import Command, Wire, script
 
 _CHUNK = 250
-_ATTEMPTS = 5
-_FIXED = ("spec", "plan", "rev", "due", "rec", "ovr", "reevaluate", "dirty")
+_SCAN = 1_000
+_FIXED = ("spec", "plan", "rev", "due", "rec", "ovr", "reevaluate", "dirty", "events", "judged")
 _OWN = ("ring", "min", "hour", "day", "log")
 _pack = msgspec.msgpack.Encoder().encode
-_endpoint_json = msgspec.json.Encoder().encode
-_endpoint_from = msgspec.json.Decoder(Endpoint).decode
-_pool_from = msgspec.json.Decoder(Pool).decode
+_json = msgspec.json.Encoder().encode
 
 
 class RegistryCalls(ABC):
@@ -32,54 +33,102 @@ class RegistryCalls(ABC):
     def _wire(self) -> Wire:
         """The open connection. Raises StoreError before `open`."""
 
-    async def register(
-        self, puts: Sequence[Endpoint], removes: Sequence[str], pools: Sequence[Pool], pool_removes: Sequence[str] = ()
-    ) -> None:
-        settings: list[Command] = [("HSET", keys.REGISTRY_POOLS, pool.name, _endpoint_json(pool)) for pool in pools]
-        settings += [("HDEL", keys.REGISTRY_POOLS, name) for name in pool_removes]
-        if settings:
-            await self._wire.execute(*settings)
-            touched = [*(pool.name for pool in pools), *pool_removes]
-            await self._wire.execute(*(_Chunk(slot, touched).command([], []) for slot in range(self.slots)))
-        wanted: dict[str, Endpoint | None] = {endpoint.id: endpoint for endpoint in puts} | dict.fromkeys(removes)
-        by_slot: dict[int, list[str]] = defaultdict(list)
-        for endpoint_id in wanted:
-            by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
-        for slot, ids in by_slot.items():
+    async def register(self, changes: RegistryChanges) -> RegistryAnswer:
+        wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
+        stale_pools = await self._register_pools(changes)
+        if stale_pools:
+            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted))
+        stale: set[str] = set()
+        unwritten: set[str] = set()
+        for slot, ids in self._by_slot(wanted).items():
             for first in range(0, len(ids), _CHUNK):
-                await self._register(slot, {endpoint_id: wanted[endpoint_id] for endpoint_id in ids[first : first + _CHUNK]})
+                names = ids[first : first + _CHUNK]
+                chunk = _Chunk(slot, in_stream=changes.in_stream)
+                for endpoint_id in names:
+                    await self._into(chunk, wanted[endpoint_id])
+                refused = (await self._wire.execute(chunk.command()))[0]
+                if refused:
+                    stale.update(name.decode() for name in refused)
+                    unwritten.update(names)
+        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
-    async def _register(self, slot: int, wanted: Mapping[str, Endpoint | None]) -> None:
-        for _ in range(_ATTEMPTS):
-            old = dict(zip(wanted, await self._wire.execute_one("HMGET", keys.in_slot(slot, "spec"), *wanted), strict=True))
-            chunk = _Chunk(slot)
-            puts = [chunk.put(endpoint, old[endpoint_id]) for endpoint_id, endpoint in wanted.items() if endpoint]
-            removes = [chunk.remove(endpoint_id, old[endpoint_id]) for endpoint_id, endpoint in wanted.items() if not endpoint]
-            if (await self._wire.execute(chunk.command(puts, removes)))[0]:
-                return
-        raise Stale(f"somebody else keeps changing endpoints in slot {slot}")
+    async def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
+        """Write the pools' settings, let the pools fall due in every slot, and tell what belongs to no endpoint."""
+        args: list[bytes | str] = []
+        transitions = list(changes.transitions)
+        touched: set[str] = set()
+        for put in changes.pools:
+            args += (put.pool.name, put.old.digest if put.old else "", _json(put.pool))
+            transitions += put.transitions
+            touched.add(put.pool.name)
+        for gone in changes.pool_removals:
+            args += (gone.name, gone.old.digest, b"")
+            transitions += gone.transitions
+            touched.add(gone.name)
+        if args and (stale := await self._wire.run("register_pools", [keys.REGISTRY_POOLS], *args)):
+            return frozenset(name.decode() for name in stale)
+        slots = self.slots if touched else 1 if transitions else 0
+        chunks = [_Chunk(slot, touched, () if slot else transitions) for slot in range(slots)]
+        await self._wire.execute(*(chunk.command() for chunk in chunks))
+        return frozenset()
+
+    async def _into(self, chunk: _Chunk, item: Put | Removal) -> None:
+        endpoint_id = item.id if isinstance(item, Removal) else item.endpoint.id
+        old_pools = [item.old.pool] if item.old and item.old.pool else await self._pools_of(chunk.slot, endpoint_id) if item.old else []
+        if isinstance(item, Removal):
+            chunk.remove(item, old_pools)
+        else:
+            chunk.put(item, old_pools)
+
+    async def _pools_of(self, slot: int, endpoint_id: str) -> list[str]:
+        """The pools of an endpoint whose entry does not tell: rare enough to look through their names."""
+        prefix = keys.members(slot, "")
+        cursor, names = b"0", []
+        while True:
+            cursor, found = await self._wire.execute_one("SCAN", cursor, "MATCH", prefix + "*", "COUNT", _SCAN)
+            names += [name.decode() for name in found]
+            if cursor == b"0":
+                break
+        held = await self._wire.execute(*(("SISMEMBER", name, endpoint_id) for name in names))
+        return [name.removeprefix(prefix) for name, member in zip(names, held, strict=True) if member]
+
+    def _by_slot(self, ids: Iterable[str]) -> dict[int, list[str]]:
+        by_slot: dict[int, list[str]] = defaultdict(list)
+        for endpoint_id in ids:
+            by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
+        return by_slot
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        return {name: entry.value for name, entry in (await self.endpoint_entries(ids)).items() if entry.value is not None}
+
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
         if ids is None:
-            found = await self._wire.execute(*(("HVALS", keys.in_slot(slot, "spec")) for slot in range(self.slots)))
+            everything = await self._wire.execute(*(("HGETALL", keys.in_slot(slot, "spec")) for slot in range(self.slots)))
+            found = [(name.decode(errors="backslashreplace"), spec) for flat in everything for name, spec in _pairs(flat)]
         else:
-            by_slot: dict[int, list[str]] = defaultdict(list)
-            for endpoint_id in ids:
-                by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
-            found = await self._wire.execute(*(("HMGET", keys.in_slot(slot, "spec"), *batch) for slot, batch in by_slot.items()))
-        endpoints = (_endpoint_from(spec) for specs in found for spec in specs if spec)
-        return {endpoint.id: endpoint for endpoint in endpoints}
+            by_slot = self._by_slot(ids)
+            replies = await self._wire.execute(*(("HMGET", keys.in_slot(slot, "spec"), *batch) for slot, batch in by_slot.items()))
+            found = [pair for batch, specs in zip(by_slot.values(), replies, strict=True) for pair in zip(batch, specs, strict=True)]
+        return {name: endpoint_entry(name, spec) for name, spec in found if spec}
 
     async def pools(self) -> dict[str, Pool]:
-        pools = map(_pool_from, await self._wire.execute_one("HVALS", keys.REGISTRY_POOLS))
-        return {pool.name: pool for pool in pools}
+        return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
 
-    async def set_override(self, endpoint: Endpoint, override: bytes, transition: bytes) -> None:
+    async def pool_entries(self) -> dict[str, Entry[Pool]]:
+        found = _pairs(await self._wire.execute_one("HGETALL", keys.REGISTRY_POOLS))
+        named = ((name.decode(errors="backslashreplace"), settings) for name, settings in found)
+        return {name: pool_entry(name, settings) for name, settings in named}
+
+    async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
         slot = keys.slot_of(endpoint.id, self.slots)
-        names = [keys.in_slot(slot, name) for name in ("spec", "ovr", "events", "dirty")]
-        args = endpoint.id, override, transition, endpoint.pool, keys.EVENTS_LENGTH_MAX
-        if not await self._wire.run("set_override", names, *args):
-            raise Stale(f"endpoint {endpoint.id} is not registered any more")
+        names = [keys.in_slot(slot, name) for name in ("spec", "ovr", "events", "dirty", "rec", "reevaluate")]
+        names += [keys.of_endpoint(slot, "log", endpoint.id), keys.members(slot, endpoint.pool)]
+        args = endpoint.id, read, override, transition, endpoint.pool, keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
+        answer = await self._wire.run("set_override", names, *args)
+        if answer < 0:
+            raise Stale(f"the override of {endpoint.id} has changed")
+        if answer == 0:
+            raise Stale(f"endpoint {endpoint.id} is not registered in pool {endpoint.pool} any more")
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         slot = keys.slot_of(endpoint_id, self.slots)
@@ -88,51 +137,64 @@ class RegistryCalls(ABC):
         version = keys.version_text(ver)
         return bool(await self._wire.run("forget", [*names, *own], endpoint_id, version, keys.ALERTS_LENGTH_MAX, *alerts))
 
-    async def make_due(self, endpoint_id: str, at_ms: int) -> None:
-        slot = keys.slot_of(endpoint_id, self.slots)
-        await self._wire.run("make_due", [keys.in_slot(slot, "due")], endpoint_id, at_ms)
 
-
-def _text(spec: bytes | None) -> str:
-    """The scripts' MessagePack knows text and no binary."""
-    return (spec or b"").decode()
+def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 class _Chunk:
-    """Some endpoints of one slot on their way into register.lua: their keys, each once, and the pools to weigh."""
+    """Some endpoints of one slot on their way into register.lua: their keys, each once. `pools` are to be weighed too."""
 
-    def __init__(self, slot: int, pools: Sequence[str] = ()) -> None:
-        self._slot = slot
+    def __init__(self, slot: int, pools: Iterable[str] = (), transitions: Sequence[bytes] = (), *, in_stream: bool = True) -> None:
+        self.slot = slot
         self._keys = {keys.in_slot(slot, name): place for place, name in enumerate(_FIXED, 1)}
-        self._pools = set(pools)
+        self._pools = sorted(pools)
+        self._transitions = [transition.decode() for transition in transitions]
+        self._in_stream = in_stream
+        self._puts: list[dict[str, Any]] = []
+        self._removals: list[dict[str, Any]] = []
 
-    def put(self, endpoint: Endpoint, old: bytes | None) -> dict[str, object]:
+    def put(self, put: Put, old_pools: Sequence[str]) -> None:
+        endpoint = put.endpoint
         plan = Plan.of(endpoint)
+        shared = self._shared(endpoint.id, put.old, old_pools, put.transitions)
+        self._puts.append(
+            {
+                **shared,
+                "spec": _json(endpoint).decode(),  # The scripts' MessagePack knows text and no binary.
+                "plan": "" if endpoint.paused else str(plan),
+                "interval": plan.interval_ms,
+                "phase": plan.phase_ms,
+                "delay": plan.delay_ms,
+                "patience": plan.patience_ms,
+                "grace": plan.grace_ms,
+                "join": self._member_key(endpoint.pool),
+                "pool": endpoint.pool,
+            }
+        )
+
+    def remove(self, removal: Removal, old_pools: Sequence[str]) -> None:
+        self._removals.append(self._shared(removal.id, removal.old, old_pools, removal.transitions))
+
+    def command(self) -> Command:
+        rest = _pack(self._pools), _pack(self._transitions), keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
+        return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *rest)
+
+    def _shared(
+        self, endpoint_id: str, old: Entry[Endpoint] | None, old_pools: Sequence[str], transitions: Sequence[bytes]
+    ) -> dict[str, Any]:
+        own = [transition.decode() for transition in transitions]
         return {
-            "id": endpoint.id,
-            "old": _text(old),
-            "spec": _text(_endpoint_json(endpoint)),
-            "plan": "" if endpoint.paused else str(plan),
-            "interval": plan.interval_ms,
-            "phase": plan.phase_ms,
-            "delay": plan.delay_ms,
-            "patience": plan.patience_ms,
-            "leave": self._pool_of(old),
-            "join": self._member_key(endpoint.pool),
+            "id": endpoint_id,
+            "read": old.digest if old else "",
+            "leave": [[self._member_key(pool), pool] for pool in old_pools],
+            "log": self._place(keys.of_endpoint(self.slot, "log", endpoint_id)),
+            "own": own,
+            "told": own if self._in_stream else [],
         }
 
-    def remove(self, endpoint_id: str, old: bytes | None) -> dict[str, object]:
-        return {"id": endpoint_id, "old": _text(old), "leave": self._pool_of(old)}
-
-    def command(self, puts: Sequence[object], removes: Sequence[object]) -> Command:
-        return script("register", list(self._keys), _pack(puts), _pack(removes), _pack(sorted(self._pools)))
-
-    def _pool_of(self, spec: bytes | None) -> int:
-        return self._member_key(_endpoint_from(spec).pool) if spec else 0
-
     def _member_key(self, pool: str) -> int:
-        self._pools.add(pool)
-        return self._place(keys.members(self._slot, pool))
+        return self._place(keys.members(self.slot, pool))
 
     def _place(self, key: str) -> int:
         return self._keys.setdefault(key, len(self._keys) + 1)

@@ -49,11 +49,12 @@ _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 class RedisStore(RegistryCalls, AlertCalls):
     """See port.Store. Use it from one event loop at a time, between `open` and `close`.
 
-    `slots` counts only for a new data set: afterwards the stored number wins.
+    `slots` is the number that the data set must have; None takes whatever it has, and SLOTS_DEFAULT where it is made.
     """
 
-    def __init__(self, url: str, *, slots: int = 1, timeout_s: float = 5.0) -> None:
-        self.slots = slots
+    def __init__(self, url: str, *, slots: int | None = None, timeout_s: float = 5.0) -> None:
+        self.slots = slots or keys.SLOTS_DEFAULT
+        self._slots_wanted = slots
         self._url = url
         self._timeout_s = timeout_s
         self._open_wire: Wire | None = None
@@ -65,14 +66,15 @@ class RedisStore(RegistryCalls, AlertCalls):
         return self._open_wire
 
     # Life -------------------------------------------------------------------------------------------------------
-    async def open(self) -> None:
+    async def open(self, *, create: bool = False) -> None:
         wire = Wire(self._url, self._timeout_s)
         try:
-            _, slots = await wire.execute(("SETNX", keys.SLOTS, self.slots), ("GET", keys.SLOTS))
+            if create:
+                await wire.execute_one("SETNX", keys.SLOTS, self._slots_wanted or keys.SLOTS_DEFAULT)
+            self.slots = keys.read_slots(await wire.execute_one("GET", keys.SLOTS), self._slots_wanted)
         except BaseException:
             await wire.close()
             raise
-        self.slots = int(slots)
         self._open_wire = wire
 
     async def close(self) -> None:
@@ -306,7 +308,11 @@ class RedisStore(RegistryCalls, AlertCalls):
         return merge.last([_entries(reversed(entries)) for entries in found], limit)
 
     async def heartbeat(self, name: str, process: bytes) -> None:
-        await self._wire.run("heartbeat", [keys.PROCESSES], name, process)
+        marker, _, held = await self._wire.execute(
+            ("SETNX", keys.SLOTS, self.slots), script("heartbeat", [keys.PROCESSES], name, process), ("GET", keys.SLOTS)
+        )
+        if not marker:
+            keys.read_slots(held, self.slots)
 
     async def deregister(self, name: str) -> None:
         await self._wire.execute_one("HDEL", keys.PROCESSES, name)

@@ -1,0 +1,152 @@
+"""What the use cases tell of themselves: transitions of kind `registry`, with who made them and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import ConfigError, Problem
+from monitor.core.record import Transition
+from monitor.store.port import Store
+
+KIND: Final = "registry"
+ABSENT: Final = "ABSENT"
+REGISTERED: Final = "REGISTERED"
+CHANGED: Final = "CHANGED"
+REMOVED: Final = "REMOVED"
+ACTIVE: Final = "ACTIVE"
+PAUSED: Final = "PAUSED"
+APPLIED: Final = "APPLIED"
+UNREADABLE: Final = "UNREADABLE"
+
+ROUNDS_MAX = 5
+"""How often a use case decides again because somebody else was faster."""
+REASON_LENGTH_MAX = 300
+ACTOR_LENGTH_MAX = 64
+_SHOWN_MAX = 500
+
+Fields = Mapping[str, tuple[Any, Any]]
+"""Each setting that differs, with its old and new value as a listing shows them (None: not set)."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Transition).decode
+
+
+class Act(msgspec.Struct, frozen=True):
+    """Who does something, when, and the reason that was given ("" for none)."""
+
+    actor: str
+    at_ms: int
+    reason: str = ""
+
+    def created(self, endpoint: Endpoint) -> tuple[bytes, ...]:
+        return (self._of(endpoint, ABSENT, REGISTERED, self.reason or "registered"),)
+
+    def rewritten(self, endpoint: Endpoint) -> tuple[bytes, ...]:
+        """In the place of an entry that could not be read."""
+        return (self._of(endpoint, UNREADABLE, REGISTERED, self.reason or "written anew"),)
+
+    def changed(self, old: Endpoint, new: Endpoint, fields: Fields) -> tuple[bytes, ...]:
+        """One transition for the settings together, one for a pause or its end, one for another owner."""
+        told = []
+        settings = {key: both for key, both in fields.items() if key not in {"paused", "owner"}}
+        if settings:
+            told.append(self._of(new, REGISTERED, CHANGED, self._because(shown_fields(settings))))
+        if old.paused is not new.paused:
+            told.append(self._of(new, _pause_state(old), _pause_state(new), self.reason or "no reason was given"))
+        if old.owner != new.owner:
+            told.append(self._of(new, old.owner, new.owner, self._because("the owner changed")))
+        return tuple(told)
+
+    def removed(self, endpoint_id: str, endpoint: Endpoint | None, pool: str) -> tuple[bytes, ...]:
+        """`endpoint` None: its entry could not be read."""
+        old = REGISTERED if endpoint else UNREADABLE
+        return (self._encoded(endpoint_id, pool, old, REMOVED, self.reason or "removed"),)
+
+    def pool(self, old: Pool | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
+        before, after = (REGISTERED if old else ABSENT), (REMOVED if new is None else CHANGED if old else REGISTERED)
+        told = [self._encoded("", name, before, after, self.reason or "the pool's settings")]
+        if old and new and old.owner != new.owner:
+            told.append(self._encoded("", name, old.owner, new.owner, self._because("the owner changed")))
+        return tuple(told)
+
+    def summary(self, counts: str) -> bytes:
+        """One for all changes of an application that makes very many."""
+        return self._encoded("", "", REGISTERED, APPLIED, self._because(counts))
+
+    def _because(self, what: str) -> str:
+        return f"{self.reason}: {what}" if self.reason else what
+
+    def _of(self, endpoint: Endpoint, old: str, new: str, reason: str) -> bytes:
+        return self._encoded(endpoint.id, endpoint.pool, old, new, reason)
+
+    def _encoded(self, endpoint_id: str, pool: str, old: str, new: str, reason: str) -> bytes:
+        return _encode(
+            Transition(
+                endpoint=endpoint_id,
+                pool=pool,
+                kind=KIND,
+                old=old,
+                new=new,
+                reason=reason if len(reason) <= _SHOWN_MAX else reason[: _SHOWN_MAX - 1] + "…",
+                at_ms=self.at_ms,
+                actor=self.actor,
+            )
+        )
+
+
+async def act(store: Store, actor: str, reason: str = "") -> Act:
+    """Begin a use case. ConfigError where the actor or the reason is no text that others can read."""
+    actor, reason = actor.strip(), reason.strip()
+    if not actor or len(actor) > ACTOR_LENGTH_MAX or not actor.isprintable():
+        why = f"the name is no printable text of 1 to {ACTOR_LENGTH_MAX} characters"
+        raise ConfigError([Problem("--by", "actor", repr(actor[:80]), why, "say who does this; events carry the name")])
+    if reason:
+        check_reason(reason)
+    return Act(actor, await store.now_ms(), reason)
+
+
+def check_reason(reason: str) -> str:
+    """Return the reason without blanks around it; ConfigError where it is none that others can read."""
+    reason = reason.strip()
+    if not reason or len(reason) > REASON_LENGTH_MAX or not reason.isprintable():
+        why = f"the reason is no printable text of 1 to {REASON_LENGTH_MAX} characters"
+        raise ConfigError([Problem("--reason", "reason", repr(reason[:80]), why, "say in a few words why; others will read it")])
+    return reason
+
+
+async def contended(store: Store, endpoint_id: str) -> ConfigError:
+    """The refusal of a use case that lost against others in every round: what they changed, and who they are."""
+    said = "somebody else keeps changing it"
+    for data in reversed(await store.transitions(endpoint_id)):
+        try:
+            last = _decode(data)
+        except (msgspec.MsgspecError, ValueError):
+            continue
+        said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
+        break
+    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "look at it again and repeat the command")])
+
+
+def shown_fields(fields: Fields) -> str:
+    """`interval 10s -> 30s, labels team=shop -> -`."""
+    return ", ".join(f"{key} {_shown(old)} -> {_shown(new)}" for key, (old, new) in fields.items())
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", [], {}, ()):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_shown(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    return str(value)
+
+
+def _pause_state(endpoint: Endpoint) -> str:
+    return PAUSED if endpoint.paused else ACTIVE

@@ -1,0 +1,78 @@
+"""What is registered, as a use case reads it: entries with their digests, and what of them cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from monitor.config.manifest import Registered
+from monitor.config.manifest_writer import export
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.store.port import Entry, Store
+
+
+class Known(msgspec.Struct, frozen=True):
+    endpoints: Mapping[str, Entry[Endpoint]]
+    pools: Mapping[str, Entry[Pool]]
+
+    @property
+    def registered(self) -> Registered:
+        """What can be read of it."""
+        return Registered(
+            {name: entry.value for name, entry in self.endpoints.items() if entry.value is not None},
+            {name: entry.value for name, entry in self.pools.items() if entry.value is not None},
+        )
+
+    def unreadable(self) -> list[str]:
+        """One sentence for each entry that cannot be read: what is wrong, and how to fix it."""
+        endpoints = (
+            f"endpoint {name} cannot be read: {entry.why}; write it anew with `watchkeeper apply`, or remove it with "
+            f"`watchkeeper endpoint rm {name}`"
+            for name, entry in sorted(self.endpoints.items())
+            if entry.value is None
+        )
+        pools = (
+            f"the settings of pool {name} cannot be read: {entry.why}; write them anew with `watchkeeper apply`"
+            for name, entry in sorted(self.pools.items())
+            if entry.value is None
+        )
+        return [*endpoints, *pools]
+
+
+async def read_known(store: Store) -> Known:
+    return Known(await store.endpoint_entries(), await store.pool_entries())
+
+
+async def find_entry(store: Store, endpoint_id: str) -> Entry[Endpoint]:
+    """The entry of an endpoint, which may be one that cannot be read; ConfigError with the nearest id where there is none."""
+    found = await store.endpoint_entries([endpoint_id])
+    return found[endpoint_id] if endpoint_id in found else among(await store.endpoint_entries(), endpoint_id)
+
+
+def among(entries: Mapping[str, Entry[Endpoint]], endpoint_id: str) -> Entry[Endpoint]:
+    """As `find_entry`, where all entries are known."""
+    if endpoint_id in entries:
+        return entries[endpoint_id]
+    hint = did_you_mean(endpoint_id, sorted(entries), "`watchkeeper endpoint list` shows the endpoints")
+    raise ConfigError([Problem("", "endpoint", repr(endpoint_id), "there is no endpoint of this id", hint)])
+
+
+async def find(store: Store, endpoint_id: str) -> Endpoint:
+    """Return the endpoint. ConfigError where there is none, or where its entry cannot be read."""
+    return readable(endpoint_id, await find_entry(store, endpoint_id))
+
+
+def readable(endpoint_id: str, entry: Entry[Endpoint]) -> Endpoint:
+    """Return the endpoint of an entry; ConfigError where it cannot be read."""
+    if entry.value is None:
+        hint = f"write it anew with `watchkeeper apply`, or remove it with `watchkeeper endpoint rm {endpoint_id}`"
+        raise ConfigError([Problem("", "endpoint", repr(endpoint_id), f"its entry cannot be read: {entry.why}", hint)])
+    return entry.value
+
+
+def export_manifest(known: Known) -> str:
+    """The manifest of everything that can be read."""
+    registered = known.registered
+    return export(registered.endpoints.values(), registered.pools.values())

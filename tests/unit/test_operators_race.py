@@ -1,0 +1,271 @@
+"""Two operators at once: what one does between the other's reading and writing is never undone, and each is told the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor import registry
+from monitor.clock import FakeClock
+from monitor.config.located import load_yaml
+from monitor.core.endpoint import Endpoint
+from monitor.core.errors import ConfigError
+from monitor.core.record import Override, OverrideRecord, Transition
+from monitor.store.memory.store import MemoryStore
+from monitor.store.port import Store
+
+Act = Callable[[Store], Awaitable[Any]]
+MANIFEST = "owner: team-a\npools: {shop: {warm_up: 1s}}\nendpoints:\n  - {id: a, url: 'http://h/a', pool: shop}\n"
+
+
+class Meanwhile:
+    """A store in which others act just before each write: the acts in turn, each before one write."""
+
+    def __init__(self, inner: MemoryStore, acts: Sequence[Act]) -> None:
+        self._inner = inner
+        self._acts = list(acts)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name not in {"register", "set_override"}:
+            return method
+
+        async def call(*args: Any) -> Any:
+            if self._acts:
+                await self._acts.pop(0)(self._inner)
+            return await method(*args)
+
+        return call
+
+
+class Office:
+    """A registry with endpoint `a`, and two operators."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(FakeClock())
+
+    async def begin(self) -> Office:
+        await self.store.open(create=True)
+        await registry.add(self.store, {"id": "a", "url": "http://h/a", "pool": "shop"}, actor="ann")
+        return self
+
+    def meanwhile(self, *acts: Act) -> Any:
+        return Meanwhile(self.store, acts)
+
+    async def a(self) -> Endpoint:
+        return (await self.store.endpoints())["a"]
+
+    async def word(self) -> str:
+        (loaded,) = await self.store.load(["a"])
+        return msgspec.json.decode(loaded.override, type=OverrideRecord).override if loaded.override else ""
+
+    async def told(self, kind: str) -> list[tuple[str, str, str]]:
+        transitions = [msgspec.json.decode(data, type=Transition) for data in await self.store.transitions("a")]
+        return [(one.old, one.new, one.actor) for one in transitions if one.kind == kind]
+
+
+def story(tale: Callable[[Office], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await tale(await Office().begin())
+
+    asyncio.run(run())
+
+
+def pause(store: Store) -> Awaitable[Any]:
+    return registry.set_paused(store, ["a"], paused=True, actor="bob")
+
+
+def edit(**entry: Any) -> Act:
+    return lambda store: registry.edit(store, "a", entry, actor="bob")
+
+
+def say(word: Override | None) -> Act:
+    return lambda store: registry.set_override(store, "a", word, "bob's reason", actor="bob")
+
+
+def test_an_edit_keeps_a_pause_made_meanwhile() -> None:
+    async def tale(office: Office) -> None:
+        change = await registry.edit(office.meanwhile(pause), "a", {"interval": "30s"}, actor="ann")
+        assert change.fields == {"interval": ("10s", "30s")}
+        assert ((await office.a()).interval_ms, (await office.a()).paused) == (30_000, True)
+        assert await office.told("registry") == [
+            ("ABSENT", "REGISTERED", "ann"),
+            ("ACTIVE", "PAUSED", "bob"),
+            ("REGISTERED", "CHANGED", "ann"),
+        ]
+
+    story(tale)
+
+
+def test_a_pause_keeps_an_edit_made_meanwhile() -> None:
+    async def tale(office: Office) -> None:
+        store = office.meanwhile(edit(interval="30s", labels={"team": "b"}))
+        assert await registry.set_paused(store, ["a"], paused=True, actor="ann") == ("a",)
+        found = await office.a()
+        assert (found.interval_ms, found.labels, found.paused) == (30_000, {"team": "b"}, True)
+
+    story(tale)
+
+
+def test_two_edits_of_different_settings_both_stand_and_of_one_the_later() -> None:
+    async def tale(office: Office) -> None:
+        await registry.edit(office.meanwhile(edit(interval="30s", weight="7")), "a", {"interval": "20s", "retries": "1"}, actor="ann")
+        found = await office.a()
+        assert (found.interval_ms, found.weight, found.retries) == (20_000, 7, 1)
+
+    story(tale)
+
+
+def test_an_application_keeps_a_pause_made_meanwhile_and_counts_once() -> None:
+    async def tale(office: Office) -> None:
+        changes = await registry.apply(office.meanwhile(pause), [load_yaml(MANIFEST, "f")], actor="ann")
+        found = await office.a()
+        assert (found.paused, found.owner) == (True, "team-a")
+        assert changes.counts == "0 created, 1 changed, 0 removed, 0 unchanged"
+        assert changes.pools_changed == ("shop",)
+
+    story(tale)
+
+
+def test_an_application_whose_pool_was_changed_meanwhile_is_decided_afresh() -> None:
+    async def tale(office: Office) -> None:
+        def other(store: Store) -> Awaitable[Any]:
+            return registry.apply(store, [load_yaml("pools: {shop: {warm_up: 9s}}", "g")], actor="bob")
+
+        changes = await registry.apply(office.meanwhile(other), [load_yaml(MANIFEST, "f")], actor="ann")
+        pool = (await office.store.pools())["shop"]
+        assert (pool.warm_up_ms, pool.owner) == (1_000, "team-a")
+        assert changes.pool_owners == {"shop": ("manual", "team-a")}
+
+    story(tale)
+
+
+def test_a_removal_looks_again_at_who_depends_on_it() -> None:
+    async def tale(office: Office) -> None:
+        def child(store: Store) -> Awaitable[Any]:
+            return registry.add(store, {"id": "child", "url": "http://h/c", "depends_on": ["a"]}, actor="bob")
+
+        async def both(store: Store) -> None:
+            await pause(store)
+            await child(store)
+
+        with pytest.raises(ConfigError, match="child depends on it"):
+            await registry.remove(office.meanwhile(both), ["a"], actor="ann")
+        assert await office.a()
+
+    story(tale)
+
+
+def test_who_adds_what_another_has_just_added_is_told() -> None:
+    async def tale(office: Office) -> None:
+        entry = {"id": "new", "url": "http://h/n"}
+
+        def other(store: Store) -> Awaitable[Any]:
+            return registry.add(store, {**entry, "interval": "30s"}, actor="bob")
+
+        with pytest.raises(ConfigError, match="registered already"):
+            await registry.add(office.meanwhile(other), entry, actor="ann")
+        assert (await office.store.endpoints())["new"].interval_ms == 30_000
+
+    story(tale)
+
+
+def test_an_edit_of_what_was_removed_meanwhile_brings_it_not_back() -> None:
+    async def tale(office: Office) -> None:
+        def gone(store: Store) -> Awaitable[Any]:
+            return registry.remove(store, ["a"], actor="bob")
+
+        with pytest.raises(ConfigError, match="no endpoint of this id"):
+            await registry.edit(office.meanwhile(gone), "a", {"interval": "30s"}, actor="ann")
+        assert await office.store.endpoints() == {}
+
+    story(tale)
+
+
+def test_who_loses_every_round_is_told_what_changed_and_by_whom() -> None:
+    async def tale(office: Office) -> None:
+        others = [edit(weight=str(weight)) for weight in range(1, 20)]
+        with pytest.raises(ConfigError, match=r"bob keeps changing it; last registry REGISTERED -> CHANGED \(weight 4 -> 5\)"):
+            await registry.edit(office.meanwhile(*others), "a", {"interval": "30s"}, actor="ann")
+        assert (await office.a()).interval_ms == 10_000
+        with pytest.raises(ConfigError, match="bob keeps changing it"):
+            await registry.apply(
+                office.meanwhile(*[edit(weight=str(weight)) for weight in range(50, 90)]), [load_yaml(MANIFEST, "f")], actor="ann"
+            )
+
+    story(tale)
+
+
+# Overrides ------------------------------------------------------------------------------------------------------------
+def test_undrain_does_not_take_back_another_word_said_meanwhile() -> None:
+    async def tale(office: Office) -> None:
+        await registry.set_override(office.store, "a", Override.DRAIN, "kernel update", actor="ann")
+        with pytest.raises(ConfigError, match="a is not under DRAIN"):
+            await registry.set_override(office.meanwhile(say(Override.FORCED_OPEN)), "a", None, "done", actor="ann", only=Override.DRAIN)
+        assert await office.word() == "FORCED_OPEN"
+
+    story(tale)
+
+
+def test_the_later_word_stands_and_names_the_one_it_replaced() -> None:
+    async def tale(office: Office) -> None:
+        store = office.meanwhile(say(Override.FORCED_CLOSED))
+        transition = await registry.set_override(store, "a", Override.DRAIN, "kernel update", actor="ann")
+        assert transition is not None
+        assert (transition.old, transition.new, transition.actor) == ("FORCED_CLOSED", "DRAIN", "ann")
+        assert await office.word() == "DRAIN"
+        assert await office.told("override") == [("AUTO", "FORCED_CLOSED", "bob"), ("FORCED_CLOSED", "DRAIN", "ann")]
+
+    story(tale)
+
+
+def test_the_same_word_said_meanwhile_is_not_said_twice() -> None:
+    async def tale(office: Office) -> None:
+        store = office.meanwhile(say(Override.DRAIN))
+        assert await registry.set_override(store, "a", Override.DRAIN, "kernel update", actor="ann") is None
+        assert await office.told("override") == [("AUTO", "DRAIN", "bob")]
+
+    story(tale)
+
+
+def test_a_word_over_an_endpoint_that_moved_to_another_pool_says_so_of_the_new_one() -> None:
+    async def tale(office: Office) -> None:
+        transition = await registry.set_override(office.meanwhile(edit(pool="other")), "a", Override.DRAIN, "why", actor="ann")
+        assert transition is not None
+        assert transition.pool == "other"
+
+    story(tale)
+
+
+@pytest.mark.parametrize("held", [b"garbage", b'{"override":"FROM_A_NEWER_RELEASE","reason":"r","at_ms":1}'])
+def test_an_override_that_cannot_be_read_is_replaced_or_taken_back_but_not_by_undrain(held: bytes) -> None:
+    async def tale(office: Office) -> None:
+        office.store._home("a")[1].overrides["a"] = held
+        with pytest.raises(ConfigError, match="not under DRAIN"):
+            await registry.set_override(office.store, "a", None, "done", actor="ann", only=Override.DRAIN)
+        transition = await registry.set_override(office.store, "a", None, "cleared", actor="ann")
+        assert transition is not None
+        assert (transition.old, transition.new) == ("UNREADABLE", "AUTO")
+        assert await office.word() == ""
+        office.store._home("a")[1].overrides["a"] = held
+        transition = await registry.set_override(office.store, "a", Override.DRAIN, "anew", actor="ann")
+        assert transition is not None
+        assert (transition.old, await office.word()) == ("UNREADABLE", "DRAIN")
+
+    story(tale)
+
+
+@pytest.mark.parametrize("actor", ["", " ", "a" * 65, "new\nline"])
+def test_nobody_acts_without_a_name(actor: str) -> None:
+    async def tale(office: Office) -> None:
+        with pytest.raises(ConfigError, match="--by"):
+            await registry.set_paused(office.store, ["a"], paused=True, actor=actor)
+        with pytest.raises(ConfigError, match="--by"):
+            await registry.set_override(office.store, "a", Override.DRAIN, "why", actor=actor)
+        assert not (await office.a()).paused
+
+    story(tale)
