@@ -41,6 +41,7 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
     """
 
     def start(self) -> None:
+        """Consume until the worker is told to stop."""
         while True:
             try:
                 super().start()

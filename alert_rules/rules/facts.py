@@ -23,6 +23,8 @@ Facts = Mapping[str, Any]
 
 
 class Scope(StrEnum):
+    """Of whom a rule speaks."""
+
     ENDPOINT = "endpoint"
     POOL = "pool"
     SYSTEM = "system"

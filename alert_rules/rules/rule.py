@@ -39,6 +39,7 @@ class Rule:
         object.__setattr__(self, "watched", _picker(self.variables))
 
     def same(self, old: Facts, new: Facts) -> bool:
+        """Whether no variable that the rule names differs between two readings of the facts."""
         return bool(self.watched(old) == self.watched(new))
 
     def holds(self, facts: Facts) -> bool:
@@ -52,6 +53,7 @@ class Rule:
         return {name: value for name, value in labels.items() if value}
 
     def value_of(self, facts: Facts) -> str:
+        """The values of the variables that the rule names, for people."""
         return cut(", ".join(f"{name} = {facts[name]}" for name in self.variables), VALUE_LENGTH_MAX)
 
 

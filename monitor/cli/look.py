@@ -173,6 +173,7 @@ EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reaso
 
 
 def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
+    """A transition as a row: short for the table, with generation and evidence for programs."""
     row = {
         "at": stamp(transition.at_ms),
         "pool": transition.pool,

@@ -81,6 +81,7 @@ def whole(low: int, high: int) -> Parse:
 
 
 def truth(value: Any) -> bool:
+    """Parse true or false as people write them. Raises ValueError."""
     found = _TRUTH.get(text_of(value).lower())
     if found is None:
         raise ValueError("this is neither true nor false; write true or false")
@@ -88,6 +89,8 @@ def truth(value: Any) -> bool:
 
 
 def one_of(*names: str) -> Parse:
+    """A parser that takes one of these names and raises ValueError for anything else."""
+
     def parse(value: Any) -> str:
         if value not in names:
             raise ValueError(f"there is no such choice; write {' or '.join(names)}")

@@ -31,6 +31,8 @@ _MISSING: Any = object()
 
 
 class Manifest(msgspec.Struct, frozen=True):
+    """What documents say, checked as a whole: endpoints with everything that they inherit, and pools by name."""
+
     endpoints: tuple[Endpoint, ...]
     pools: Mapping[str, Pool]
     owners: frozenset[str] = frozenset({OWNER_MANUAL})

@@ -31,6 +31,8 @@ FORGIVE_AFTER_MS: Final = 30_000
 
 
 class Event(StrEnum):
+    """What a trip policy may say; the table TRANSITIONS alone knows where it leads."""
+
     TRIP = "TRIP"
     """The evidence says: stop sending."""
     TRIAL = "TRIAL"

@@ -10,6 +10,8 @@ TEXT_LENGTH_MAX = 300
 
 
 class Outcome(StrEnum):
+    """What a probe taught about its target."""
+
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -17,6 +19,8 @@ class Outcome(StrEnum):
 
 
 class FailureClass(StrEnum):
+    """Where a probe failed: the step, or the expectation, that the target did not satisfy."""
+
     RESOLVE = "resolve"
     CONNECT = "connect"
     TLS = "tls"

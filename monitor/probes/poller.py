@@ -16,6 +16,8 @@ EVENTS_MAX = 256
 
 
 class Waiting(Protocol):
+    """Whoever waits for a socket."""
+
     def on_ready(self, events: int) -> None:
         """The socket is ready for WRITE, for READ, or has an error to tell to whoever reads."""
         ...
@@ -24,13 +26,17 @@ class Waiting(Protocol):
 class Poller(Protocol):
     """Calls `on_ready` for as long as a socket is ready for what was asked; `forget` comes before its closing."""
 
-    def watch(self, fd: int, interest: int, who: Waiting) -> None: ...
+    def watch(self, fd: int, interest: int, who: Waiting) -> None:
+        """Tell `who` when the socket is ready for READ or WRITE, as `interest` says."""
 
-    def change(self, fd: int, interest: int) -> None: ...
+    def change(self, fd: int, interest: int) -> None:
+        """Wait for something else on a watched socket."""
 
-    def forget(self, fd: int) -> None: ...
+    def forget(self, fd: int) -> None:
+        """Tell nobody of this socket any more; harmless where it is not watched."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Forget every socket."""
 
 
 class EpollPoller:
@@ -96,4 +102,5 @@ class LoopPoller:
 
 
 def make_poller(loop: asyncio.AbstractEventLoop) -> Poller:
+    """The best poller that this system has: one epoll set, else the loop's own readers and writers."""
     return EpollPoller(loop) if hasattr(select, "epoll") else LoopPoller(loop)

@@ -43,6 +43,7 @@ class Act(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def created(self, endpoint: Endpoint) -> tuple[bytes, ...]:
+        """An endpoint is registered."""
         return (self._of(endpoint, ABSENT, REGISTERED, self.reason or "registered"),)
 
     def rewritten(self, endpoint: Endpoint) -> tuple[bytes, ...]:
@@ -67,6 +68,7 @@ class Act(msgspec.Struct, frozen=True):
         return (self._encoded(endpoint_id, pool, old, REMOVED, self.reason or "removed"),)
 
     def pool(self, old: Pool | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
+        """A pool's settings are written or taken away (`new` None), and pass to another owner."""
         before, after = (REGISTERED if old else ABSENT), (REMOVED if new is None else CHANGED if old else REGISTERED)
         told = [self._encoded("", name, before, after, self.reason or "the pool's settings")]
         if old and new and old.owner != new.owner:

@@ -136,26 +136,32 @@ def of_endpoint(slot: int, name: str, endpoint_id: str) -> str:
 
 
 def members(slot: int, pool: str) -> str:
+    """The set of a pool's members in one slot."""
     return f"wk:i:{{s{slot}}}:pool:{pool}"
 
 
 def snapshot(pool: str) -> str:
+    """A pool's published snapshot."""
     return f"wk:v1:{{{pool}}}:snap"
 
 
 def log(pool: str) -> str:
+    """The stream of a pool's published deltas."""
     return f"wk:v1:{{{pool}}}:log"
 
 
 def channel(pool: str) -> str:
+    """The channel of hints that a pool has a new version."""
     return f"wk:v1:{{{pool}}}:ch"
 
 
 def group(key: str) -> str:
+    """A group of alerts, by its key."""
     return f"wk:i:{{alerts}}:group:{key}"
 
 
 def delivery(delivery_id: str) -> str:
+    """A row of the outbox, by its id."""
     return f"wk:i:{{alerts}}:row:{delivery_id}"
 
 

@@ -60,12 +60,16 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolPut(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a pool whose entry is still `old`; None: there is none."""
+
     pool: Pool
     old: Entry[Pool] | None = None
     transitions: tuple[bytes, ...] = ()
 
 
 class PoolRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove a pool's settings whose entry is still `old`."""
+
     name: str
     old: Entry[Pool]
     transitions: tuple[bytes, ...] = ()
@@ -96,6 +100,7 @@ class RegistryAnswer(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
+        """Whether everything was written."""
         return not (self.stale or self.stale_pools)
 
 
@@ -108,6 +113,8 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
+    """What one claim of probes took from a slot. `rev` is the slot's revision of its endpoints, `now_ms` the server's time."""
+
     slot: int
     rev: int
     now_ms: int
@@ -133,6 +140,8 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Committed(StrEnum):
+    """What became of one commit."""
+
     OK = "ok"
     STALE = "stale"
     """The record's version moved: read it again, decide again; the lease is still ours."""
@@ -370,7 +379,8 @@ class Store(Protocol):
         """Connect. NoDataSetError where there is no data set, unless `create` makes it; ConfigError where it has another number of
         slots than this store was told to expect."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of the server; the store may be opened again."""
 
     async def now_ms(self) -> int:
         """The server's clock."""
@@ -425,7 +435,8 @@ class Store(Protocol):
         the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
         of alert events that the wrong time would have prolonged is ended."""
 
-    async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
+    async def load(self, ids: Sequence[str]) -> list[Loaded]:
+        """What decisions about these endpoints start from, in the order of the ids; version 0 for what does not exist."""
 
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
         """One script per slot; the answers are in the order of `items`. An id counts once per call: the others are STALE."""
@@ -451,7 +462,8 @@ class Store(Protocol):
         """Milliseconds by which the first member is late; 0 when none is."""
 
     # Pools ------------------------------------------------------------------------------------------------------
-    async def load_pool(self, pool: str) -> PoolLoad: ...
+    async def load_pool(self, pool: str) -> PoolLoad:
+        """Everything that a pool is weighed from: its settings, members and snapshot."""
 
     async def publish(self, publication: Publication) -> Epoch:
         """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not
@@ -515,14 +527,17 @@ class Store(Protocol):
     async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
 
-    async def alert(self, fingerprint: str) -> StoredAlert | None: ...
+    async def alert(self, fingerprint: str) -> StoredAlert | None:
+        """One alert by its fingerprint, or None where the alert store has it not (any more)."""
 
     async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
         """What these subjects asserted last, in their order."""
 
-    async def load_group(self, group: str) -> GroupLoad | None: ...
+    async def load_group(self, group: str) -> GroupLoad | None:
+        """A group with its alerts, its log and its deliveries in flight, or None where there is none."""
 
-    async def commit_flush(self, flush: Flush) -> None: ...
+    async def commit_flush(self, flush: Flush) -> None:
+        """Write what a tick decided: outbox rows, log, the next tick. Raises Stale where the group's lease is lost."""
 
     async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
         """None for one that is gone."""
@@ -530,7 +545,8 @@ class Store(Protocol):
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         """Write the delivery back with its next time. Stale when the lease is not ours any more."""
 
-    async def settle_delivery(self, settle: Settle) -> None: ...
+    async def settle_delivery(self, settle: Settle) -> None:
+        """Write what became of a delivery, and take it out of the outbox. Raises Stale where its lease is lost."""
 
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         """The newest notifications sent or given up, newest first."""
@@ -539,7 +555,8 @@ class Store(Protocol):
     async def set_aside(self, items: Sequence[SetAside]) -> None:
         """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
 
-    async def aside_count(self) -> int: ...
+    async def aside_count(self) -> int:
+        """How many copies of what cannot be read are kept."""
 
     async def aside(self) -> list[SetAside]:
         """What is kept aside, sorted by kind and key."""
@@ -571,9 +588,11 @@ class Store(Protocol):
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         """Signs of life younger than this by the server's clock; older ones are deleted."""
 
-    async def count(self, increments: Mapping[str, int]) -> None: ...
+    async def count(self, increments: Mapping[str, int]) -> None:
+        """Add to the counters that all processes share."""
 
-    async def counters(self) -> dict[str, int]: ...
+    async def counters(self) -> dict[str, int]:
+        """The counters by name."""
 
     async def due_overdue(self) -> tuple[int, int]:
         """How many endpoints are past their due time, and by how many milliseconds the first of them is."""

@@ -58,6 +58,7 @@ class EndpointCache:
         return {endpoint_id: known[endpoint_id] for endpoint_id in ids if endpoint_id in known}
 
     def make(self, endpoint: Endpoint) -> Prepared:
+        """The endpoint made ready to be probed from here; where it cannot be, with the reason."""
         digest = f"{zlib.crc32(msgspec.json.encode(endpoint)):08x}"
         labels = {**endpoint.labels, "endpoint": endpoint.id, "pool": endpoint.pool}
         try:

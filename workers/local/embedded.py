@@ -52,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
+        """The server's URL with its password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
 
@@ -67,6 +68,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
+        """The server's URL with its password."""
         return self.identity.url
 
     async def prepare(self) -> Part:

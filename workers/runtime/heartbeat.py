@@ -55,6 +55,7 @@ class Heartbeat:
         self.name = f"{part}:{platform.node()}:{os.getpid()}"
 
     async def run(self) -> None:
+        """Beat until cancelled."""
         while True:
             await self.beat()
             await asyncio.sleep(self._interval_ms / 1000)
