@@ -17,7 +17,7 @@ ROUND_TRIP_MAX_MS: Final = 1_000
 SAMPLES: Final = 8
 """How many of the latest readings the best is taken from: a quick one among the last few is better than the last."""
 LEARN_ATTEMPTS: Final = 5
-"""How often one call of `learn` asks while the answers are too slow to be used."""
+"""How often one call of `learn` reads the time while the answers are too slow to be used."""
 
 
 class Clock(Protocol):

@@ -1,4 +1,4 @@
-"""The consumer's own breaker, for when nobody watches any more: consecutive failures of its own requests.
+"""The consumer's own breaker, for when nobody judges any more: consecutive failures of its own requests.
 
 It decides only while the published state has expired; before that the published weights hold, which rest on far more
 evidence than one consumer has. It never takes out more than half of a pool.

@@ -187,7 +187,12 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
         ),
         Field("retries", "retries", whole(0, RETRIES_MAX), _same, "2", "Attempts after a failed one, inside the same probe."),
         Field(
-            "retry_delay", "retry_delay_ms", duration(0, INTERVAL_MAX_MS), format_duration, "1s", "Time before a retry, doubled each time."
+            "retry_delay",
+            "retry_delay_ms",
+            duration(0, INTERVAL_MAX_MS),
+            format_duration,
+            "1s",
+            "Time before a retry; each further one waits twice as long.",
         ),
         *_policy_fields(Scope.ENDPOINT),
         Field("weight", "weight", whole(1, WEIGHT_MAX), _same, "100", "Base weight in the pool; its proportion to the others' counts."),

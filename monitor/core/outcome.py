@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
     INCONCLUSIVE = "INCONCLUSIVE"
-    """Our own fault (loop lag, no resolver, no file descriptors): it neither heals nor hurts."""
+    """Our own error (loop lag, no resolver, no file descriptors): it counts neither for nor against the target."""
 
 
 class FailureClass(StrEnum):

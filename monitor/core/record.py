@@ -194,13 +194,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warm_up_since_ms: int = 0
     """When the breaker last closed after a trip; 0 when the endpoint never needs to warm up."""
     since_ms: int = 0
-    """When it began to be watched: it was registered, or a pause ended."""
+    """When it began to be monitored: it was registered, or a pause ended."""
     decided_ms: int = 0
     """When the last decision was made."""
 
     @property
     def conclusive_ms(self) -> int:
-        """When something was last learnt about the target, or when it began to be watched."""
+        """When something was last learnt about the target, or when it began to be monitored."""
         probes = self.probes
         return max(probes.last_success_ms, probes.last_failure_ms, self.since_ms)
 

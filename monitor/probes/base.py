@@ -74,7 +74,7 @@ class Probe(Protocol):
     """An endpoint compiled once: patterns, request bytes, addresses."""
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
-        """Probe once. An expected failure is a value; only cancellation and faults of our own code raise."""
+        """Probe once. An expected failure is a value; only cancellation and errors of our own code raise."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Readiness of many short-lived sockets for one event loop.
 
 asyncio's add_reader is made for sockets that stay: with uvloop it costs six epoll_ctl calls and an ioctl per
-connection. Where the system has epoll we keep a set of our own, which the event loop watches as one descriptor:
+connection. Where the system has epoll we keep a set of our own, which the event loop waits for as one descriptor:
 one call registers a socket, and closing it is all it takes to leave.
 """
 
@@ -30,10 +30,10 @@ class Poller(Protocol):
         """Tell `who` when the socket is ready for READ or WRITE, as `interest` says."""
 
     def change(self, fd: int, interest: int) -> None:
-        """Wait for something else on a watched socket."""
+        """Wait for something else on a socket that is waited for."""
 
     def forget(self, fd: int) -> None:
-        """Tell nobody of this socket any more; harmless where it is not watched."""
+        """Tell nobody of this socket any more; harmless where nobody waits for it."""
 
     def close(self) -> None:
         """Forget every socket."""

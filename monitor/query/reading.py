@@ -1,4 +1,4 @@
-"""The state of things as people look at it: one reading for the command line, pages and metrics."""
+"""The state of things as people see it, read once for the command line, pages and metrics."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     wanted = sorted(names or by_pool)
     snapshots = dict(zip(wanted, map(_snapshot, await store.snapshots(wanted)), strict=True))
     views = await _views(store, [endpoint for name in wanted for endpoint in sorted(by_pool[name], key=lambda one: one.id)])
-    # Asked side by side, so that their questions share exchanges.
+    # Read side by side, so that their commands share exchanges.
     statuses = await asyncio.gather(*(_status(store, view, snapshots[view.reading.endpoint.pool], now_ms) for view in views))
     members: dict[str, list[EndpointStatus]] = defaultdict(list)
     for status in statuses:

@@ -130,7 +130,7 @@ async def contended(store: Store, endpoint_id: str) -> ConfigError:
             continue
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break
-    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "look at it again and repeat the command")])
+    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "see what it is now, and repeat the command")])
 
 
 def shown_fields(fields: Fields) -> str:

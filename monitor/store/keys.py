@@ -25,7 +25,7 @@ wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON
 wk:i:{sN}:judged         zset    pool -> ms until which its newest result vouches for it   commit, registry -> alive
 wk:i:{sN}:log:<id>       list    its own transitions, OWN_LOG_LENGTH_MAX     commit, registry -> cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
-wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at without a result (no data, `for`)
+wk:i:{sN}:reevaluate     zset    id -> ms at which to re-evaluate it without a result (no data, `for`)
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli

@@ -126,7 +126,7 @@ class Claim(msgspec.Struct, frozen=True):
 class Lease(msgspec.Struct, frozen=True):
     """One claimed member of a work queue. `token_ms` is odd, and the end of the lease on the shared timeline.
 
-    `due_ms` is when it fell due: even where it was asked for, odd where it is the end of a lease that nobody finished.
+    `due_ms` is when it fell due: even where it was given, odd where it is the end of a lease that nobody finished.
     """
 
     member: str
@@ -163,9 +163,9 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one decided result changes. `token_ms` None: a decision without a result (a watch fell due).
+    """Everything that one decided result changes. `token_ms` None: a decision without a result (its re-evaluation fell due).
 
-    `reevaluate_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
+    `reevaluate_ms` 0 takes the endpoint out of the re-evaluation queue, None leaves its place there (a write less).
     `interval_ms` 0 leaves the next due time to the plan.
     `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one. Whoever holds the pool
     then has lost it: what he read is no longer all there is, and `finish` refuses him.
@@ -236,7 +236,7 @@ NO_EPOCH = Epoch()
 
 
 class EpochEnded(Stale):
-    """The data set is not the one that the publisher has seen: ask `epoch` again, then decide again."""
+    """The data set is not the one that the publisher has seen: call `epoch` again, then decide again."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,7 +313,7 @@ class GroupLoad(msgspec.Struct, frozen=True):
     alerts: Mapping[str, StoredAlert]
     log: Mapping[str, bytes]
     in_flight: Mapping[str, str]
-    """Place in the log -> id of the delivery not yet settled."""
+    """Place in the log -> id of the delivery in flight."""
 
 
 class NewDelivery(msgspec.Struct, frozen=True):
@@ -426,7 +426,7 @@ class Store(Protocol):
 
     async def judging_since(self, slot: int) -> int:
         """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
-        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nothing was probed."""
 
     async def realign(self, slot: int) -> int:
         """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
@@ -443,7 +443,7 @@ class Store(Protocol):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
+        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome needs at each tick."""
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
@@ -583,10 +583,10 @@ class Store(Protocol):
         A data set that was lost gets its number of slots back with it. ConfigError where it was made anew with another number."""
 
     async def deregister(self, name: str) -> None:
-        """Take a sign of life back: the process is leaving."""
+        """Deregister: the process is leaving."""
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
-        """Signs of life younger than this by the server's clock; older ones are deleted."""
+        """Heartbeats younger than this by the server's clock; older ones are deleted."""
 
     async def count(self, increments: Mapping[str, int]) -> None:
         """Add to the counters that all processes share."""

@@ -1,4 +1,4 @@
-"""Work queues: due, leased, finished; and the signs of life."""
+"""Work queues: due, leased, finished; and heartbeats."""
 
 from __future__ import annotations
 

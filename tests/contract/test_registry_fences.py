@@ -107,7 +107,7 @@ async def test_a_decision_in_flight_loses_against_an_operator(house, change):
     else:
         await set_override(house.store, house.endpoint("e"), b"" if change == "taken back" else b"o", b"t2")
     assert await house.version("e") > ver
-    assert await house.drain(Queue.REEVALUATE) == ["e"], "rules look at it at once"
+    assert await house.drain(Queue.REEVALUATE) == ["e"], "rules evaluate it at once"
     claimed = (await house.claim()).get("e")
     if claimed and change != "remove":
         assert await house.commit(house.result(claimed, ver=ver)) == [Committed.STALE]

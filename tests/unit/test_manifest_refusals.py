@@ -1,4 +1,4 @@
-"""What manifests refuse: each fault names its line, key, the value seen and what to write instead."""
+"""What manifests refuse: each error names its line, key, the value seen and what to write instead."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def entry(more: str, url: str = "http://h/x") -> str:
     return f"endpoints:\n  - id: web\n    url: {url}\n    {more}\n"
 
 
-FAULTS = [
+ERRORS = [
     # Shape
     ("- a\n", 1, "", "a list", "endpoints:"),
     ("word", 1, "", "'word'", "endpoints:"),
@@ -146,7 +146,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), FAULTS)
+@pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), ERRORS)
 def test_a_fault_names_line_key_value_and_remedy(text: str, line: int, key: str, seen: str, hint: str):
     (problem,) = refused(text)
     assert problem.where == f"a.yml:{line}"
@@ -196,4 +196,4 @@ def test_a_parent_that_was_refused_itself_is_no_second_fault():
 def test_many_faults_are_counted():
     problems = refused("endpoints:\n" + "  - {url: 'ftp://h'}\n" * 80)
     assert len(problems) == PROBLEMS_SHOWN_MAX + 1
-    assert problems[-1].why == "and 30 more faults"
+    assert problems[-1].why == "and 30 more errors"

@@ -17,7 +17,7 @@ POOLS_MAX_AGE_MS = 1_000
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """An endpoint made ready: `probe` is None where it cannot be probed from here, and `fault` says why.
+    """An endpoint made ready: `probe` is None where it cannot be probed from here, and `error` says why.
 
     `digest` changes with anything that a rule can see of the endpoint itself.
     """
@@ -27,7 +27,7 @@ class Prepared(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     """Labels that every alert of this endpoint carries."""
     probe: Probe | None
-    fault: str = ""
+    error: str = ""
 
 
 class EndpointCache:

@@ -75,7 +75,7 @@ class EmbeddedServer:
         """Write the configuration and return the part to run.
 
         The lock is inherited by the server, so it is held as long as any server works on the folder: one that outlived a
-        killed supervisor is asked to end, and waited for. Raises ConfigError when it does not end, or without a binary.
+        killed supervisor is told to end, and waited for. Raises ConfigError when it does not end, or without a binary.
         """
         await self._lock()
         self.identity = self._identity()

@@ -75,4 +75,4 @@ class Policy(Protocol):
         """The settings that it reads, for manifests, command line and reference."""
 
     def judge(self, seen: Seen) -> Ruling | None:
-        """Name the next event. Asked again after each change, until it has nothing more to say about this result."""
+        """Name the next event. Called again after each change, until it has nothing more to say about this result."""

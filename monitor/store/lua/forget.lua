@@ -1,7 +1,7 @@
 -- Take away what is left of a removed endpoint, and write the alert events that end its alerts.
 -- @include version hints
 --
--- KEYS  1 spec   2 rec   3 watch   4 alerts   5 mem   6... its ring, rollups and own log
+-- KEYS  1 spec   2 rec   3 reevaluate   4 alerts   5 mem   6... its ring, rollups and own log
 -- ARGV  1 id   2 version held (13 digits)   3 cap of alerts   4... alert events
 -- Returns 1, or 0 when the endpoint is registered again or its record has moved.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then

@@ -146,17 +146,17 @@ def firing(tick: int, *names: str) -> Message:
 
 
 BETTER = {
-    "B4: repeat_interval counts from the tick that sent, not from the answer after it": (
+    "repeat_interval counts from the tick that sent, not from the answer after it": (
         Story("b4", (Change(0, "a", 0), Change(8_000, "a", 0, 8_000)), repeat_ms=INTERVAL_MS),
         [firing(0, "a"), firing(1, "a"), firing(2, "a"), firing(3, "a"), (4, True, ("a resolved",))],
         [firing(0, "a"), firing(2, "a"), (4, True, ("a resolved",))],
     ),
-    "B2: what ends and fires again between two ticks is told": (
+    "what ends and fires again between two ticks is told": (
         Story("b2", (Change(0, "a", 0), Change(0, "b", 0), Change(4_000, "a", 0, 4_000), Change(4_300, "a", 4_300))),
         [firing(0, "a", "b"), firing(2, "a", "b")],
         [firing(0, "a", "b")],
     ),
-    "B2: what ends and fires again is told where ends are not": (
+    "what ends and fires again is told where ends are not": (
         Story(
             "b2-silent",
             (Change(0, "a", 0), Change(0, "b", 0), Change(2_000, "a", 0, 2_000), Change(4_000, "a", 4_000)),

@@ -1,4 +1,4 @@
-"""Retries inside their budget, and faults of our own."""
+"""Retries inside their budget, and errors of our own."""
 
 from __future__ import annotations
 
