@@ -14,6 +14,7 @@ from monitor.cli.output import emit, output_option, say, sparkline
 if TYPE_CHECKING:
     from monitor.core.history import Row
     from monitor.query.reading import History
+    from monitor.store.port import Store
 
 COLUMNS = ("start", "uptime", "ok", "failed", "inconclusive", "down", "unknown", "paused", "p50", "p90", "p99")
 PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
@@ -35,11 +36,12 @@ def history(system: System, endpoint_id: str, by: str, output: str) -> None:
       watchkeeper history shop-1
       watchkeeper history shop-1 --by days -o json
     """
-    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from monitor.query.reading import read_history  # noqa: PLC0415
+    from monitor.query.reading import read_history  # noqa: PLC0415 - after the help
 
-    now_ms = SystemClock().now_ms()
-    found = system.run(lambda store: read_history(store, endpoint_id, PERIODS[by], now_ms))
+    async def read(store: Store) -> History:
+        return await read_history(store, endpoint_id, PERIODS[by], await store.now_ms())
+
+    found = system.run(read)
     emit([_row(row, table=output == "table") for row in found.rows], COLUMNS, output)
     if output == "table":
         for line in _summary(found):

@@ -39,16 +39,14 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
       watchkeeper status shop --watch
       watchkeeper status -o json
     """
-    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from monitor.query.reading import read_pools  # noqa: PLC0415
-
-    clock = SystemClock()
+    from monitor.query.reading import read_pools  # noqa: PLC0415 - after the help
 
     async def show(store: Store) -> None:
-        found = await read_pools(store, clock.now_ms(), pools)
+        now_ms = await store.now_ms()
+        found = await read_pools(store, now_ms, pools)
         if watch and sys.stdout.isatty():
             click.clear()
-        rows = [row for pool in found for row in _pool_rows(pool, clock.now_ms(), table=output == "table")]
+        rows = [row for pool in found for row in _pool_rows(pool, now_ms, table=output == "table")]
         if rows or output != "table":
             emit(rows, COLUMNS, output)
         else:
@@ -217,11 +215,13 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
     Example:
       watchkeeper explain shop-1
     """
-    from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
-    from monitor.query.reading import read_explanation  # noqa: PLC0415
+    from monitor.query.reading import read_explanation  # noqa: PLC0415 - after the help
 
-    now_ms = SystemClock().now_ms()
-    found = system.run(lambda store: read_explanation(store, endpoint_id, now_ms))
+    async def read(store: Store) -> tuple[Explanation, int]:
+        now_ms = await store.now_ms()
+        return await read_explanation(store, endpoint_id, now_ms), now_ms
+
+    found, now_ms = system.run(read)
     if output == "table":
         for line in explain_lines(found, now_ms):
             click.echo(line)

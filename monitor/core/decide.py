@@ -158,7 +158,8 @@ def _judged(probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: s
 def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: int) -> Decision:
     """Nothing came: an endpoint falls silent, a pause begins or ends, and an operator's word is taken into account."""
     endpoint = subject.endpoint
-    past, since_ms = record.history, record.since_ms or now_ms
+    # Without a result since it was registered: that was an interval ago, or less where somebody spoke of it meanwhile.
+    past, since_ms = record.history, record.since_ms or now_ms - endpoint.interval_ms
     writes: tuple[RowWrite, ...] = ()
     if endpoint.paused is not (past.standing is _PAUSED):
         past, writes = history.pause(past, endpoint, endpoint.paused, now_ms)

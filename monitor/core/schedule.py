@@ -28,23 +28,17 @@ def silent_after_ms(endpoint: Endpoint) -> int:
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`delay_ms` is how much later than its grid the first probe may be, `silent_after_ms` as the function of that name."""
+    """`delay_ms` is how much later than its grid the first probe may be."""
 
     interval_ms: int
     phase_ms: int
     lease_ms: int
     delay_ms: int
-    silent_after_ms: int
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Plan:
         """The plan of an endpoint as it is registered now."""
-        return cls(endpoint.interval_ms, endpoint.phase_ms, lease_ms(endpoint), endpoint.initial_delay_ms, silent_after_ms(endpoint))
-
-    @property
-    def patience_ms(self) -> int:
-        """How long a new endpoint may be without a result."""
-        return self.delay_ms + self.silent_after_ms
+        return cls(endpoint.interval_ms, endpoint.phase_ms, lease_ms(endpoint), endpoint.initial_delay_ms)
 
     @property
     def grace_ms(self) -> int:

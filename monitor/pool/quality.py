@@ -24,6 +24,8 @@ from monitor.core.record import Evidence
 LATENCY_SHRINK: Final = 20.0
 LATENCY_FACTOR_MIN: Final = 0.1
 WARM_UP_MIN: Final = 0.1
+RATE_MIN: Final = 1e-9
+"""Success rates below this are nothing: counts fade without end, and their proportions are no evidence."""
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -76,7 +78,7 @@ def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
 def _success(evidence: Evidence, rates: _Others, is_out: bool) -> float:
     rate = evidence.ok / evidence.total
     reference = rates.median if is_out else rates.median_without(rate)
-    if rate >= reference:
+    if rate >= reference or reference < RATE_MIN:
         return 1.0
     shrunk = (evidence.ok + SHRINK * reference) / (evidence.total + SHRINK)
     return (shrunk / reference) ** 2

@@ -22,6 +22,7 @@ wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
+wk:i:{sN}:alerting       set     ids of endpoints whose rules hold an alert, pending or firing   commit -> cli, web
 wk:i:{sN}:judged         zset    pool -> ms until which its newest result vouches for it   commit, registry -> alive
 wk:i:{sN}:log:<id>       list    its own transitions, OWN_LOG_LENGTH_MAX     commit, registry -> cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli

@@ -180,6 +180,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     memory: bytes | None = None
     """What the rules remember; None leaves it as it is."""
+    alerting: bool = False
+    """Whether that memory holds an alert, pending or firing."""
     fresh_until_ms: int = 0
     """Until when this result vouches for its pool; 0 where nothing was learnt."""
     interval_ms: int = 0
@@ -438,6 +440,10 @@ class Store(Protocol):
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         """What decisions about these endpoints start from, in the order of the ids; version 0 for what does not exist."""
 
+    async def load_with_revisions(self, ids: Sequence[str]) -> tuple[list[Loaded], dict[int, int]]:
+        """As `load`, and the registry's revision of each slot, read no earlier than the records of that slot: an endpoint that is as this
+        revision has it was not changed since its record had the version that was loaded."""
+
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
         """One script per slot; the answers are in the order of `items`. An id counts once per call: the others are STALE."""
 
@@ -565,6 +571,12 @@ class Store(Protocol):
         """Delete a copy. False when there is none."""
 
     # Reading ----------------------------------------------------------------------------------------------------
+    async def alerting(self) -> tuple[list[str], list[str]]:
+        """The endpoints whose rules hold an alert, pending or firing, and the pools and the system of which anything is kept, sorted."""
+
+    async def pool_sizes(self) -> dict[str, int]:
+        """How many members each pool has that has one, settings of its own, or a publication; in the order of their names."""
+
     async def transitions(self, endpoint_id: str) -> list[bytes]:
         """The last OWN_LOG_LENGTH_MAX transitions of one endpoint, oldest first."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random  # noqa: TID251 - seeded, so that a failure can be had again.
+import time
 
 import pytest
 
 from alert_rules.files.routing_file import load_routing
 from monitor.clock import SystemClock
-from monitor.store.port import Store
+from monitor.store.port import AlertPhase, Store
 from monitor.store.queues import QUEUES, Queue
 from tests.acceptance.checks import check_history
 from tests.acceptance.receiver import Receiver
@@ -21,6 +23,7 @@ from workers.receivers import send, services
 
 INTERVAL_MS = 500
 AGAIN_S = QUEUES[Queue.DELIVERIES].lease_ms / 1000 + 10
+KILLS = 4
 STALE_MAX_S = 20
 """No message says that something fires later than this after it has recovered."""
 
@@ -57,6 +60,35 @@ def test_a_firing_and_a_resolved_message_come_again(alerting_system: System, tar
     eventually(lambda: receiver.of("b") == ["firing", "firing", "resolved"] and receiver.of("c") == ["firing", "resolved"], 30)
     assert receiver.of("a") == ["firing", "resolved", "resolved"]
     check_history(system)
+
+
+def test_kills_at_random_tell_every_end_and_no_fire_that_is_long_out(alerting_system: System, targets: Targets, receiver: Receiver) -> None:
+    system, rng = alerting_system, random.Random(5)
+    names = ["a", "b", "c"]
+    system.register(manifest(targets, names, interval_ms=INTERVAL_MS))
+    system.start("beat", "worker", "alert-worker")
+    probed_again(targets, names, interval_ms=INTERVAL_MS)
+    recovered_ms: dict[str, int] = {}
+    for _ in range(KILLS):
+        for name in names:
+            targets.mode[name] = "fail"
+            time.sleep(rng.uniform(0.5, 1.5))  # The moment of the kill is what the seed varies.
+        receiver.stalled = rng.random() < 0.5
+        time.sleep(rng.uniform(0, 1.5))
+        for process in system.processes:
+            if process.name == "alert-worker" and process.popen.poll() is None:
+                process.kill()
+        receiver.release()
+        for name in names:
+            targets.mode[name] = "ok"
+            recovered_ms[name] = SystemClock().now_ms()
+        system.start("alert-worker")
+    eventually(lambda: all(receiver.of(name)[-1:] in ([], ["resolved"]) for name in names), STALE_MAX_S + 20)
+    eventually(lambda: not system.execute(lambda store: store.alerts(AlertPhase.FIRING, 9)), 20)
+    assert all(receiver.of(name)[-1] == "resolved" for name in names if receiver.of(name))
+    for told in receiver.told:
+        if told.status == "firing" and told.endpoint in names:
+            assert told.at_ms - recovered_ms[told.endpoint] <= STALE_MAX_S * 1_000, told
 
 
 async def take_and_die(store: Store, alerting_file: str) -> bool:

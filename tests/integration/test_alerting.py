@@ -20,6 +20,7 @@ from monitor.clock import SystemClock
 from monitor.store import keys
 from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
+from tests.integration.commands import Run
 from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
@@ -120,7 +121,7 @@ def test_an_assertion_that_the_store_refuses_is_set_aside_and_the_others_go_on(r
 
     async def story() -> None:
         worker = Worker(redis_url, addresses)
-        await worker.store.open()
+        await worker.store.open(create=True)
         now_ms = worker.clock.now_ms()
         for name in ("a", "b"):
             await worker.says(1, fire(name, now_ms), subject=f"endpoint:{name}")
@@ -140,7 +141,7 @@ def test_three_services_of_one_file_hear_apart(redis_url: str, services: Service
 
     async def story() -> None:
         worker = Worker(redis_url, addresses)
-        await worker.store.open()
+        await worker.store.open(create=True)
         await worker.says(1, fire("a", worker.clock.now_ms()))
         await worker.work_until(lambda: services.refused.get("/two", 0) >= 4)
         assert services.accepted == {"/one": ["[FIRING] a is down"], "/three": ["[FIRING] a is down"]}
@@ -159,3 +160,49 @@ def test_three_services_of_one_file_hear_apart(redis_url: str, services: Service
         await worker.store.close()
 
     asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_people_see_what_fires_what_has_ended_and_what_was_superseded(redis_url: str, services: Services, tmp_path: Path, run: Run) -> None:
+    addresses = tmp_path / "addresses"
+    addresses.write_text(services.address("one") + "\n")
+    services.failing = {"/one"}
+    down = fire("a", 1_700_000_000_000)
+
+    async def fires_and_waits() -> None:
+        worker = Worker(redis_url, addresses)
+        await worker.store.open(create=True)
+        await worker.says(1_700_000_000_000, down)
+        await worker.work_until(lambda: services.refused)
+        await worker.store.close()
+
+    async def ends() -> None:
+        worker = Worker(redis_url, addresses)
+        await worker.store.open()
+        await worker.says(1_700_000_000_001)
+        await worker.alerting.route(0)
+        await worker.store.close()
+
+    async def is_superseded() -> None:
+        worker = Worker(redis_url, addresses)
+        await worker.store.open()
+        while not await worker.store.sent(1):
+            await worker.work_until(lambda: True)
+            await asyncio.sleep(0.02)
+        await worker.store.close()
+
+    asyncio.run(asyncio.wait_for(fires_and_waits(), 30))
+    (row,) = json.loads(run("alerts", "list", "-o", "json").stdout)
+    assert (row["status"], row["alertname"], row["subject"], row["summary"]) == ("FIRING", "EndpointDown", "a", "a is down")
+    assert (row["fingerprint"], row["asserted_by"], row["version"]) == (down.fingerprint, "endpoint:a", 1_700_000_000_000)
+    assert run("alerts", "list", "--resolved").stderr.strip() == "no alert has ended that somebody is still to hear of"
+
+    asyncio.run(ends())
+    assert json.loads(run("alerts", "list", "-o", "json").stdout) == []
+    (row,) = json.loads(run("alerts", "list", "--resolved", "-o", "json").stdout)
+    assert (row["status"], row["alertname"], row["end_reason"]) == ("RESOLVED", "EndpointDown", "")
+    assert row["ends_ms"] > row["active_since_ms"]
+
+    asyncio.run(asyncio.wait_for(is_superseded(), 30))
+    (row,) = json.loads(run("alerts", "sent", "-o", "json").stdout)
+    assert (row["result"], row["delivered"], row["superseded"]) == ("superseded", False, True)
+    assert "ended before it was sent" in run("alerts", "sent").stdout

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from tests.conftest import RedisServer
+from tests.integration.test_startup import make_data_set
 from workers.app import configuration
 from workers.beat import PAUSE_S, ProbeScheduler
 from workers.journey.dispatch import Message
@@ -17,6 +18,7 @@ MESSAGE = Message("route_alerts", "alert", (0,))
 
 def test_a_batch_that_cannot_be_published_is_waited_for(new_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch) -> None:
     server = new_server()
+    make_data_set(server.url)
     monkeypatch.setenv("WATCHKEEPER_REDIS_URL", server.url)
     app = Celery("beat", set_as_current=False)
     app.conf.update(configuration(server.url))

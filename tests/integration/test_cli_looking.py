@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 import yaml
 
 from monitor.clock import SystemClock
@@ -17,6 +18,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
 from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
 from monitor.registry import set_override
+from monitor.store import keys
 from monitor.store.port import Commit, Committed
 from monitor.store.redis.store import RedisStore
 from tests.conftest import RedisServer
@@ -67,7 +69,8 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
 @pytest.mark.usefixtures("registered")
 def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: str):
     run("endpoint", "add", "tcp://127.0.0.1:1", "--pool", "db", "--id", "db-1")
-    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=1))
+    with redis.Redis.from_url(redis_url) as client:
+        client.zadd(keys.in_slot(0, "judged"), {"web": 1})
     assert "pool web: no results come" in run("status").stderr
     assert "no results come" not in run("status", "db").stderr
     asyncio.run(_commit(redis_url, Record(), fresh_until_ms=SystemClock().now_ms() + 60_000))

@@ -104,7 +104,8 @@ def test_a_command_waits_for_a_system_that_gives_the_data_set_back(environment: 
     command = [str(WATCHKEEPER), "endpoint", "list", "-o", "json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
         with redis.Redis.from_url(bare) as client:
-            wait_for(lambda: any(entry["cmd"] == "get" for entry in client.client_list()))
+            client.config_resetstat()
+            wait_for(lambda: client.info("commandstats").get("cmdstat_get", {}).get("calls", 0) > 1)
             client.set(keys.SLOTS, 2)
         out, err = waiting.communicate(timeout=20)
     assert (waiting.returncode, out.strip(), err) == (0, "[]", "")

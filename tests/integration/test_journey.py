@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from alert_rules.files.rule_file import load_rules
 from monitor.clock import ServerClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.query.reading import read_alerts
+from monitor.query.alerts import read_alerts
 from monitor.store import keys
 from monitor.store.port import Lease
 from monitor.store.queues import QUEUES, Queue
@@ -136,7 +136,7 @@ Story = Callable[[Plant], Awaitable[None]]
 
 
 @pytest.fixture
-def plant(redis_url: str) -> Iterator[Callable[[Story], None]]:
+def plant(redis_url: str) -> Callable[[Story], None]:
     """Runs a story on an open, empty plant."""
 
     def play(story: Story) -> None:
@@ -149,7 +149,7 @@ def plant(redis_url: str) -> Iterator[Callable[[Story], None]]:
 
         asyncio.run(run())
 
-    yield play
+    return play
 
 
 async def down(plant: Plant) -> None:

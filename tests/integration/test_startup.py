@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.conftest import RedisServer, free_port
+from tests.integration.commands import make_data_set
 from tests.waiting import wait_for
 
 NewServer = Callable[..., RedisServer]
@@ -51,6 +52,7 @@ def alive(url: str, part: str) -> bool:
 
 @pytest.mark.parametrize("part", ["worker", "alert-worker"])
 def test_a_rules_file_that_cannot_be_read_ends_the_worker_with_the_reason(part: str, redis_url: str, tmp_path: Path) -> None:
+    make_data_set(redis_url)
     rules = tmp_path / "broken.yml"
     rules.write_text("groups: [{name: x, rules: [{alert: A, expr: 'nonsense ('}]}]\n")
     status, said = ends(part, environment(redis_url, tmp_path, WATCHKEEPER_RULES=f'["{rules}"]'))
@@ -81,6 +83,7 @@ def test_a_redis_that_comes_late_is_enough(part: str, new_server: NewServer, tmp
         try:
             wait_for(lambda: b"waiting for the store" in log.read_bytes())
             server.start()
+            make_data_set(server.url)
             wait_for(lambda: alive(server.url, part))
             process.send_signal(signal.SIGTERM)
             assert process.wait(15) == 0

@@ -210,6 +210,5 @@ def test_what_is_exported_is_read_back_the_same(registry: tuple[list[Endpoint], 
     again = read(export(manifest.endpoints, stored))
     for read_back in (manifest, again):
         assert {endpoint.id: endpoint for endpoint in read_back.endpoints} == {endpoint.id: endpoint for endpoint in endpoints}
-        assert msgspec.json.encode(dict(sorted(read_back.pools.items())), order="sorted") == msgspec.json.encode(
-            {pool.name: pool for pool in sorted(pools, key=lambda pool: pool.name)}, order="sorted"
-        )
+        # As values: JSON has no tuples, and which defaults it leaves out depends on how a number came to be.
+        assert msgspec.to_builtins(dict(read_back.pools)) == msgspec.to_builtins({pool.name: pool for pool in pools})

@@ -437,7 +437,7 @@ async def test_a_pool_without_members_whose_snapshot_was_lost_leaves_the_index(h
     await house.publisher.publish("shop")
     held = house.store._published["shop"]
     house.store._published["shop"] = msgspec.structs.replace(held, snapshot=b"")
-    await house.store.register([], IDS, [])
+    await register(house.store, removes=IDS)
     await house.publisher.publish("shop")
     assert house.store.published == set()
     tombstone = await house.snapshot()

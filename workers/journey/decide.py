@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -24,7 +24,7 @@ from monitor.core.decide import Subject, silent_at_ms
 from monitor.core.errors import StoreError
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import Record, next_version
+from monitor.core.record import next_version
 from monitor.core.schedule import SILENT_INTERVALS
 from monitor.pool.snapshot import TTL_MS
 from monitor.store.keys import slot_of
@@ -141,10 +141,16 @@ class DecideStep:
 
     async def _commit_once(self, items: list[Probed]) -> list[Probed]:
         """Load, decide, commit; return those that somebody else was faster with."""
-        loaded = await self._store.load([item.prepared.endpoint.id for item in items])
+        ids = [item.prepared.endpoint.id for item in items]
+        loaded, revisions = await self._store.load_with_revisions(ids)
+        prepared = await self._as_loaded(ids, revisions)
         decided: list[tuple[Probed, Commit]] = []
         for item, one in zip(items, loaded, strict=True):
-            commit = await self._guarded(item.prepared, one, item.result, item.token_ms)
+            current = prepared.get(item.prepared.endpoint.id)
+            if current is None:
+                self._counters.add("results_lost")
+                continue
+            commit = await self._guarded(current, one, item.result, item.token_ms)
             if commit is not None:
                 decided.append((item, commit))
         await self._quarantine.flush()
@@ -165,33 +171,48 @@ class DecideStep:
         """Decide about endpoints whose time has come without a result: silence, a pause, an operator's word, `for`, `keep_firing_for`."""
         if self._clock.tilted:
             return  # The server's clock stepped: what looks like silence may be none. The lease brings them back.
-        members = [lease.member for lease in leases]
-        found = await self._store.endpoints(members)
-        await self._forget(slot, [member for member in members if member not in found])
         passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
-        left = [self._cache.make(endpoint) for endpoint in found.values()]
+        left = [lease.member for lease in leases]
         for _ in range(STALE_ROUNDS_MAX):
-            left = await self._reevaluate_once(left, passed)
+            left = await self._reevaluate_once(slot, left, passed)
             if not left:
                 return
         log.warning("%d endpoints kept changing while they were re-evaluated; their leases bring them back", len(left))
 
-    async def _reevaluate_once(self, items: Sequence[Prepared], passed: TimePassed) -> list[Prepared]:
-        loaded = await self._store.load([item.endpoint.id for item in items])
-        decided = [(item, await self._guarded(item, one, passed, None)) for item, one in zip(items, loaded, strict=True)]
-        commits = [(item, commit) for item, commit in decided if commit is not None]
+    async def _reevaluate_once(self, slot: int, ids: Sequence[str], passed: TimePassed) -> list[str]:
+        """Load, decide, commit; return those that somebody else was faster with."""
+        loaded, revisions = await self._store.load_with_revisions(ids)
+        prepared = await self._as_loaded(ids, revisions)
+        commits, removed = [], []
+        for endpoint_id, one in zip(ids, loaded, strict=True):
+            current = prepared.get(endpoint_id)
+            if current is None:
+                removed.append((endpoint_id, one))
+            elif (commit := await self._guarded(current, one, passed, None)) is not None:
+                commits.append(commit)
         await self._quarantine.flush()
         stale = []
-        for (item, commit), answer in zip(commits, await self._store.commit([commit for _, commit in commits]), strict=True):
+        for commit, answer in zip(commits, await self._store.commit(commits), strict=True):
             if answer is Committed.OK:
                 self._after(commit)
             elif answer is Committed.STALE:
-                stale.append(item)
+                stale.append(commit.id)
+        await self._forget(slot, removed)
         return stale
 
-    async def _forget(self, slot: int, removed: Sequence[str]) -> None:
+    async def _as_loaded(self, ids: Sequence[str], revisions: Mapping[int, int]) -> dict[str, Prepared]:
+        """The endpoints as they are since their records were loaded: an edit that came between would move the version."""
+        by_slot: dict[int, list[str]] = {slot: [] for slot in revisions}
+        for endpoint_id in ids:
+            by_slot[slot_of(endpoint_id, self._store.slots)].append(endpoint_id)
+        prepared: dict[str, Prepared] = {}
+        for slot, members in by_slot.items():
+            prepared |= await self._cache.ready(slot, revisions[slot], members)
+        return prepared
+
+    async def _forget(self, slot: int, removed: Sequence[tuple[str, Loaded]]) -> None:
         """End the alerts of endpoints that are no more, and take away what is left of them."""
-        for endpoint_id, loaded in zip(removed, await self._store.load(removed), strict=True):
+        for endpoint_id, loaded in removed:
             held = self._quarantine.read("memory", endpoint_id, loaded.memory, memories.decode_memory) or Memory()
             now_ms = self._clock.now_ms()
             alerts: tuple[bytes, ...] = ()
@@ -220,7 +241,7 @@ class DecideStep:
         """Decide, evaluate the rules, and put all of it into one commit."""
         endpoint = prepared.endpoint
         read = self._quarantine.read
-        record = self._record_of(endpoint.id, loaded)
+        record = read("record", endpoint.id, loaded.record, records.decode_record) or records.EMPTY
         said = read("override", endpoint.id, loaded.override, records.decode_override)
         memory = read("memory", endpoint.id, loaded.memory, memories.decode_memory) or Memory()
         subject = msgspec.structs.replace(subject, override=said.override if said else None)
@@ -253,6 +274,7 @@ class DecideStep:
             next_ver=next_ver,
             record=records.encode_record(after),
             memory=None if evaluation.memory is memory and loaded.memory else memories.encode_memory(evaluation.memory),
+            alerting=bool(evaluation.memory.states),
             reevaluate_ms=max(min(wakes), now_ms + 1) if wakes else 0,
             pool=endpoint.pool,
             fresh_until_ms=_fresh_until_ms(prepared, observation, now_ms, tilted=tilted),
@@ -262,11 +284,6 @@ class DecideStep:
             alerts=alerts,
             dirty_at_ms=now_ms + WEIGH_MS if decision.weigh else None,
         )
-
-    def _record_of(self, endpoint_id: str, loaded: Loaded) -> Record:
-        """The record; one that was made without a body when the endpoint was registered says by its version when that was."""
-        record = self._quarantine.read("record", endpoint_id, loaded.record, records.decode_record) or records.EMPTY
-        return msgspec.structs.replace(record, since_ms=loaded.ver) if record is records.EMPTY and loaded.ver > 0 else record
 
     def _after(self, commit: Commit) -> None:
         """Tell the next steps what this commit made due; should we die before that, the queues do."""

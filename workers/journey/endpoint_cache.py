@@ -46,10 +46,11 @@ class EndpointCache:
         self._pools_at_ms: int | None = None
 
     async def ready(self, slot: int, rev: int, ids: Sequence[str]) -> dict[str, Prepared]:
-        """The endpoints of these ids that still exist."""
+        """The endpoints of these ids that still exist, as the slot's registry revision `rev` has them, or a later one."""
         if self._revs.get(slot) != rev:
             self._revs[slot] = rev
             self._known[slot] = {}
+            self._pools_at_ms = None
         known = self._known.setdefault(slot, {})
         missing = [endpoint_id for endpoint_id in ids if endpoint_id not in known]
         if missing:
@@ -67,7 +68,7 @@ class EndpointCache:
             return Prepared(endpoint, digest, labels, None, str(error))
 
     async def pool(self, name: str) -> Pool:
-        """The pool's settings, at most POOLS_MAX_AGE_MS old."""
+        """The pool's settings, at most POOLS_MAX_AGE_MS old, and not from before the last revision that came to `ready`."""
         now_ms = self._clock.monotonic_ms()
         if self._pools_at_ms is None or now_ms - self._pools_at_ms > POOLS_MAX_AGE_MS:
             self._pools = await self._store.pools()

@@ -1,11 +1,12 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
 -- @include times dirty version hints
 --
--- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged
---       11... for each item in order: its own log if it has transitions, then one ring or rollup per write
+-- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged   11 alerting
+--       12... for each item in order: its own log if it has transitions, then one ring or rollup per write
 -- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays, the heads flat (tables are slow to make):
 --         token_ms or false, version held (13 digits, -000000000001 for one that cannot be read), reevaluate_ms (0 to take it out,
---         false to leave it), pool, dirty_at_ms or false, interval_ms or 0, fresh_until_ms or 0, whether there is a memory,
+--         false to leave it), pool, dirty_at_ms or false, interval_ms or 0, fresh_until_ms or 0, false or what the memory holds
+--         (0 no alert, 1 some),
 --         how many transitions, how many alerts, how many writes, the offset of each write
 --       5... the bodies in the order of the heads: record with its new version, memory, data of each write, transitions, alerts;
 --       the last one is the cap of an endpoint's own log
@@ -21,7 +22,7 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 local answers, seen = {}, {}
 local records, memories, due, later, never = {}, {}, {}, {}, {}
 local dirty, fresh, alerted = {}, {}, false
-local head, key, body = 0, 10, 4 -- the last of each that was used
+local head, key, body = 0, 11, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
   local interval, phase, lease = string.match(plan, '^(%d+):(%d+):(%d+)')
@@ -52,6 +53,7 @@ for i, id in ipairs(ids) do
     if memory then
       memories[#memories + 1] = id
       memories[#memories + 1] = ARGV[body + 2]
+      redis.call(memory == 1 and 'SADD' or 'SREM', KEYS[11], id)
     end
     if token then
       due[#due + 1] = due_after(token, plans[i], every)

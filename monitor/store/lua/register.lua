@@ -9,7 +9,7 @@
 --       11... members of pools, and endpoints' own logs
 -- ARGV  1 puts   2 removals   3 names of further pools to weigh   4 further transitions, all MessagePack
 --       5 cap of events   6 cap of an own log
---       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay, patience,
+--       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay,
 --                 grace (all ms), join = index into KEYS, pool, and what a removal has}
 --       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
 --                 told = transitions for the stream}
@@ -40,7 +40,7 @@ local function schedule(put)
   local score = redis.call('ZSCORE', KEYS[4], put.id)
   if not score then
     redis.call('ZADD', KEYS[4], on_grid(now + put.delay, put), put.id)
-    redis.call('ZADD', KEYS[7], put.read == '' and due_time(now + put.patience) or at_once(now), put.id)
+    redis.call('ZADD', KEYS[7], put.read == '' and due_time(now + put.interval) or at_once(now), put.id)
     -- The pool counts as judged until its first results are due: a new endpoint says nothing of the others, a resumed one may be
     -- the only one.
     redis.call('ZADD', KEYS[10], put.read == '' and 'NX' or 'GT', now + put.grace, put.pool)

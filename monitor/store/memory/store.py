@@ -59,6 +59,7 @@ class _Slot:
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     overrides: dict[str, bytes] = field(default_factory=dict)
     memories: dict[str, bytes] = field(default_factory=dict)
+    alerting: set[str] = field(default_factory=set)
     judged: dict[str, int] = field(default_factory=dict)
     unpublished: dict[str, tuple[int, int]] = field(default_factory=dict)
     logs: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -206,7 +207,7 @@ class MemoryStore(MemoryAlerts):
         judged_ms = slot.judged.get(put.endpoint.pool)
         if judged_ms is None or (score is None and put.old):
             slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
-        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.patience_ms)
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.interval_ms)
         if score is None:
             slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
         elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
@@ -245,6 +246,7 @@ class MemoryStore(MemoryAlerts):
             return False
         for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
             mapping.pop(endpoint_id, None)
+        slot.alerting.discard(endpoint_id)
         self._write_alerts(number, alerts)
         return True
 
@@ -331,6 +333,10 @@ class MemoryStore(MemoryAlerts):
                 moved += 1
         return moved
 
+    async def load_with_revisions(self, ids: Sequence[str]) -> tuple[list[Loaded], dict[int, int]]:
+        homes = dict(self._home(endpoint_id) for endpoint_id in ids)
+        return await self.load(ids), {number: slot.rev for number, slot in homes.items()}
+
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         homes = [(endpoint_id, self._home(endpoint_id)[1]) for endpoint_id in ids]
         return [
@@ -357,6 +363,7 @@ class MemoryStore(MemoryAlerts):
         slot.records[item.id] = item.next_ver, item.record
         if item.memory is not None:
             slot.memories[item.id] = item.memory
+            (slot.alerting.add if item.alerting else slot.alerting.discard)(item.id)
         if item.fresh_until_ms:
             slot.judged[item.pool] = max(item.fresh_until_ms, slot.judged.get(item.pool, 0))
         if item.token_ms is not None and plan is not None:
@@ -509,6 +516,14 @@ class MemoryStore(MemoryAlerts):
         return self._aside.pop(keys.aside_field(kind, key), None) is not None
 
     # Reading ----------------------------------------------------------------------------------------------------
+    async def alerting(self) -> tuple[list[str], list[str]]:
+        return sorted(name for slot in self._slots for name in slot.alerting), sorted(self._subjects)
+
+    async def pool_sizes(self) -> dict[str, int]:
+        marked = {pool for slot in range(self.slots) for pool in self._queue(Queue.DIRTY, slot)}
+        names = self.published | self._pools.keys() | marked
+        return {name: sum(len(slot.members(name)) for slot in self._slots) for name in sorted(names)}
+
     async def transitions(self, endpoint_id: str) -> list[bytes]:
         return list(self._home(endpoint_id)[1].logs.get(endpoint_id, []))
 

@@ -134,7 +134,7 @@ class RegistryCalls(ABC):
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         slot = keys.slot_of(endpoint_id, self.slots)
-        names = [keys.in_slot(slot, name) for name in ("spec", "rec", "reevaluate", "alerts", "mem")]
+        names = [keys.in_slot(slot, name) for name in ("spec", "rec", "reevaluate", "alerts", "mem", "alerting")]
         own = [keys.of_endpoint(slot, name, endpoint_id) for name in _OWN]
         version = keys.version_text(ver)
         return bool(await self._wire.run("forget", [*names, *own], endpoint_id, version, keys.ALERTS_LENGTH_MAX, *alerts))
@@ -168,7 +168,6 @@ class _Chunk:
                 "interval": plan.interval_ms,
                 "phase": plan.phase_ms,
                 "delay": plan.delay_ms,
-                "patience": plan.patience_ms,
                 "grace": plan.grace_ms,
                 "join": self._member_key(endpoint.pool),
                 "pool": endpoint.pool,

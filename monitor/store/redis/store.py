@@ -40,8 +40,8 @@ from monitor.store.redis.wire import Wire, script
 _BATCH_MAX = 1_000
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
-_COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
 _LAGGING = ("judged", "dirty", "unpublished")
+_COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged", "alerting")
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
@@ -117,20 +117,25 @@ class RedisStore(RegistryCalls, AlertCalls):
                 return moved
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
+        return (await self.load_with_revisions(ids))[0]
+
+    async def load_with_revisions(self, ids: Sequence[str]) -> tuple[list[Loaded], dict[int, int]]:
         slots = [keys.slot_of(endpoint_id, self.slots) for endpoint_id in ids]
         batches = [batch for members in _grouped(slots).values() for batch in _chunks(members)]
         replies = await self._wire.execute(
             *(
-                script("load", [keys.in_slot(slots[batch[0]], name) for name in ("rec", "ovr", "mem")], *(ids[i] for i in batch))
+                script("load", [keys.in_slot(slots[batch[0]], name) for name in ("rec", "ovr", "mem", "rev")], *(ids[i] for i in batch))
                 for batch in batches
             )
         )
+        revisions: dict[int, int] = {}
         answers = [Loaded(0, b"", b"")] * len(ids)
-        for batch, (records, overrides, memories) in zip(batches, replies, strict=True):
+        for batch, (records, overrides, memories, revision) in zip(batches, replies, strict=True):
+            revisions[slots[batch[0]]] = int(revision or 0)
             for i, record, override, memory in zip(batch, records, overrides, memories, strict=True):
                 if record or override or memory:
                     answers[i] = Loaded(*keys.split_version(record), override or b"", memory or b"")
-        return answers
+        return answers, revisions
 
     async def commit(self, items: Sequence[Commit]) -> list[Committed]:
         slots = [keys.slot_of(item.id, self.slots) for item in items]
@@ -283,6 +288,21 @@ class RedisStore(RegistryCalls, AlertCalls):
         return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
 
     # Reading ----------------------------------------------------------------------------------------------------
+    async def alerting(self) -> tuple[list[str], list[str]]:
+        subjects, *found = await self._wire.execute(
+            ("HKEYS", keys.SUBJECTS), *(("SMEMBERS", keys.in_slot(slot, "alerting")) for slot in range(self.slots))
+        )
+        return sorted(name.decode() for names in found for name in names), sorted(map(bytes.decode, subjects))
+
+    async def pool_sizes(self) -> dict[str, int]:
+        slots = range(self.slots)
+        published, settings, *marked = await self._wire.execute(
+            ("SMEMBERS", keys.POOLS), ("HKEYS", keys.REGISTRY_POOLS), *(("ZRANGE", keys.in_slot(slot, "dirty"), 0, -1) for slot in slots)
+        )
+        names = sorted({name.decode(errors="replace") for found in (published, settings, *marked) for name in found})
+        counts = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in names for slot in slots))
+        return {name: sum(counts[n * self.slots : (n + 1) * self.slots]) for n, name in enumerate(names)}
+
     async def transitions(self, endpoint_id: str) -> list[bytes]:
         slot = keys.slot_of(endpoint_id, self.slots)
         return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
@@ -331,9 +351,7 @@ class RedisStore(RegistryCalls, AlertCalls):
 
 
 def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
-    fixed = [
-        keys.in_slot(slot, name) for name in ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged")
-    ]
+    fixed = [keys.in_slot(slot, name) for name in _COMMITTED]
     own: list[str] = []
     heads: list[object] = []
     bodies: list[bytes] = []
@@ -346,7 +364,7 @@ def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
             False if item.dirty_at_ms is None else item.dirty_at_ms,
             item.interval_ms,
             item.fresh_until_ms,
-            item.memory is not None,
+            False if item.memory is None else int(item.alerting),
             len(item.transitions),
             len(item.alerts),
             len(item.writes),

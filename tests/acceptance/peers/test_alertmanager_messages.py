@@ -147,18 +147,18 @@ def firing(tick: int, *names: str) -> Message:
 
 BETTER = {
     "repeat_interval counts from the tick that sent, not from the answer after it": (
-        Story("b4", (Change(0, "a", 0), Change(8_000, "a", 0, 8_000)), repeat_ms=INTERVAL_MS),
+        Story("repeats", (Change(0, "a", 0), Change(8_000, "a", 0, 8_000)), repeat_ms=INTERVAL_MS),
         [firing(0, "a"), firing(1, "a"), firing(2, "a"), firing(3, "a"), (4, True, ("a resolved",))],
         [firing(0, "a"), firing(2, "a"), (4, True, ("a resolved",))],
     ),
     "what ends and fires again between two ticks is told": (
-        Story("b2", (Change(0, "a", 0), Change(0, "b", 0), Change(4_000, "a", 0, 4_000), Change(4_300, "a", 4_300))),
+        Story("again", (Change(0, "a", 0), Change(0, "b", 0), Change(4_000, "a", 0, 4_000), Change(4_300, "a", 4_300))),
         [firing(0, "a", "b"), firing(2, "a", "b")],
         [firing(0, "a", "b")],
     ),
     "what ends and fires again is told where ends are not": (
         Story(
-            "b2-silent",
+            "again-silent",
             (Change(0, "a", 0), Change(0, "b", 0), Change(2_000, "a", 0, 2_000), Change(4_000, "a", 4_000)),
             (Channel(send_resolved=False),),
         ),

@@ -194,3 +194,9 @@ def test_who_is_admitted_gets_a_part_even_when_no_time_has_passed(elapsed_ms: in
     found = weigh(POOL, members(CLOSED, CLOSED), {"e00": 1000}, NOW_MS, NOW_MS + elapsed_ms)
     assert found.weights == {"e00": 999, "e01": 1}
     assert not found.at_rest
+
+
+def test_success_rates_that_have_faded_to_nothing_are_no_evidence() -> None:
+    """After thousands of failures in a row a count is a denormal number, whose square is 0: an admitted endpoint still gets its part."""
+    faded = [Candidate("a", 1), Candidate("b", 1, evidence=Evidence(2e-323, 3.5)), Candidate("c", 1, evidence=Evidence(0.0, 10.0))]
+    assert sorted(weigh(Pool(name="shop"), faded, None, 0, 1).weights.values()) == [333, 333, 334]
