@@ -250,8 +250,8 @@ class Demo:
         self._step(f"{FAILING} starts to answer 500")
         failing_at = time.monotonic()
         self._targets[1].mode = Mode.FAIL
-        self._until("its breaker opens and its weight goes to 0", lambda: self._ill.breaker == "OPEN" and self._ill.weight == 0, self._seen)
-        self._say(f"after {time.monotonic() - failing_at:.1f} s: {self._ill.reason}")
+        self._until("its breaker opens and its weight goes to 0", lambda: self._failing.breaker == "OPEN" and self._failing.weight == 0, self._seen)
+        self._say(f"after {time.monotonic() - failing_at:.1f} s: {self._failing.reason}")
         counts = self._consumer.count(LOOK_S)
         self._require(not counts[FAILING] and not counts["failed"], f"a consumer's requests went to {dict(counts)}")
         self._require(sum(member.weight for member in self._members()) == 1000, self._seen())
@@ -274,15 +274,15 @@ class Demo:
         self._step(f"{FAILING} recovers")
         self._require(len(self._receiver.messages) == 1, f"{len(self._receiver.messages)} messages came instead of one")
         self._targets[1].mode = Mode.OK
-        self._until("trial probes begin: half open", lambda: self._ill.breaker in {"HALF_OPEN", "CLOSED"}, self._seen)
-        self._say(f"{self._ill.reason}; no traffic yet, weight {self._ill.weight}")
-        self._until("the breaker closes", lambda: self._ill.breaker == "CLOSED", self._seen)
-        self._say(f"{self._ill.reason}")
-        weights = [self._ill.weight]
-        self._bar(self._ill, "")
+        self._until("trial probes begin: half open", lambda: self._failing.breaker in {"HALF_OPEN", "CLOSED"}, self._seen)
+        self._say(f"{self._failing.reason}; no traffic yet, weight {self._failing.weight}")
+        self._until("the breaker closes", lambda: self._failing.breaker == "CLOSED", self._seen)
+        self._say(f"{self._failing.reason}")
+        weights = [self._failing.weight]
+        self._bar(self._failing, "")
         end = time.monotonic() + WARM_UP_S
         while weights[-1] < EQUAL_WEIGHT - STEP_WEIGHT and time.monotonic() < end:
-            now = self._ill
+            now = self._failing
             if now.weight > weights[-1] + STEP_WEIGHT:
                 self._bar(now, "")
                 weights.append(now.weight)
@@ -313,7 +313,7 @@ class Demo:
     # What is seen ------------------------------------------------------------------------------------------------------
 
     @property
-    def _ill(self) -> EndpointView:
+    def _failing(self) -> EndpointView:
         return self._view.state(FAILING)
 
     def _members(self) -> tuple[EndpointView, ...]:

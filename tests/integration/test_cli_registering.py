@@ -94,7 +94,7 @@ def test_add_registers_and_probes_at_once(run: Run, target: str):
     )
 
 
-def test_an_ill_target_is_registered_too(run: Run, target: str):
+def test_an_unhealthy_target_is_registered_too(run: Run, target: str):
     done = run("endpoint", "add", f"{target}/bad", "--id", "bad", "--retries", "0")
     assert "UNHEALTHY" in done.stdout
     assert "500" in done.stdout
@@ -334,7 +334,7 @@ async def _words(redis_url: str, endpoint_id: str) -> tuple[OverrideRecord | Non
 
 
 # The command itself -------------------------------------------------------------------------------------------------
-def test_without_a_system_the_remedy_is_said(run: Run):
+def test_without_a_system_a_hint_is_given(run: Run):
     assert "watchkeeper up" in run("endpoint", "list", code=2, env={"WATCHKEEPER_REDIS_URL": ""}).stderr
     assert "watchkeeper up" in run("endpoint", "list", code=3, env={"WATCHKEEPER_REDIS_URL": "redis://127.0.0.1:1/0"}).stderr
 

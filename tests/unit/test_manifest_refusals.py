@@ -147,7 +147,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), ERRORS)
-def test_a_fault_names_line_key_value_and_remedy(text: str, line: int, key: str, seen: str, hint: str):
+def test_an_error_names_line_key_value_and_hint(text: str, line: int, key: str, seen: str, hint: str):
     (problem,) = refused(text)
     assert problem.where == f"a.yml:{line}"
     assert problem.key == key
