@@ -250,7 +250,11 @@ class Demo:
         self._step(f"{FAILING} starts to answer 500")
         failing_at = time.monotonic()
         self._targets[1].mode = Mode.FAIL
-        self._until("its breaker opens and its weight goes to 0", lambda: self._failing.breaker == "OPEN" and self._failing.weight == 0, self._seen)
+        self._until(
+            "its breaker opens and its weight goes to 0",
+            lambda: self._failing.breaker == "OPEN" and self._failing.weight == 0,
+            self._seen,
+        )
         self._say(f"after {time.monotonic() - failing_at:.1f} s: {self._failing.reason}")
         counts = self._consumer.count(LOOK_S)
         self._require(not counts[FAILING] and not counts["failed"], f"a consumer's requests went to {dict(counts)}")

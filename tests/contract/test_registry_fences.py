@@ -65,7 +65,7 @@ async def test_one_stale_entry_keeps_its_chunk_unwritten_and_says_which(house):
     }
 
 
-async def test_what_is_as_it_shall_be_is_no_change_so_that_a_lost_answer_may_be_asked_for_again(house):
+async def test_what_is_as_it_shall_be_is_no_change_so_that_a_call_whose_answer_was_lost_may_be_repeated(house):
     changes = put(house.endpoint("e"), None, b"created")
     assert (await house.store.register(changes)).ok
     assert (await house.store.register(changes)).ok

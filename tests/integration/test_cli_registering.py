@@ -109,7 +109,7 @@ def test_an_id_is_added_once(run: Run, target: str):
     assert listed(run)["a"]["interval"] == "10s"
 
 
-def test_add_names_the_options_at_fault_and_registers_nothing(run: Run):
+def test_add_names_the_wrong_options_and_registers_nothing(run: Run):
     done = run(
         "endpoint", "add", "http://u:hunter2@h/", "--interval", "1ms", "--label", "9=x", "--expect-body", "(", "--retries", "99", code=2
     )

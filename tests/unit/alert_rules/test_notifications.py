@@ -189,7 +189,7 @@ def test_the_end_is_told_to_one_service_though_another_has_heard_it() -> None:
     assert group.alerts == {}
 
 
-def test_the_end_is_told_whatever_the_order_in_which_deliveries_settle() -> None:
+def test_the_end_is_told_whatever_the_order_in_which_deliveries_end() -> None:
     group = Group(integration(0), integration(1)).put(alert("a"), alert("b"))
     group.tick(31)
     group.put(alert("a", 1, 100))
