@@ -23,7 +23,7 @@ from monitor.core.record import Record, Transition, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.compose import decode_snapshot
 from monitor.pool.snapshot import Snapshot
-from monitor.query.reading import read_events
+from monitor.query.events import read_events
 from monitor.store import keys
 from monitor.store.port import Store
 from monitor.store.redis.store import RedisStore

@@ -135,7 +135,7 @@ def test_two_thousand_that_hang_delay_none_of_a_hundred_that_do_not(system: Syst
         targets.mode[name] = "hang"
     system.start("beat", "worker", "alert-worker")
     common = {"interval": f"{INTERVAL_MS * 2}ms", "timeout": "2s"}
-    endpoints = [{"id": name, "url": targets.url(name), "pool": name[:7], **common} for name in healthy + hanging]
+    endpoints = [{"id": name, "url": targets.url(name), "pool": name[:-1], **common} for name in healthy + hanging]
     system.register({"endpoints": endpoints})
     eventually(lambda: all(targets.seen[name] for name in healthy), 20)
     passes(10)

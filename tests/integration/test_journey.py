@@ -96,14 +96,14 @@ class Plant:
         )
 
     async def round(self) -> None:
-        """Probe everything once and commit it, however long it is until it is due."""
+        """Probe everything once and settle it, however long it is until it is due."""
         claim = await self.store.claim_probes(0, 100, 86_400_000)
         await self.probing.probe_batch(0, claim.rev, [(item.id, item.token_ms, self.clock.now_ms()) for item in claim.items])
 
     async def work(self) -> None:
         """What the alert worker does: weigh, re-evaluate, route, flush and deliver until nothing is due."""
         for _ in range(20):
-            await self.publisher.weigh_all((0, lease) for lease in await self._due(Queue.DIRTY))
+            await self.publisher.weigh_leased((0, lease) for lease in await self._due(Queue.DIRTY))
             await self.deciding.reevaluate(0, await self._due(Queue.REEVALUATE))
             await self.alerting.route(0)
             for queue, work in self.alerting.handlers.items():

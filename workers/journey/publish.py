@@ -113,19 +113,19 @@ class Publisher:
     async def _drain(self) -> None:
         while self._wanted:
             wanted, self._wanted = self._wanted, {}
-            await self.weigh_all((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
+            await self.weigh_leased((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
 
-    async def weigh_all(self, leases: Iterable[tuple[int, Lease]]) -> None:
-        """Serve many pools side by side, so that their commands to the store share exchanges."""
+    async def weigh_leased(self, leases: Iterable[tuple[int, Lease]]) -> None:
+        """Weigh many pools side by side, so that their commands to the store share exchanges."""
         turns = asyncio.Semaphore(TOGETHER_MAX)
 
         async def turn(slot: int, lease: Lease) -> None:
             async with turns:
-                await self.weigh(slot, lease)
+                await self.weigh_one(slot, lease)
 
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
 
-    async def weigh(self, slot: int, lease: Lease) -> None:
+    async def weigh_one(self, slot: int, lease: Lease) -> None:
         """Weigh and publish one dirty pool, and say when to weigh it again. What fails stays in the queue, and is noted: consumers
         must not take for fresh what goes on failing."""
         try:

@@ -138,7 +138,7 @@ class Services:
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
         """Weigh and publish claimed pools of one slot."""
-        await self.publisher.weigh_all((slot, lease) for lease in leases)
+        await self.publisher.weigh_leased((slot, lease) for lease in leases)
 
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
