@@ -4,7 +4,7 @@
     intervals    whether the shortest interval is kept
     capacity     the highest rate of probes that one machine sustains
     detection    from the decision to a consumer's view
-    operations   breaker step, settle, weigh, pick
+    operations   breaker step, decide, weigh, pick
     transports   one HTTP probe: ours, httpx's, and the floor
     store        CPU per item, memory per endpoint
 

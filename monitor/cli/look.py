@@ -171,6 +171,7 @@ EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reaso
 
 
 def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
+    """A transition as a row: short for the table, with generation and evidence for programs."""
     row = {
         "at": stamp(transition.at_ms),
         "pool": transition.pool,
@@ -254,9 +255,9 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     if status.override:
         by = f"{status.override.by}, " if status.override.by else ""
         yield f"  {'operator:':<11} {status.override.reason} ({by}{age(now_ms - status.override.at_ms)} ago)"
-    ill = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
-    if ill:
-        yield f"  depends on: {', '.join(ill)} (UNHEALTHY)"
+    unhealthy = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
+    if unhealthy:
+        yield f"  depends on: {', '.join(unhealthy)} (UNHEALTHY)"
     for alert in status.alerts:
         yield f"  alert {alert.labels.get('alertname')} is {alert.status.value} for {age(now_ms - alert.active_since_ms)}: {alert.value}"
     if found.transitions:

@@ -1,4 +1,4 @@
-"""Alerts as people look at them: what is pending, what fires, what has ended and is not yet told to everybody."""
+"""Alerts as people see them: what is pending, what fires, what has ended and is not yet told to everybody."""
 
 from __future__ import annotations
 

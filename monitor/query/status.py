@@ -40,6 +40,8 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool as people see it: its settings, what is published (None: nothing yet), and its members."""
+
     pool: Pool
     snapshot: Snapshot | None
     members: tuple[EndpointStatus, ...]

@@ -19,7 +19,7 @@ from workers.journey.system import decode_process
 
 INTERVAL_MS = 1_000
 TIMES = 3
-"""How many times what the machine can do it is asked for."""
+"""How many times what the machine can do is registered."""
 FIRST = 6_000
 """More than any machine does with one worker: what it can do is measured under it."""
 LATE_P99_MAX_MS = 5_000

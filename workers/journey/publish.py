@@ -116,7 +116,7 @@ class Publisher:
             await self.weigh_leased((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
 
     async def weigh_leased(self, leases: Iterable[tuple[int, Lease]]) -> None:
-        """Weigh many pools side by side, so that their questions to the store share exchanges."""
+        """Weigh many pools side by side, so that their commands to the store share exchanges."""
         turns = asyncio.Semaphore(TOGETHER_MAX)
 
         async def turn(slot: int, lease: Lease) -> None:
@@ -179,7 +179,7 @@ class Publisher:
                     continue
             wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
             wakes = [wake_ms] if wake_ms > now_ms else []
-            if not weighing.settled:
+            if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
