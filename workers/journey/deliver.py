@@ -178,9 +178,7 @@ class DeliverStep:
             maybe = notification.log_entry if delivery.unheard or lease.taken_over else None
             await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
             return
-        delivery = msgspec.structs.replace(
-            delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over
-        )
+        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
         try:
             answer = await self._send_one(notification)
         except DeliveryError as error:
