@@ -42,7 +42,8 @@ CHECK_MS = 30_000
 """How often the snapshots of all pools are read."""
 CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
-TOGETHER_MAX = 64
+TOGETHER_MAX = 16
+"""Pools that one process weighs side by side: their commands share exchanges, and their members are in memory together."""
 EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Publisher:
         self._counters = counters
         self._quarantine = quarantine
         self._soon = soon
+        self._turns = asyncio.Semaphore(TOGETHER_MAX)
         self._epoch = NO_EPOCH
         self._checked_ms: int | None = None
         self._wanted: dict[str, tuple[int, int]] = {}
@@ -117,10 +119,9 @@ class Publisher:
 
     async def weigh_leased(self, leases: Iterable[tuple[int, Lease]]) -> None:
         """Weigh many pools side by side, so that their commands to the store share exchanges."""
-        turns = asyncio.Semaphore(TOGETHER_MAX)
 
         async def turn(slot: int, lease: Lease) -> None:
-            async with turns:
+            async with self._turns:
                 await self.weigh_one(slot, lease)
 
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
