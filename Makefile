@@ -7,9 +7,11 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$name"; break; fi; done)
 BIN := .venv/bin
+# Those that decide and read, without servers and sockets: together about half a minute of processor time.
+PURE_TESTS := tests/unit/core tests/unit/alert_rules $(wildcard tests/unit/test_*.py) tests/docs/test_generated_pages.py
 STAMP := .venv/.installed
 
-.PHONY: help setup up demo test check bench docs test-compose
+.PHONY: help setup up demo test check coverage bench docs test-compose
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -35,11 +37,17 @@ demo: setup ## Watch a service fail and recover, in about a minute
 test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n auto
 
-check: setup ## Lint, format, types and architecture
+check: setup ## Lint, format, types, architecture and coverage of the pure code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory coverage | tail -n 1
+
+coverage: setup ## Show which lines of the pure code the unit tests do not execute
+	@out=$$($(BIN)/python -m coverage run -m pytest -p no:xdist -p no:cacheprovider --hypothesis-seed=0 $(PURE_TESTS) 2>&1) || { echo "$$out" >&2; exit 1; }
+	@$(BIN)/python -m coverage report || { echo "less of the pure code is executed than pyproject.toml asks for" >&2; exit 1; }
+	@echo "coverage of the pure code: $$($(BIN)/python -m coverage report --format=total --fail-under=0) %"
 
 bench: setup ## Measure, beside peers where they are installed
 	@$(BIN)/python -m benchmarks

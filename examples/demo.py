@@ -32,7 +32,7 @@ from monitor.client import EndpointView, HealthView, NoEndpoint
 from monitor.config.settings import read_running
 
 POOL = "demo"
-ILL = "demo-2"
+FAILING = "demo-2"
 IDS = ("demo-1", "demo-2", "demo-3")
 DEADLINE_S = 30.0
 STOP_LIMIT_S = 15.0
@@ -238,22 +238,26 @@ class Demo:
         self._shell("apply", "-f", manifest.name)
 
     def _healthy(self) -> None:
-        def well(member: EndpointView) -> bool:
+        def healthy(member: EndpointView) -> bool:
             return member.breaker == "CLOSED" and member.verdict == "HEALTHY" and member.weight >= FAIR_WEIGHT
 
-        self._until("all three are healthy and share the traffic", lambda: all(map(well, self._members())), self._seen)
+        self._until("all three are healthy and share the traffic", lambda: all(map(healthy, self._members())), self._seen)
         counts = self._consumer.count(LOOK_S)
         self._require(all(counts[id_] for id_ in IDS) and not counts["failed"], f"a consumer's requests went to {dict(counts)}")
         self._picture(counts)
 
     def _fails(self) -> None:
-        self._step(f"{ILL} starts to answer 500")
+        self._step(f"{FAILING} starts to answer 500")
         failing_at = time.monotonic()
         self._targets[1].mode = Mode.FAIL
-        self._until("its breaker opens and its weight goes to 0", lambda: self._ill.breaker == "OPEN" and self._ill.weight == 0, self._seen)
-        self._say(f"after {time.monotonic() - failing_at:.1f} s: {self._ill.reason}")
+        self._until(
+            "its breaker opens and its weight goes to 0",
+            lambda: self._failing.breaker == "OPEN" and self._failing.weight == 0,
+            self._seen,
+        )
+        self._say(f"after {time.monotonic() - failing_at:.1f} s: {self._failing.reason}")
         counts = self._consumer.count(LOOK_S)
-        self._require(not counts[ILL] and not counts["failed"], f"a consumer's requests went to {dict(counts)}")
+        self._require(not counts[FAILING] and not counts["failed"], f"a consumer's requests went to {dict(counts)}")
         self._require(sum(member.weight for member in self._members()) == 1000, self._seen())
         self._picture(counts)
         self._failed = self._consumer.total["failed"]
@@ -266,23 +270,23 @@ class Demo:
         self._require("FIRING" in self._receiver.messages[0].title, "the message does not say that an alert fires")
         alerts = msgspec.json.decode(self._system.run("alerts list", "-o", "json"))
         firing = [(alert["alertname"], alert["subject"]) for alert in alerts if alert["status"] == "FIRING"]
-        self._require(firing == [("EndpointDown", ILL)], f"the firing alerts are {firing}")
+        self._require(firing == [("EndpointDown", FAILING)], f"the firing alerts are {firing}")
         self._shell("alerts list")
-        self._shell("explain", ILL)
+        self._shell("explain", FAILING)
 
     def _recovers(self) -> None:
-        self._step(f"{ILL} recovers")
+        self._step(f"{FAILING} recovers")
         self._require(len(self._receiver.messages) == 1, f"{len(self._receiver.messages)} messages came instead of one")
         self._targets[1].mode = Mode.OK
-        self._until("trial probes begin: half open", lambda: self._ill.breaker in {"HALF_OPEN", "CLOSED"}, self._seen)
-        self._say(f"{self._ill.reason}; no traffic yet, weight {self._ill.weight}")
-        self._until("the breaker closes", lambda: self._ill.breaker == "CLOSED", self._seen)
-        self._say(f"{self._ill.reason}")
-        weights = [self._ill.weight]
-        self._bar(self._ill, "")
+        self._until("trial probes begin: half open", lambda: self._failing.breaker in {"HALF_OPEN", "CLOSED"}, self._seen)
+        self._say(f"{self._failing.reason}; no traffic yet, weight {self._failing.weight}")
+        self._until("the breaker closes", lambda: self._failing.breaker == "CLOSED", self._seen)
+        self._say(f"{self._failing.reason}")
+        weights = [self._failing.weight]
+        self._bar(self._failing, "")
         end = time.monotonic() + WARM_UP_S
         while weights[-1] < EQUAL_WEIGHT - STEP_WEIGHT and time.monotonic() < end:
-            now = self._ill
+            now = self._failing
             if now.weight > weights[-1] + STEP_WEIGHT:
                 self._bar(now, "")
                 weights.append(now.weight)
@@ -307,14 +311,14 @@ class Demo:
         self._shell("events")
         events = msgspec.json.decode(self._system.run("events", "-o", "json"))
         breaker = [(event["endpoint"], event["old"], event["new"]) for event in events if event["kind"] == "breaker"]
-        wanted = [(ILL, "CLOSED", "OPEN"), (ILL, "OPEN", "HALF_OPEN"), (ILL, "HALF_OPEN", "CLOSED")]
+        wanted = [(FAILING, "CLOSED", "OPEN"), (FAILING, "OPEN", "HALF_OPEN"), (FAILING, "HALF_OPEN", "CLOSED")]
         self._require(breaker == wanted, f"the breaker's transitions were {breaker}")
 
     # What is seen ------------------------------------------------------------------------------------------------------
 
     @property
-    def _ill(self) -> EndpointView:
-        return self._view.state(ILL)
+    def _failing(self) -> EndpointView:
+        return self._view.state(FAILING)
 
     def _members(self) -> tuple[EndpointView, ...]:
         return self._view.endpoints(POOL)

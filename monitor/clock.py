@@ -17,15 +17,17 @@ ROUND_TRIP_MAX_MS: Final = 1_000
 SAMPLES: Final = 8
 """How many of the latest readings the best is taken from: a quick one among the last few is better than the last."""
 LEARN_ATTEMPTS: Final = 5
-"""How often one call of `learn` asks while the answers are too slow to be used."""
+"""How often one call of `learn` reads the time while the answers are too slow to be used."""
 
 
 class Clock(Protocol):
     """Whole milliseconds on the shared timeline for decisions and records; monotonic ones for measuring."""
 
-    def now_ms(self) -> int: ...
+    def now_ms(self) -> int:
+        """The shared timeline, in whole milliseconds since the epoch."""
 
-    def monotonic_ms(self) -> int: ...
+    def monotonic_ms(self) -> int:
+        """A time of this process alone, which no step of any clock moves."""
 
     @property
     def tilted(self) -> bool:
@@ -61,15 +63,18 @@ class ServerClock:
 
     @property
     def tilted(self) -> bool:
+        """Whether the server's time has stepped within the last tilt.TILT_MS."""
         return self._monotonic_ms() < self._tilt.until_ms
 
     def now_ms(self) -> int:
+        """The server's time as far as it is known here. Raises StoreError until it was learnt once."""
         if self._offset_ms is None:
             raise StoreError("the server's time is not known yet")
         self._last_ms = max(self._last_ms, self._monotonic_ms() + self._offset_ms)
         return self._last_ms
 
     def monotonic_ms(self) -> int:
+        """This machine's monotonic clock."""
         return self._monotonic_ms()
 
     async def learn(self, server_now_ms: Callable[[], Awaitable[int]]) -> bool:
@@ -103,9 +108,11 @@ class SystemClock:
     tilted = False
 
     def now_ms(self) -> int:
+        """This machine's wall clock."""
         return time.time_ns() // 1_000_000
 
     def monotonic_ms(self) -> int:
+        """This machine's monotonic clock."""
         return time.monotonic_ns() // 1_000_000
 
 
@@ -119,15 +126,19 @@ class FakeClock:
 
     @property
     def tilted(self) -> bool:
+        """Whether it has jumped within the last tilt.TILT_MS of its monotonic time."""
         return self._monotonic_ms < self._tilt.until_ms
 
     def now_ms(self) -> int:
+        """The time that it was moved to."""
         return self._wall_ms
 
     def monotonic_ms(self) -> int:
+        """The sum of its advances."""
         return self._monotonic_ms
 
     def advance(self, ms: int) -> None:
+        """Let time pass, on both clocks alike."""
         self._wall_ms += ms
         self._monotonic_ms += ms
         self._tilt = self._tilt.observe(self._wall_ms, self._monotonic_ms)

@@ -1,7 +1,7 @@
-"""The Celery application: every setting stands against a fault that was measured.
+"""The Celery application: every setting stands against a failure that was measured.
 
-A message is a hint, never the truth: the leases in the store say what is due, so a lost message heals when its lease
-expires and a doubled one is dropped at commit. The settings here only have to keep the processes alive and the queues short.
+A message is a hint, never the truth: the leases in the store say what is due, so a lost message is made good when its lease
+expires and a duplicated one is dropped at commit. The settings here only have to keep the processes alive and the queues short.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
     """Celery's consumer, outliving a broker that dies at an awkward moment.
 
     While Celery 5.7.0 tidies up after a lost Redis, kombu may ask a closed channel for its connection. The AttributeError
-    that follows ('NoneType' object has no attribute 'hostname') ends the worker, since Celery takes it for a fault of the
+    that follows ('NoneType' object has no attribute 'hostname') ends the worker, since Celery takes it for an error of the
     program. It is a lost connection, and goes the way of every lost connection.
     """
 
     def start(self) -> None:
+        """Consume until the worker is told to stop."""
         while True:
             try:
                 super().start()

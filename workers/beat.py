@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class ProbeScheduler(Scheduler):  # type: ignore[misc]
-    """Asks the dispatcher at each tick and publishes what it says, in one pipeline."""
+    """Calls the dispatcher at each tick and publishes what it returns, in one pipeline."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loop = new_loop()
@@ -95,7 +95,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
     def close(self) -> None:
         """Deregister and let go of the store.
 
-        Celery asks twice: in its signal handler, which may interrupt a tick inside the loop, and when the tick has unwound.
+        Celery calls this twice: in its signal handler, which may interrupt a tick inside the loop, and when the tick has unwound.
         """
         if self._loop.is_running() or self._loop.is_closed():
             return

@@ -62,6 +62,7 @@ def raise_file_limit() -> None:
 
 
 def run_worker(settings: Settings) -> int:
+    """Probe, decide, publish."""
     from monitor.store.queues import PROBE_QUEUE
     from workers.app import work
     from workers.runtime.services import RUNTIME, WORKER
@@ -71,6 +72,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def run_alert_worker(settings: Settings) -> int:
+    """Route, flush, deliver; weigh and re-evaluate what falls due."""
     from monitor.store.queues import ALERT_QUEUE
     from workers.app import work
     from workers.runtime.services import ALERT_WORKER, RUNTIME
@@ -80,6 +82,7 @@ def run_alert_worker(settings: Settings) -> int:
 
 
 def run_beat(settings: Settings) -> int:
+    """Claim what is due and tell workers of it."""
     from workers.app import beat
 
     beat(settings.log_level)
@@ -87,6 +90,7 @@ def run_beat(settings: Settings) -> int:
 
 
 def run_web(settings: Settings) -> int:
+    """Answer for health and metrics, on the socket that the supervisor has opened or on the address of the settings."""
     import uvicorn
 
     from monitor.clock import ServerClock

@@ -19,6 +19,7 @@ class Reader:
         self.problems: list[Problem] = []
 
     def refuse(self, where: str, key: str, why: str, hint: str = "", seen: str = "") -> None:
+        """Remember one problem; `raise_problems` tells all of them at once."""
         self.problems.append(Problem(where, key, seen, why, hint))
 
     def done(self) -> None:
@@ -27,6 +28,7 @@ class Reader:
             raise ConfigError(self.problems)
 
     def mapping(self, node: Node, key: str) -> dict[str, Node]:
+        """The entries of a mapping; none of what is null, and a problem where it is anything else."""
         if isinstance(node.value, dict):
             return node.value
         if node.value is not None:
@@ -34,6 +36,7 @@ class Reader:
         return {}
 
     def sequence(self, node: Node | None, key: str) -> list[Node]:
+        """The entries of a list; none where it is absent or null, and a problem where it is anything else."""
         if node is None or node.value is None:
             return []
         if isinstance(node.value, list):
@@ -42,6 +45,7 @@ class Reader:
         return []
 
     def text(self, node: Node | None, key: str, default: str = "") -> str:
+        """The text of a scalar; `default` where it is absent or null, and a problem where it is anything else."""
         if node is None or node.value is None:
             return default
         if isinstance(node.value, str):
@@ -66,6 +70,7 @@ class Reader:
             return default
 
     def boolean(self, node: Node | None, key: str, default: bool) -> bool:
+        """Whether `true` is written; `default` where it is absent or null, and a problem where it is anything else."""
         text = self.text(node, key)
         if node is None or not text:
             return default
@@ -86,6 +91,7 @@ def read_files(paths: Sequence[Path]) -> list[Node]:
 
 
 def read_file(path: Path) -> Node:
+    """Return the document of a YAML file. ConfigError where it is too large, cannot be read or is not valid."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise ConfigError([Problem(str(path), "", "", f"the file is larger than {FILE_BYTES_MAX} bytes", "split it")])

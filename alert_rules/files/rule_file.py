@@ -204,7 +204,7 @@ def _scope_of_name(variable: str) -> Scope:
 
 
 def _trial(program: Any, scope: Scope, variables: Sequence[str]) -> str:
-    """Why the expression is of no use: it is tried on sample facts. A missing label, an index or a division is the data's fault."""
+    """Why the expression is of no use: it is tried on sample facts. A missing label or a division by zero is due to the data."""
     samples = itertools.product(*(VARIABLES[scope][variable].samples for variable in variables))
     for values in itertools.islice(samples, SAMPLES_MAX):
         facts = dict(zip(variables, values, strict=True))
@@ -212,7 +212,7 @@ def _trial(program: Any, scope: Scope, variables: Sequence[str]) -> str:
             answer = program.execute(facts)
         except (LookupError, ArithmeticError):
             continue
-        except Exception as error:  # Whatever else CEL raises is the expression's fault.
+        except Exception as error:  # Whatever else CEL raises, the expression is wrong.
             return f"the expression fails: {explain(error)}"
         if not isinstance(answer, bool):
             return f"the expression must be true or false, and is {shorten(str(answer))}"

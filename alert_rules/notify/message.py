@@ -86,6 +86,8 @@ class Kind(StrEnum):
 
 
 class Message(msgspec.Struct, frozen=True):
+    """What a service is sent: plain text, and how serious it is."""
+
     title: str
     body: str
     kind: Kind

@@ -29,6 +29,8 @@ class MatcherError(ValueError):
 
 
 class Op(StrEnum):
+    """The operators of a matcher; regular expressions are RE2 and match the whole value."""
+
     EQUAL = "="
     NOT_EQUAL = "!="
     REGEX = "=~"
@@ -49,10 +51,12 @@ class Matcher:
         self._search = compile_anchored(value).search if op in (Op.REGEX, Op.NOT_REGEX) else None
 
     def matches_text(self, text: str) -> bool:
+        """Whether a value of its label satisfies it."""
         hit = text == self.value if self._search is None else self._search(text) is not None
         return hit is not self._negative
 
     def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether these labels satisfy it; a label that is missing counts as empty."""
         return self.matches_text(labels.get(self.name, ""))
 
     def __str__(self) -> str:

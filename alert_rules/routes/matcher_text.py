@@ -19,6 +19,8 @@ _HEX = {"x": 2, "u": 4, "U": 8}
 
 
 class Parsed(NamedTuple):
+    """The matchers of a text; `warning` says what about it will not be understood the same way for ever."""
+
     matchers: list[Matcher]
     warning: str = ""
 

@@ -51,6 +51,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
+    """Who is told: a name, where its messages go, and labels for its templates."""
+
     name: str
     integrations: tuple[Integration, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class Route:
         return found or [self]
 
     def walk(self) -> Iterator[Route]:
+        """This route and all below it, parents first."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -114,6 +117,7 @@ class Routing:
         self._routes = {route.id: route for route in root.walk()}
 
     def match(self, labels: Mapping[str, str]) -> list[Route]:
+        """The routes that take an alert with these labels, in the order of the tree; never none."""
         return self.root.match(labels)
 
     def route(self, route_id: str) -> Route | None:
@@ -121,6 +125,7 @@ class Routing:
         return self._routes.get(route_id)
 
     def integrations(self, receiver: str) -> tuple[Integration, ...]:
+        """Where a receiver's messages go; nothing for a receiver that the configuration does not have (any more)."""
         found = self.receivers.get(receiver)
         return found.integrations if found else ()
 

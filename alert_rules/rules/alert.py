@@ -15,6 +15,8 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 class AlertStatus(StrEnum):
+    """How far a rule's alert is; one that is neither is inactive."""
+
     PENDING = "PENDING"
     """True, but not yet for as long as the rule's `for` asks."""
     FIRING = "FIRING"

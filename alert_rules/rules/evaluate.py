@@ -58,7 +58,7 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     if memory.version != version:
         old_facts = None
     scoped = rules.scoped[scope_of(new_facts)]
-    if old_facts is not None and not memory.states and scoped.watched(old_facts) == scoped.watched(new_facts):
+    if old_facts is not None and not memory.states and scoped.pick(old_facts) == scoped.pick(new_facts):
         return Evaluation(memory)
     run = _Run(subject_labels, old_facts, new_facts, now_ms)
     states = run.over(scoped.rules, memory.states)

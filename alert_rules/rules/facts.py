@@ -1,4 +1,4 @@
-"""The facts that rules can ask about: one table of variables, and the functions that fill them.
+"""The facts that rules can speak of: one table of variables, and the functions that fill them.
 
 A variable's prefix decides who a rule speaks of: `pool_` a pool, `system_` Watchkeeper itself, anything else an endpoint.
 docs/reference/rule-variables.md is rendered from this table.
@@ -23,6 +23,8 @@ Facts = Mapping[str, Any]
 
 
 class Scope(StrEnum):
+    """Of whom a rule speaks."""
+
     ENDPOINT = "endpoint"
     POOL = "pool"
     SYSTEM = "system"
@@ -129,7 +131,7 @@ def scope_of(facts: Facts) -> Scope:
 
 
 def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
-    """What rules can ask about an endpoint, as its record had it when it was decided: with the override, the silence and the time of
+    """What rules can know of an endpoint, as its record had it when it was decided: with the override, the silence and the time of
     that decision, so that the facts of two records differ in whatever has changed between them, time included."""
     probes, override = record.probes, record.override
     no_data = record.silent and not endpoint.paused
@@ -162,7 +164,7 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
 
 
 def pool_facts(snapshot: Snapshot) -> dict[str, Any]:
-    """What rules can ask about a pool, as it is published."""
+    """What rules can know of a pool, as it is published."""
     verdicts = [one.verdict for one in snapshot.endpoints]
     healthy, unknown = verdicts.count(Verdict.HEALTHY), verdicts.count(Verdict.UNKNOWN)
     known = len(verdicts) - unknown
@@ -197,7 +199,7 @@ def system_facts(
     unreadable: int = 0,
     tilted: bool = False,
 ) -> dict[str, Any]:
-    """What rules can ask about Watchkeeper itself."""
+    """What rules can know of Watchkeeper itself."""
     return {f"system_{name}": value for name, value in locals().items()}
 
 

@@ -32,14 +32,15 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, Template] = field(default_factory=dict)
     where: str = ""
-    watched: Callable[[Facts], Any] = field(init=False)
+    pick: Callable[[Facts], Any] = field(init=False)
     """Picks the values of `variables`, to be compared at once."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "watched", _picker(self.variables))
+        object.__setattr__(self, "pick", _picker(self.variables))
 
     def same(self, old: Facts, new: Facts) -> bool:
-        return bool(self.watched(old) == self.watched(new))
+        """Whether no variable that the rule names differs between two readings of the facts."""
+        return bool(self.pick(old) == self.pick(new))
 
     def holds(self, facts: Facts) -> bool:
         """Whether the expression is true. Raises whatever CEL raises, ArithmeticError and LookupError among them."""
@@ -52,18 +53,19 @@ class Rule:
         return {name: value for name, value in labels.items() if value}
 
     def value_of(self, facts: Facts) -> str:
+        """The values of the variables that the rule names, for people."""
         return cut(", ".join(f"{name} = {facts[name]}" for name in self.variables), VALUE_LENGTH_MAX)
 
 
 class Scoped:
     """The rules that speak of one kind of subject, and the variables that any of them names."""
 
-    __slots__ = ("names", "rules", "watched")
+    __slots__ = ("names", "pick", "rules")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
         self.names = frozenset(name for rule in rules for name in rule.variables)
-        self.watched = _picker(sorted(self.names))
+        self.pick = _picker(sorted(self.names))
 
 
 class RuleSet:

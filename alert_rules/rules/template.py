@@ -67,4 +67,5 @@ def render(template: Template, values: Mapping[str, Any], length_max: int = REND
 
 
 def cut(text: str, length_max: int) -> str:
+    """The text, shortened to `length_max` characters with an ellipsis as the last."""
     return text if len(text) <= length_max else text[: length_max - 1] + "…"

@@ -34,18 +34,21 @@ class System:
 
     @functools.cached_property
     def settings(self) -> Settings:
+        """The settings with this command's options on top. ConfigError where one cannot be used."""
         from monitor.config.settings import load_settings  # noqa: PLC0415 - help must not wait for it
 
         return load_settings(self._options, config=self._config)
 
     @functools.cached_property
     def policy(self) -> TargetPolicy:
+        """Which addresses may be probed from here."""
         from monitor.probes.policy import TargetPolicy  # noqa: PLC0415
 
         return TargetPolicy(allow=self.settings.target_allow, deny=self.settings.target_deny)
 
     @property
     def deny(self) -> Deny:
+        """Says why an address must not be registered."""
         return self.policy.refusal
 
     def run(self, use: Callable[[Store], Awaitable[T]]) -> T:

@@ -13,7 +13,7 @@ from monitor.cli.output import emit, output_option, say, sparkline
 
 if TYPE_CHECKING:
     from monitor.core.history import Row
-    from monitor.query.reading import History
+    from monitor.query.history import History
     from monitor.store.port import Store
 
 COLUMNS = ("start", "uptime", "ok", "failed", "inconclusive", "down", "unknown", "paused", "p50", "p90", "p99")
@@ -36,7 +36,7 @@ def history(system: System, endpoint_id: str, by: str, output: str) -> None:
       watchkeeper history shop-1
       watchkeeper history shop-1 --by days -o json
     """
-    from monitor.query.reading import read_history  # noqa: PLC0415 - after the help
+    from monitor.query.history import read_history  # noqa: PLC0415 - after the help
 
     async def read(store: Store) -> History:
         return await read_history(store, endpoint_id, PERIODS[by], await store.now_ms())

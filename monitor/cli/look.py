@@ -16,7 +16,7 @@ from monitor.core.errors import StoreError
 
 if TYPE_CHECKING:
     from monitor.core.record import Transition
-    from monitor.query.reading import EndpointStatus, Explanation, PoolStatus
+    from monitor.query.status import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
 
 WATCH_S = 2.0
@@ -39,7 +39,7 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
       watchkeeper status shop --watch
       watchkeeper status -o json
     """
-    from monitor.query.reading import read_pools  # noqa: PLC0415 - after the help
+    from monitor.query.status import read_pools  # noqa: PLC0415 - after the help
 
     async def show(store: Store) -> None:
         now_ms = await store.now_ms()
@@ -147,7 +147,7 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
       watchkeeper events -f
       watchkeeper events -n 1000 -o json
     """
-    from monitor.query.reading import read_events  # noqa: PLC0415 - after the help
+    from monitor.query.events import read_events  # noqa: PLC0415 - after the help
 
     if not follow:
         found = system.run(lambda store: read_events(store, limit))
@@ -171,6 +171,7 @@ EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reaso
 
 
 def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
+    """A transition as a row: short for the table, with generation and evidence for programs."""
     row = {
         "at": stamp(transition.at_ms),
         "pool": transition.pool,
@@ -214,7 +215,7 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
     Example:
       watchkeeper explain shop-1
     """
-    from monitor.query.reading import read_explanation  # noqa: PLC0415 - after the help
+    from monitor.query.status import read_explanation  # noqa: PLC0415 - after the help
 
     async def read(store: Store) -> tuple[Explanation, int]:
         now_ms = await store.now_ms()
@@ -254,9 +255,9 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     if status.override:
         by = f"{status.override.by}, " if status.override.by else ""
         yield f"  {'operator:':<11} {status.override.reason} ({by}{age(now_ms - status.override.at_ms)} ago)"
-    ill = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
-    if ill:
-        yield f"  depends on: {', '.join(ill)} (UNHEALTHY)"
+    unhealthy = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
+    if unhealthy:
+        yield f"  depends on: {', '.join(unhealthy)} (UNHEALTHY)"
     for alert in status.alerts:
         yield f"  alert {alert.labels.get('alertname')} is {alert.status.value} for {age(now_ms - alert.active_since_ms)}: {alert.value}"
     if found.transitions:

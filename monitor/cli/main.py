@@ -94,7 +94,7 @@ def cli() -> None:
     \b
     Exit codes:
       0  done
-      1  what was asked for failed (a probe found the target ill)
+      1  it failed (for example, a probe found the target unhealthy)
       2  refused: wrong options, or something written that cannot be used
       3  the store does not answer
     """

@@ -37,7 +37,7 @@ def apply(  # noqa: PLR0917 - options come by name.
 ) -> None:
     """Make the registry as manifests say: create, change, and with --prune remove.
 
-    Everything is checked first. One fault anywhere, and nothing is applied; each is named with its file, line, key, value and hint.
+    Everything is checked first. One error anywhere, and nothing is applied; each is named with its file, line, key, value and hint.
     Applying the same files again changes nothing. What others registered stays with --prune; what is written here passes to this owner.
 
     \b

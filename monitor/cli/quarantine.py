@@ -59,7 +59,7 @@ def list_aside(system: System, output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Delete every copy.")
 @needs_system
 def rm(system: System, kind: str | None, key: str | None, everything: bool) -> None:
-    """Delete a copy, or all of them: it was looked at, or is of no use.
+    """Delete a copy, or all of them: it was examined, or is of no use.
 
     \b
     Examples:

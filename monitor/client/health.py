@@ -95,6 +95,7 @@ class HealthView:
         return self._view.endpoints(pool)
 
     def pools(self) -> tuple[str, ...]:
+        """The names of the pools known so far."""
         return self._view.pools()
 
     def freshness(self, pool: str) -> Staleness:

@@ -1,4 +1,4 @@
-"""The consumer's own breaker, for when nobody watches any more: consecutive failures of its own requests.
+"""The consumer's own breaker, for when nobody judges any more: consecutive failures of its own requests.
 
 It decides only while the published state has expired; before that the published weights hold, which rest on far more
 evidence than one consumer has. It never takes out more than half of a pool.
@@ -37,6 +37,7 @@ class LocalBreaker:
         return True
 
     def is_out(self, endpoint_id: str, now_ms: int) -> bool:
+        """Whether the local breaker keeps the endpoint out at this time."""
         return now_ms < self._out_until_ms.get(endpoint_id, now_ms)
 
     def out_of(self, members: list[str], now_ms: int) -> frozenset[str]:
@@ -46,5 +47,6 @@ class LocalBreaker:
         return frozenset(out[: len(members) // 2])
 
     def forget(self, endpoint_id: str) -> None:
+        """Forget an endpoint that is no more."""
         for counts in (self.streaks, self._out_until_ms, self._opens):
             counts.pop(endpoint_id, None)

@@ -116,10 +116,12 @@ class View:
         return tuple(sorted(name for name, pool in self._pools.copy().items() if pool.snapshot.tombstone is not True))
 
     def snapshot(self, name: str) -> Snapshot | None:
+        """The newest snapshot of a pool, None where nothing is known of it."""
         pool = self._pools.get(name)
         return pool.snapshot if pool else None
 
     def endpoints(self, name: str) -> tuple[EndpointView, ...]:
+        """All endpoints of a pool, those without traffic too."""
         pool = self._pools.get(name)
         return tuple(pool.endpoints.values()) if pool else ()
 
@@ -129,9 +131,11 @@ class View:
         return NOTHING if pool is None or pool.cold else (pool.snapshot.epoch, pool.snapshot.ver)
 
     def versions(self) -> dict[str, Version]:
+        """The (epoch, ver) of each pool that is known."""
         return {name: (pool.snapshot.epoch, pool.snapshot.ver) for name, pool in self._pools.copy().items()}
 
     def staleness(self, name: str, now_ms: int) -> Staleness:
+        """How fresh a pool is at a monotonic time, and its age; COLD and None where nothing is known of it."""
         pool = self._pools.get(name)
         return Staleness(pool.freshness_at(now_ms), pool.age_at(now_ms)) if pool else Staleness(Freshness.COLD, None)
 

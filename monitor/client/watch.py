@@ -34,6 +34,7 @@ class Watch:
             self._wake()
 
     def close(self) -> None:
+        """End the iteration, also for whoever waits in it."""
         with self._changed:
             self._closed = True
             self._wake()

@@ -81,6 +81,7 @@ def whole(low: int, high: int) -> Parse:
 
 
 def truth(value: Any) -> bool:
+    """Parse true or false as people write them. Raises ValueError."""
     found = _TRUTH.get(text_of(value).lower())
     if found is None:
         raise ValueError("this is neither true nor false; write true or false")
@@ -88,6 +89,8 @@ def truth(value: Any) -> bool:
 
 
 def one_of(*names: str) -> Parse:
+    """A parser that takes one of these names and raises ValueError for anything else."""
+
     def parse(value: Any) -> str:
         if value not in names:
             raise ValueError(f"there is no such choice; write {' or '.join(names)}")
@@ -184,7 +187,12 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
         ),
         Field("retries", "retries", whole(0, RETRIES_MAX), _same, "2", "Attempts after a failed one, inside the same probe."),
         Field(
-            "retry_delay", "retry_delay_ms", duration(0, INTERVAL_MAX_MS), format_duration, "1s", "Time before a retry, doubled each time."
+            "retry_delay",
+            "retry_delay_ms",
+            duration(0, INTERVAL_MAX_MS),
+            format_duration,
+            "1s",
+            "Time before a retry; each further one waits twice as long.",
         ),
         *_policy_fields(Scope.ENDPOINT),
         Field("weight", "weight", whole(1, WEIGHT_MAX), _same, "100", "Base weight in the pool; its proportion to the others' counts."),

@@ -24,6 +24,8 @@ SECRET_OPTIONS = frozenset({"headers", "body", "send"})
 
 
 class Kind(msgspec.Struct, frozen=True):
+    """A kind of probe as manifests know it: its name, who probes, and the options that it takes."""
+
     name: str
     prober: Prober
     options: Mapping[str, Option]

@@ -3,7 +3,7 @@
 A setting is taken from the endpoint, else from its pool, else from the file's `defaults`, else it is built in; labels are
 merged name by name in that order. Nothing written after a label, or after an option that is off unless set, takes what would
 be inherited away. `owner` of the file (`manual` where none is stated) is who registers what it writes; an endpoint or a pool may
-state another. Everything is read before anything is refused, so that one run names every fault.
+state another. Everything is read before anything is refused, so that one run names every error.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _MISSING: Any = object()
 
 
 class Manifest(msgspec.Struct, frozen=True):
+    """What documents say, checked as a whole: endpoints with everything that they inherit, and pools by name."""
+
     endpoints: tuple[Endpoint, ...]
     pools: Mapping[str, Pool]
     owners: frozenset[str] = frozenset({OWNER_MANUAL})
@@ -45,7 +47,7 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 def load_sources(sources: Iterable[tuple[str, str]]) -> list[Node]:
-    """Return the documents of (name, text) pairs; ConfigError names the faults of all of them."""
+    """Return the documents of (name, text) pairs; ConfigError names the errors of all of them."""
     roots: list[Node] = []
     problems: list[Problem] = []
     for source, text in sources:
@@ -70,7 +72,7 @@ def read_manifest(
 
     `paused` says by id what holds where nothing is written; without it the registered endpoints say so. `owner` (None: the one that
     each document states) registers what they write; with `prune` nothing that he registered and they do not write can be referred to.
-    Raises ConfigError with every fault, each with its place, key, value and hint (the first PROBLEMS_SHOWN_MAX, then their number).
+    Raises ConfigError with every error, each with its place, key, value and hint (the first PROBLEMS_SHOWN_MAX, then their number).
     """
     registered = registered or Registered()
     if paused is None:
@@ -98,7 +100,7 @@ def _without(registered: Registered, owners: Collection[str]) -> Registered:
 
 def _raise_for(problems: Sequence[Problem]) -> None:
     if len(problems) > PROBLEMS_SHOWN_MAX:
-        rest = Problem("", "", "", f"and {len(problems) - PROBLEMS_SHOWN_MAX} more faults", "mend these first")
+        rest = Problem("", "", "", f"and {len(problems) - PROBLEMS_SHOWN_MAX} more errors", "fix these first")
         raise ConfigError([*problems[:PROBLEMS_SHOWN_MAX], rest])
     if problems:
         raise ConfigError(problems)
@@ -222,7 +224,7 @@ class _Reader:
         self.endpoints[endpoint_id] = endpoint
 
     def _check_together(self, endpoint: Endpoint, kind: Kind, node: Node, layers: Sequence[_Layer]) -> None:
-        """Refuse settings that are well in themselves and contradict each other or the URL."""
+        """Refuse settings that are right by themselves and contradict each other or the URL."""
         try:
             check_secrets(endpoint.options)
             kind.prober.validate(endpoint)

@@ -18,6 +18,7 @@ _SENSITIVE = re.compile(r"auth|cookie|token|secret|passw|api-?key|credential|sig
 
 
 def is_reference(text: str) -> bool:
+    """Whether the text names a place of a secret (`env:NAME`, `file:PATH`) in the place of one."""
     return _REFERENCE.fullmatch(text) is not None
 
 

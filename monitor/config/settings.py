@@ -140,6 +140,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, settings_cls: object, init_settings: Any, *_: Any, **__: Any) -> tuple[Any, ...]:
+        """Take what `load_settings` has merged, and nothing from sources of pydantic's own."""
         del settings_cls
         return (init_settings,)
 
@@ -149,6 +150,8 @@ class Settings(BaseSettings):
 
 
 class Row(msgspec.Struct, frozen=True):
+    """A setting for people: its value without passwords, where that came from, and what it is for."""
+
     name: str
     value: str
     source: str

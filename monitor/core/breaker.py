@@ -12,7 +12,7 @@
                                      +-----------+
 
 A policy (core/policies) reads the evidence and names the event; the machine alone knows where an event leads.
-An event that the table does not list for a state is a fault of ours and raises. A result that changes nothing is no event.
+An event that the table does not list for a state is an error of ours and raises. A result that changes nothing is no event.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ FORGIVE_AFTER_MS: Final = 30_000
 
 
 class Event(StrEnum):
+    """What a trip policy may say; the table TRANSITIONS alone knows where it leads."""
+
     TRIP = "TRIP"
     """The evidence says: stop sending."""
     TRIAL = "TRIAL"

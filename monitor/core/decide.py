@@ -206,7 +206,7 @@ def _reported(subject: Subject, record: Record, report: SourceReport, now_ms: in
 
 
 def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
-    """Ask the policy until it has nothing more to say; one result may end both a cooldown and its only trial."""
+    """Consult the policy until it has nothing more to say; one result may end both a cooldown and its only trial."""
     policy = POLICIES[seen.pool.policy]
     transitions: tuple[Transition, ...] = ()
     while (ruling := policy.judge(seen)) is not None:
@@ -214,14 +214,14 @@ def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple
             break
         breaker = _step(seen, ruling)
         transitions = (*transitions, _breaker_transition(seen.endpoint, seen.breaker, breaker))
-        if len(transitions) == len(Breaker):  # A policy that goes round in circles is stopped, and asked again at the next result.
+        if len(transitions) == len(Breaker):  # A policy that goes round in circles is stopped, and consulted again at the next result.
             return breaker, transitions
         seen = replace(seen, breaker=breaker)
     return seen.breaker, transitions
 
 
 def _breaker_before(record: Record, success: bool, now_ms: int) -> BreakerState:
-    """The breaker with the newest result counted, before the policy is asked."""
+    """The breaker with the newest result counted, before the policy is consulted."""
     breaker = record.breaker
     if success:
         if breaker.state is _HALF_OPEN:
@@ -244,7 +244,7 @@ def _step(seen: Seen, ruling: Ruling) -> BreakerState:
 
 
 def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
-    """Older than the newest settled result. By more than a lease can last, it is the clock that went back, and life goes on."""
+    """Older than the newest result that was decided on. By more than a lease can last, it is the clock that went back, and life goes on."""
     behind_ms = record.probes.last.at_ms - result.at_ms
     return 0 < behind_ms <= endpoint.interval_ms + endpoint.attempts_budget_ms
 

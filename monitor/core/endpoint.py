@@ -1,4 +1,4 @@
-"""What we watch: endpoints, and the pools that share weights.
+"""What we monitor: endpoints, and the pools that share weights.
 
 Everything here is normalised and valid: text written by people becomes an `Endpoint` or a `Pool`
 in `monitor/config/manifest.py` only, which refuses what breaks a limit named here.
@@ -27,7 +27,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A registered thing that we watch.
+    """A registered thing that we monitor.
 
     `options` holds what only its kind of prober understands (`expect_status`, `method`, ...), already
     normalised by that prober's table of options. `depends_on` lists the ids of its parents.
@@ -79,7 +79,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     max_ejection_percent: int = 50
     panic: bool = True
-    """False: in a pool too ill for its load the rest is published as `shed` instead of sent to ejected endpoints."""
+    """False: in a pool too unhealthy for its load the rest is published as `shed` instead of sent to ejected endpoints."""
     warm_up_ms: int = 30_000
     policy: str = "consecutive"
     open_ms: int = 5_000

@@ -13,7 +13,7 @@ class WatchkeeperError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in what a person wrote.
+    """One error in what a person wrote.
 
     `where` names the place as a person finds it again ("shop.yml:12" or "--interval"),
     `key` the setting, `seen` the value as it was written, `why` the rule it breaks and

@@ -65,6 +65,8 @@ class RowWrite(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
+    """One result of the ring. `at_ms` is when it ended; `duration_ms` that of its last attempt."""
+
     at_ms: int
     duration_ms: float
     status: int

@@ -10,13 +10,17 @@ TEXT_LENGTH_MAX = 300
 
 
 class Outcome(StrEnum):
+    """What a probe taught about its target."""
+
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
     INCONCLUSIVE = "INCONCLUSIVE"
-    """Our own fault (loop lag, no resolver, no file descriptors): it neither heals nor hurts."""
+    """Our own error (loop lag, no resolver, no file descriptors): it counts neither for nor against the target."""
 
 
 class FailureClass(StrEnum):
+    """Where a probe failed: the step, or the expectation, that the target did not satisfy."""
+
     RESOLVE = "resolve"
     CONNECT = "connect"
     TLS = "tls"

@@ -15,6 +15,8 @@ from monitor.core.outcome import FailureClass, Outcome, Phases
 
 
 class Breaker(StrEnum):
+    """State of a breaker: CLOSED lets traffic through, OPEN does not, HALF_OPEN is tried by probes."""
+
     CLOSED = "CLOSED"
     OPEN = "OPEN"
     HALF_OPEN = "HALF_OPEN"
@@ -40,6 +42,8 @@ class OverrideRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(StrEnum):
+    """What the results say of an endpoint, in one word for people; derived when it is needed, never stored (core/verdict)."""
+
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
     UNHEALTHY = "UNHEALTHY"
@@ -62,6 +66,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A breaker between two observations. `since_ms` is when the state began, `open_until_ms` when trials may begin."""
+
     state: Breaker = Breaker.CLOSED
     since_ms: int = 0
     gen: int = 0
@@ -77,6 +83,8 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest result, as probes.base gave it; `at_ms` 0 before the first."""
+
     at_ms: int = 0
     outcome: Outcome = Outcome.INCONCLUSIVE
     failure: FailureClass | None = None
@@ -186,13 +194,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warm_up_since_ms: int = 0
     """When the breaker last closed after a trip; 0 when the endpoint never needs to warm up."""
     since_ms: int = 0
-    """When it began to be watched: it was registered, or a pause ended."""
+    """When it began to be monitored: it was registered, or a pause ended."""
     decided_ms: int = 0
     """When the last decision was made."""
 
     @property
     def conclusive_ms(self) -> int:
-        """When something was last learnt about the target, or when it began to be watched."""
+        """When something was last learnt about the target, or when it began to be monitored."""
         probes = self.probes
         return max(probes.last_success_ms, probes.last_failure_ms, self.since_ms)
 

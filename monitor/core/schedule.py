@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Plan:
+        """The plan of an endpoint as it is registered now."""
         return cls(endpoint.interval_ms, endpoint.phase_ms, lease_ms(endpoint), endpoint.initial_delay_ms)
 
     @property

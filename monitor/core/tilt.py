@@ -25,6 +25,7 @@ class Tilt(msgspec.Struct, frozen=True):
 
     @property
     def tilted(self) -> bool:
+        """Whether the timeline had stepped lately at the last reading."""
         return self.monotonic_ms < self.until_ms
 
     def observe(self, wall_ms: int, monotonic_ms: int) -> Tilt:

@@ -1,4 +1,4 @@
-"""One word about an endpoint, derived whenever it is asked for and never stored."""
+"""One word about an endpoint, derived whenever it is needed and never stored."""
 
 from __future__ import annotations
 

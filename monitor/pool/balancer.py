@@ -59,7 +59,7 @@ class Candidate(msgspec.Struct, frozen=True):
 class Factors(msgspec.Struct, frozen=True):
     """What a weight is made of. Shares are parts of the whole pool's traffic, 0 to 1.
 
-    `base` is b / B, `cap` the largest share allowed, `target` what the evidence asks for, `damped` what is given now.
+    `base` is b / B, `cap` the largest share allowed, `target` what the evidence calls for, `damped` what is given now.
     """
 
     base: float
@@ -76,14 +76,14 @@ class Factors(msgspec.Struct, frozen=True):
 class Weighing(msgspec.Struct, frozen=True):
     """A pool's weights. `panic` is the share given to endpoints that should have none; `shed` the share better refused.
 
-    `settled` is true when time alone will change nothing: no warm-up and no damping is under way.
+    `at_rest` is true when time alone will change nothing: no warm-up and no damping goes on.
     """
 
     weights: dict[str, int]
     panic: float
     shed: float
     factors: dict[str, Factors]
-    settled: bool
+    at_rest: bool
 
 
 def weigh(

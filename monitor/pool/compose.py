@@ -113,7 +113,7 @@ def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bo
     if [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
         return True
     before = {endpoint.id: endpoint.weight for endpoint in old.endpoints}
-    return worth_publishing(before, weighing) or (weighing.settled and before != weighing.weights)
+    return worth_publishing(before, weighing) or (weighing.at_rest and before != weighing.weights)
 
 
 def last_word(previous: Snapshot | None, endpoint_id: str) -> OverrideRecord | None:

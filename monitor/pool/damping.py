@@ -28,7 +28,7 @@ def damp(
     tiers: Sequence[int],
     elapsed_ms: int,
 ) -> tuple[list[float], bool]:
-    """Return the shares to give now, and whether a rise is still under way."""
+    """Return the shares to give now, and whether a rise is still going on."""
     shares = list(targets)
     limits = list(caps)
     rising = []
@@ -37,7 +37,7 @@ def damp(
             continue
         limit = before[i] + max(RISE_PER_SECOND * bases[i], _UNIT) * elapsed_ms / 1000
         limits[i] = min(limit, caps[i])
-        if target > limit + _UNIT:  # Less than a unit short is there: rounding alone must not keep a rise under way.
+        if target > limit + _UNIT:  # Less than a unit short is there: rounding alone must not keep a rise going.
             shares[i] = limit
             rising.append(i)
     if not rising:
@@ -45,9 +45,9 @@ def damp(
 
     left = sum(targets[i] - shares[i] for i in rising)
     held = set(rising)
-    rooms = [max(0.0, limit - share) for limit, share in zip(limits, shares, strict=True)]
+    spare = [max(0.0, limit - share) for limit, share in zip(limits, shares, strict=True)]
     for tier in sorted({tiers[i] for i in range(len(tiers)) if targets[i] > 0.0}):
-        left = fill(left, [i for i, its in enumerate(tiers) if its == tier and i not in held and targets[i] > 0.0], wants, rooms, shares)
+        left = fill(left, [i for i, its in enumerate(tiers) if its == tier and i not in held and targets[i] > 0.0], wants, spare, shares)
         if left <= EPSILON:
             return shares, True
     gaps = [target - share for target, share in zip(targets, shares, strict=True)]

@@ -10,21 +10,21 @@ EPSILON: Final = 1e-9
 """Shares closer than this are equal: floating point is not evidence."""
 
 
-def fill(rest: float, members: Sequence[int], wants: Sequence[float], rooms: Sequence[float], shares: list[float]) -> float:
-    """Add `rest` to the shares of `members` in proportion to their wants, nobody more than its room; return what is left.
+def fill(rest: float, members: Sequence[int], wants: Sequence[float], spare: Sequence[float], shares: list[float]) -> float:
+    """Add `rest` to the shares of `members` in proportion to their wants, nobody more than it has spare; return what is left.
 
-    Whoever has least room for its want is full first; the others divide what remains.
+    Whoever has least to spare for its want is full first; the others divide what remains.
     """
-    order = sorted((i for i in members if wants[i] > 0.0), key=lambda i: rooms[i] / wants[i])
+    order = sorted((i for i in members if wants[i] > 0.0), key=lambda i: spare[i] / wants[i])
     wanted = sum(wants[i] for i in order)
     for n, i in enumerate(order):
         level = rest / wanted
-        if rooms[i] >= level * wants[i]:
+        if spare[i] >= level * wants[i]:
             for j in order[n:]:
                 shares[j] += level * wants[j]
             return 0.0
-        shares[i] += rooms[i]
-        rest -= rooms[i]
+        shares[i] += spare[i]
+        rest -= spare[i]
         wanted -= wants[i]
         if wanted <= EPSILON * EPSILON:
             break

@@ -29,6 +29,8 @@ RATE_MIN: Final = 1e-9
 
 
 class Quality(msgspec.Struct, frozen=True):
+    """An endpoint's factors, 0 to 1: success `h`, latency `l` and warm-up `sigma`; `q` is their product."""
+
     h: float
     l: float  # noqa: E741 - h, l and sigma are the names of the formula.
     sigma: float
@@ -36,11 +38,15 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Measured(Protocol):
-    @property
-    def evidence(self) -> Evidence: ...
+    """What quality is made of."""
 
     @property
-    def warm_up_since_ms(self) -> int: ...
+    def evidence(self) -> Evidence:
+        """Decayed counts and latency."""
+
+    @property
+    def warm_up_since_ms(self) -> int:
+        """When its warm-up began; 0 where it needs none."""
 
 
 def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_ms: int) -> list[Quality]:

@@ -15,6 +15,8 @@ WEIGHT_SUM = 1_000
 
 
 class PublishedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint as consumers read it (docs/reference/keys.md)."""
+
     id: str
     url: str
     addr: str

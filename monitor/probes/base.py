@@ -39,6 +39,7 @@ class Option:
 
     @property
     def flag(self) -> str:
+        """The command line's name of it."""
         return "--" + self.name.replace("_", "-")
 
 
@@ -65,6 +66,7 @@ class ProbeContext:
     network: Network
 
     async def close(self) -> None:
+        """Let go of sockets, timers and the resolver."""
         await self.network.close()
 
 
@@ -72,7 +74,7 @@ class Probe(Protocol):
     """An endpoint compiled once: patterns, request bytes, addresses."""
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
-        """Probe once. An expected failure is a value; only cancellation and faults of our own code raise."""
+        """Probe once. An expected failure is a value; only cancellation and errors of our own code raise."""
         ...
 
 
@@ -92,10 +94,12 @@ class Prober(Protocol):
 
 
 def failed(failure: FailureClass, text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attempt:
+    """An attempt that the target failed; `text` says what was seen and wanted, `seen` are further fields of Attempt."""
     return Attempt(Outcome.FAILURE, failure, clean(text), phases, **seen)
 
 
 def inconclusive(text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attempt:
+    """An attempt that says nothing about the target, because the error may be ours; arguments as for `failed`."""
     return Attempt(Outcome.INCONCLUSIVE, None, clean(text), phases, **seen)
 
 
@@ -110,6 +114,7 @@ class Pattern:
         self._plain = None if _SPECIAL & set(text) else text.encode()
 
     def found_in(self, data: bytes) -> bool:
+        """Whether the pattern occurs in the data."""
         if self._plain is not None:  # most patterns are plain words, which need no RE2
             return self._plain in data
         return self._re.search(data) is not None

@@ -3,7 +3,7 @@
     resolve -> connect -> tls -> first_byte -> transfer
 
 A connection walks these phases once, under one deadline, and ends exactly once in `_end`, with a failure of the
-target, a fault of our own, or neither. Sockets are driven directly because an asyncio transport costs more than
+target, an error of our own, or neither. Sockets are driven directly because an asyncio transport costs more than
 all of a probe's own work, and because only so are connect and handshake timed apart.
 """
 

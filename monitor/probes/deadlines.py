@@ -15,6 +15,8 @@ TICKS_PER_S = 100
 
 
 class Hurried(Protocol):
+    """Whoever has a deadline."""
+
     def on_deadline(self) -> None:
         """The deadline has passed."""
         ...
@@ -41,6 +43,7 @@ class Deadlines:
         return tick
 
     def remove(self, tick: int, who: Hurried) -> None:
+        """Forget a deadline that was met; `tick` is what `add` returned."""
         bucket = self._buckets.get(tick)
         if bucket is not None:
             bucket.discard(who)
@@ -48,6 +51,7 @@ class Deadlines:
                 del self._buckets[tick]
 
     def close(self) -> None:
+        """Call nobody any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -11,6 +11,8 @@ class UnsupportedCodingError(Exception):
 
 
 class Decoder(Protocol):
+    """Takes one content encoding away, and never makes more bytes than it is allowed to."""
+
     def decode(self, data: bytes, room: int) -> bytes:
         """Return at most `room` bytes of what `data` holds. Raises ValueError where it is damaged."""
 

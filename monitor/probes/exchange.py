@@ -59,6 +59,7 @@ class HttpExchange(Connection):
 
     @property
     def body(self) -> bytes:
+        """As much of the body as was kept."""
         return b"".join(self._chunks)
 
     def header(self, name: bytes) -> bytes | None:
@@ -102,10 +103,12 @@ class HttpExchange(Connection):
     # httptools calls these while it parses.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """httptools: one header, or a trailer after the body."""
         if not self._headers_done:  # else a trailer
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """httptools: the headers are there; what has no body is complete with them."""
         self.status = status = self._parser.get_status_code()
         if status < 200 and status != 101:
             return
@@ -121,6 +124,7 @@ class HttpExchange(Connection):
                     self._end(FailureClass.PROTOCOL, str(error))
 
     def on_body(self, data: bytes) -> None:
+        """httptools: a piece of the body; beyond the cap it is counted and not kept."""
         if self._waiter.done():
             return
         if self._want_body:
@@ -138,6 +142,7 @@ class HttpExchange(Connection):
             self._complete()
 
     def on_message_complete(self) -> None:
+        """httptools: the response is complete, or an interim one before it."""
         if self._headers_done:
             if not self._waiter.done():
                 self._complete()

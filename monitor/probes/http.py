@@ -33,6 +33,7 @@ class HttpProber:
     options: Sequence[Option] = OPTIONS
 
     def validate(self, endpoint: Endpoint) -> None:
+        """Raises ValueError where its options contradict each other."""
         url = parse_url(endpoint.url)
         chosen = _DEFAULTS | endpoint.options
         if chosen["method"] == "HEAD" and (chosen["expect_body"] or chosen["expect_body_not"]):
@@ -55,6 +56,7 @@ class HttpProber:
                     raise ValueError(f"{name} needs TLS; write an https:// URL, or leave it out")
 
     def prepare(self, endpoint: Endpoint) -> HttpProbe:
+        """Return what probes the endpoint: requests and expectations made once. Raises ValueError as `validate` does."""
         self.validate(endpoint)
         return HttpProbe(endpoint)
 
@@ -97,6 +99,7 @@ class HttpProbe:
         self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
+        """One request with its redirects, judged; takes `timeout_ms` at most."""
         start = perf_counter()
         deadline = start + timeout_ms / 1000
         hop, spent, hops = self._first, None, 0

@@ -35,6 +35,7 @@ class Network:
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(RECEIVE_BYTES)))
 
     async def close(self) -> None:
+        """Let go of the poller, the deadlines and the resolver."""
         self.poller.close()
         self.deadlines.close()
         await self.resolver.close()

@@ -1,7 +1,7 @@
 """Readiness of many short-lived sockets for one event loop.
 
 asyncio's add_reader is made for sockets that stay: with uvloop it costs six epoll_ctl calls and an ioctl per
-connection. Where the system has epoll we keep a set of our own, which the event loop watches as one descriptor:
+connection. Where the system has epoll we keep a set of our own, which the event loop waits for as one descriptor:
 one call registers a socket, and closing it is all it takes to leave.
 """
 
@@ -16,6 +16,8 @@ EVENTS_MAX = 256
 
 
 class Waiting(Protocol):
+    """Whoever waits for a socket."""
+
     def on_ready(self, events: int) -> None:
         """The socket is ready for WRITE, for READ, or has an error to tell to whoever reads."""
         ...
@@ -24,13 +26,17 @@ class Waiting(Protocol):
 class Poller(Protocol):
     """Calls `on_ready` for as long as a socket is ready for what was asked; `forget` comes before its closing."""
 
-    def watch(self, fd: int, interest: int, who: Waiting) -> None: ...
+    def watch(self, fd: int, interest: int, who: Waiting) -> None:
+        """Tell `who` when the socket is ready for READ or WRITE, as `interest` says."""
 
-    def change(self, fd: int, interest: int) -> None: ...
+    def change(self, fd: int, interest: int) -> None:
+        """Wait for something else on a socket that is waited for."""
 
-    def forget(self, fd: int) -> None: ...
+    def forget(self, fd: int) -> None:
+        """Tell nobody of this socket any more; harmless where nobody waits for it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Forget every socket."""
 
 
 class EpollPoller:
@@ -96,4 +102,5 @@ class LoopPoller:
 
 
 def make_poller(loop: asyncio.AbstractEventLoop) -> Poller:
+    """The best poller that this system has: one epoll set, else the loop's own readers and writers."""
     return EpollPoller(loop) if hasattr(select, "epoll") else LoopPoller(loop)

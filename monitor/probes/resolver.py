@@ -29,7 +29,7 @@ _ABSENT = frozenset({aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aio
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """Addresses in the order to try them, or the text that says why there are none; `ours` when that is our own fault."""
+    """Addresses in the order to try them, or the text that says why there are none; `ours` when that is our own error."""
 
     addresses: tuple[str, ...] = ()
     text: str = ""

@@ -97,7 +97,7 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
 
 
 def retry_delay_ms(endpoint: Endpoint, attempts: int, scheduled_ms: int) -> int:
-    """Return the wait after so many attempts: doubled each time, and spread over its upper half by id and slot."""
+    """Return the wait after so many attempts: twice as long each time, and spread over its upper half by id and slot."""
     full_ms = endpoint.retry_delay_ms << (attempts - 1)
     spread = zlib.crc32(f"{endpoint.id}:{scheduled_ms}:{attempts}".encode()) / 0xFFFF_FFFF
     return int(full_ms * (0.5 + spread / 2))

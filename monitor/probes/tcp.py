@@ -47,9 +47,11 @@ class TcpProber:
     options: Sequence[Option] = OPTIONS
 
     def validate(self, endpoint: Endpoint) -> None:
+        """Raises ValueError where the URL has no host or port."""
         _destination(endpoint.url)
 
     def prepare(self, endpoint: Endpoint) -> TcpProbe:
+        """Return what probes the endpoint. Raises ValueError as `validate` does."""
         return TcpProbe(endpoint)
 
 
@@ -63,6 +65,7 @@ class TcpProbe:
         self._expect = Pattern(expect) if expect else None
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
+        """One connection and its dialogue, judged; takes `timeout_ms` at most."""
         dialogue = Dialogue(context.network, self._to, self._send, self._expect)
         await dialogue.run(perf_counter() + timeout_ms / 1000, timeout_ms)
         phases, ip = dialogue.phases, dialogue.ip

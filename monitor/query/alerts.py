@@ -1,21 +1,21 @@
-"""Alerts as people look at them: what is pending, what fires, what has ended and is not yet told to everybody."""
+"""Alerts as people see them: what is pending, what fires, what has ended and is not yet told to everybody."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from alert_rules.rules.alert import Alert, AlertState, AlertStatus
-from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, alert_of, decode_memory, endpoint_subject, pool_subject
+from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, alert_of, decode_memory, endpoint_subject
 from monitor.pool.compose import decode_pool_record
+from monitor.query.readable import readable
 from monitor.store.port import AlertPhase, Store, StoredAlert
 from workers.journey.deliver import Sent, decode_sent
 
 READ_MAX = 10_000
 RESOLVED = "RESOLVED"
-T = TypeVar("T")
 _decode_alert = msgspec.json.Decoder(Alert).decode
 
 
@@ -60,11 +60,11 @@ async def read_resolved(store: Store, limit: int) -> list[AlertView]:
 
 async def read_sent(store: Store, limit: int) -> list[Sent]:
     """The newest notifications that were sent, given up or superseded, newest first; one that cannot be read is left out."""
-    return [sent for _, data in await store.sent(limit) if (sent := _read(decode_sent, data)) is not None]
+    return [sent for _, data in await store.sent(limit) if (sent := readable(decode_sent, data)) is not None]
 
 
 def _stored(one: StoredAlert, status: str, state: AlertState | None) -> AlertView:
-    alert = _read(_decode_alert, one.alert)
+    alert = readable(_decode_alert, one.alert)
     return AlertView(
         status=status,
         fingerprint=one.fingerprint,
@@ -93,19 +93,12 @@ def _remembered(fingerprint: str, subject: str, state: AlertState) -> AlertView:
 
 
 async def _memories(store: Store) -> Sequence[tuple[str, Memory]]:
-    """What the rules remember of every subject; what cannot be read is as if it were not there."""
-    endpoints = await store.endpoints()
-    ids = sorted(endpoints)
+    """What the rules remember of the subjects that have an alert; what cannot be read is as if it were not there."""
+    ids, subjects = await store.alerting()
     found = [(endpoint_subject(name), loaded.memory) for name, loaded in zip(ids, await store.load(ids), strict=True)]
-    found.append((SYSTEM_SUBJECT, (await store.load_subject(SYSTEM_SUBJECT))[1]))
-    for name in sorted({endpoint.pool for endpoint in endpoints.values()}):
-        record = _read(decode_pool_record, (await store.load_subject(pool_subject(name)))[1])
-        found.append((pool_subject(name), bytes(record.memory) if record else b""))
-    return [(subject, memory) for subject, data in found if (memory := _read(decode_memory, data)) is not None]
-
-
-def _read(decode: Callable[[bytes], T], data: bytes) -> T | None:
-    try:
-        return decode(data)
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    for subject, (_, body) in zip(subjects, await asyncio.gather(*map(store.load_subject, subjects)), strict=True):
+        if subject == SYSTEM_SUBJECT:
+            found.append((subject, body))
+        elif record := readable(decode_pool_record, body):
+            found.append((subject, bytes(record.memory)))
+    return [(subject, memory) for subject, data in found if (memory := readable(decode_memory, data)) is not None]

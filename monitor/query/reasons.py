@@ -24,7 +24,7 @@ class Line(msgspec.Struct, frozen=True):
     text: str
 
 
-def explain(  # noqa: PLR0917 - as in `settle`.
+def explain(  # noqa: PLR0917 - an explanation has this many parts.
     endpoint: Endpoint,
     pool: Pool,
     record: Record,

@@ -51,10 +51,12 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def empty(self) -> bool:
+        """Whether nothing is changed."""
         return not (self.created or self.changed or self.removed or self.pools_changed or self.pools_removed)
 
     @property
     def size(self) -> int:
+        """How many endpoints and pools are changed."""
         parts = (self.created, self.changed, self.removed, self.pools_changed, self.pools_removed)
         return sum(map(len, parts))
 

@@ -43,6 +43,7 @@ class Act(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def created(self, endpoint: Endpoint) -> tuple[bytes, ...]:
+        """An endpoint is registered."""
         return (self._of(endpoint, ABSENT, REGISTERED, self.reason or "registered"),)
 
     def rewritten(self, endpoint: Endpoint) -> tuple[bytes, ...]:
@@ -67,6 +68,7 @@ class Act(msgspec.Struct, frozen=True):
         return (self._encoded(endpoint_id, pool, old, REMOVED, self.reason or "removed"),)
 
     def pool(self, old: Pool | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
+        """A pool's settings are written or taken away (`new` None), and pass to another owner."""
         before, after = (REGISTERED if old else ABSENT), (REMOVED if new is None else CHANGED if old else REGISTERED)
         told = [self._encoded("", name, before, after, self.reason or "the pool's settings")]
         if old and new and old.owner != new.owner:
@@ -128,7 +130,7 @@ async def contended(store: Store, endpoint_id: str) -> ConfigError:
             continue
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break
-    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "look at it again and repeat the command")])
+    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "see what it is now, and repeat the command")])
 
 
 def shown_fields(fields: Fields) -> str:

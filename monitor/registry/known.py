@@ -14,6 +14,8 @@ from monitor.store.port import Entry, Store
 
 
 class Known(msgspec.Struct, frozen=True):
+    """Every entry by its name, readable or not."""
+
     endpoints: Mapping[str, Entry[Endpoint]]
     pools: Mapping[str, Entry[Pool]]
 
@@ -42,6 +44,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 async def read_known(store: Store) -> Known:
+    """Read the whole registry."""
     return Known(await store.endpoint_entries(), await store.pool_entries())
 
 

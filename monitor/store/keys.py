@@ -26,7 +26,7 @@ wk:i:{sN}:alerting       set     ids of endpoints whose rules hold an alert, pen
 wk:i:{sN}:judged         zset    pool -> ms until which its newest result vouches for it   commit, registry -> alive
 wk:i:{sN}:log:<id>       list    its own transitions, OWN_LOG_LENGTH_MAX     commit, registry -> cli, web
 wk:i:{sN}:ovr            hash    id -> OverrideRecord JSON                   registry -> workers, cli
-wk:i:{sN}:reevaluate          zset    id -> ms at which it must be looked at without a result (no data, `for`)
+wk:i:{sN}:reevaluate     zset    id -> ms at which to re-evaluate it without a result (no data, `for`)
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
@@ -137,26 +137,32 @@ def of_endpoint(slot: int, name: str, endpoint_id: str) -> str:
 
 
 def members(slot: int, pool: str) -> str:
+    """The set of a pool's members in one slot."""
     return f"wk:i:{{s{slot}}}:pool:{pool}"
 
 
 def snapshot(pool: str) -> str:
+    """A pool's published snapshot."""
     return f"wk:v1:{{{pool}}}:snap"
 
 
 def log(pool: str) -> str:
+    """The stream of a pool's published deltas."""
     return f"wk:v1:{{{pool}}}:log"
 
 
 def channel(pool: str) -> str:
+    """The channel of hints that a pool has a new version."""
     return f"wk:v1:{{{pool}}}:ch"
 
 
 def group(key: str) -> str:
+    """A group of alerts, by its key."""
     return f"wk:i:{{alerts}}:group:{key}"
 
 
 def delivery(delivery_id: str) -> str:
+    """A row of the outbox, by its id."""
     return f"wk:i:{{alerts}}:row:{delivery_id}"
 
 

@@ -60,12 +60,16 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolPut(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a pool whose entry is still `old`; None: there is none."""
+
     pool: Pool
     old: Entry[Pool] | None = None
     transitions: tuple[bytes, ...] = ()
 
 
 class PoolRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove a pool's settings whose entry is still `old`."""
+
     name: str
     old: Entry[Pool]
     transitions: tuple[bytes, ...] = ()
@@ -96,6 +100,7 @@ class RegistryAnswer(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
+        """Whether everything was written."""
         return not (self.stale or self.stale_pools)
 
 
@@ -108,6 +113,8 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
+    """What one claim of probes took from a slot. `rev` is the slot's revision of its endpoints, `now_ms` the server's time."""
+
     slot: int
     rev: int
     now_ms: int
@@ -119,7 +126,7 @@ class Claim(msgspec.Struct, frozen=True):
 class Lease(msgspec.Struct, frozen=True):
     """One claimed member of a work queue. `token_ms` is odd, and the end of the lease on the shared timeline.
 
-    `due_ms` is when it fell due: even where it was asked for, odd where it is the end of a lease that nobody finished.
+    `due_ms` is when it fell due: even where it was given, odd where it is the end of a lease that nobody finished.
     """
 
     member: str
@@ -133,6 +140,8 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Committed(StrEnum):
+    """What became of one commit."""
+
     OK = "ok"
     STALE = "stale"
     """The record's version moved: read it again, decide again; the lease is still ours."""
@@ -154,9 +163,9 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one decided result changes. `token_ms` None: a decision without a result (a watch fell due).
+    """Everything that one decided result changes. `token_ms` None: a decision without a result (its re-evaluation fell due).
 
-    `reevaluate_ms` 0 takes the endpoint out of the watch queue, None leaves its place there (a write less).
+    `reevaluate_ms` 0 takes the endpoint out of the re-evaluation queue, None leaves its place there (a write less).
     `interval_ms` 0 leaves the next due time to the plan.
     `dirty_at_ms` None leaves the pool's place in the dirty queue; an earlier time wins over a later one. Whoever holds the pool
     then has lost it: what he read is no longer all there is, and `finish` refuses him.
@@ -229,7 +238,7 @@ NO_EPOCH = Epoch()
 
 
 class EpochEnded(Stale):
-    """The data set is not the one that the publisher has seen: ask `epoch` again, then decide again."""
+    """The data set is not the one that the publisher has seen: call `epoch` again, then decide again."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,7 +315,7 @@ class GroupLoad(msgspec.Struct, frozen=True):
     alerts: Mapping[str, StoredAlert]
     log: Mapping[str, bytes]
     in_flight: Mapping[str, str]
-    """Place in the log -> id of the delivery not yet settled."""
+    """Place in the log -> id of the delivery in flight."""
 
 
 class NewDelivery(msgspec.Struct, frozen=True):
@@ -372,7 +381,8 @@ class Store(Protocol):
         """Connect. NoDataSetError where there is no data set, unless `create` makes it; ConfigError where it has another number of
         slots than this store was told to expect."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of the server; the store may be opened again."""
 
     async def now_ms(self) -> int:
         """The server's clock."""
@@ -418,7 +428,7 @@ class Store(Protocol):
 
     async def judging_since(self, slot: int) -> int:
         """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
-        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nobody asked."""
+        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nothing was probed."""
 
     async def realign(self, slot: int) -> int:
         """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
@@ -427,7 +437,8 @@ class Store(Protocol):
         the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
         of alert events that the wrong time would have prolonged is ended."""
 
-    async def load(self, ids: Sequence[str]) -> list[Loaded]: ...
+    async def load(self, ids: Sequence[str]) -> list[Loaded]:
+        """What decisions about these endpoints start from, in the order of the ids; version 0 for what does not exist."""
 
     async def load_with_revisions(self, ids: Sequence[str]) -> tuple[list[Loaded], dict[int, int]]:
         """As `load`, and the registry's revision of each slot, read no earlier than the records of that slot: an endpoint that is as this
@@ -438,7 +449,7 @@ class Store(Protocol):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome asks at each tick."""
+        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome needs at each tick."""
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
@@ -457,7 +468,8 @@ class Store(Protocol):
         """Milliseconds by which the first member is late; 0 when none is."""
 
     # Pools ------------------------------------------------------------------------------------------------------
-    async def load_pool(self, pool: str) -> PoolLoad: ...
+    async def load_pool(self, pool: str) -> PoolLoad:
+        """Everything that a pool is weighed from: its settings, members and snapshot."""
 
     async def publish(self, publication: Publication) -> Epoch:
         """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not
@@ -521,14 +533,17 @@ class Store(Protocol):
     async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""
 
-    async def alert(self, fingerprint: str) -> StoredAlert | None: ...
+    async def alert(self, fingerprint: str) -> StoredAlert | None:
+        """One alert by its fingerprint, or None where the alert store has it not (any more)."""
 
     async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
         """What these subjects asserted last, in their order."""
 
-    async def load_group(self, group: str) -> GroupLoad | None: ...
+    async def load_group(self, group: str) -> GroupLoad | None:
+        """A group with its alerts, its log and its deliveries in flight, or None where there is none."""
 
-    async def commit_flush(self, flush: Flush) -> None: ...
+    async def commit_flush(self, flush: Flush) -> None:
+        """Write what a tick decided: outbox rows, log, the next tick. Raises Stale where the group's lease is lost."""
 
     async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
         """None for one that is gone."""
@@ -536,7 +551,8 @@ class Store(Protocol):
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         """Write the delivery back with its next time. Stale when the lease is not ours any more."""
 
-    async def settle_delivery(self, settle: Settle) -> None: ...
+    async def settle_delivery(self, settle: Settle) -> None:
+        """Write what became of a delivery, and take it out of the outbox. Raises Stale where its lease is lost."""
 
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         """The newest notifications sent or given up, newest first."""
@@ -545,7 +561,8 @@ class Store(Protocol):
     async def set_aside(self, items: Sequence[SetAside]) -> None:
         """Keep copies of what could not be read, the newest of each (kind, key), at most ASIDE_MAX; beyond that new ones are dropped."""
 
-    async def aside_count(self) -> int: ...
+    async def aside_count(self) -> int:
+        """How many copies of what cannot be read are kept."""
 
     async def aside(self) -> list[SetAside]:
         """What is kept aside, sorted by kind and key."""
@@ -578,14 +595,16 @@ class Store(Protocol):
         A data set that was lost gets its number of slots back with it. ConfigError where it was made anew with another number."""
 
     async def deregister(self, name: str) -> None:
-        """Take a sign of life back: the process is leaving."""
+        """Deregister: the process is leaving."""
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
-        """Signs of life younger than this by the server's clock; older ones are deleted."""
+        """Heartbeats younger than this by the server's clock; older ones are deleted."""
 
-    async def count(self, increments: Mapping[str, int]) -> None: ...
+    async def count(self, increments: Mapping[str, int]) -> None:
+        """Add to the counters that all processes share."""
 
-    async def counters(self) -> dict[str, int]: ...
+    async def counters(self) -> dict[str, int]:
+        """The counters by name."""
 
     async def due_overdue(self) -> tuple[int, int]:
         """How many endpoints are past their due time, and by how many milliseconds the first of them is."""

@@ -3,7 +3,7 @@
 A queue is a sorted set of members by time. An even score is a due time, an odd one the token of a lease: whoever claims a member
 gets the end of his lease as its new score, and may finish it for as long as that score stands. A member whose lease has ended
 without an end of its work falls due again with that odd score, so that the next holder knows that he takes it over.
-A mark (something changed, look again) always changes the score, so that whoever works from an earlier reading cannot finish it.
+A mark (something changed: do it afresh) always changes the score, so that whoever works from an earlier reading cannot finish it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ALERT_QUEUE = "alert"
 CLAIM_MAX = 500
 """Most members that one claim of the metronome takes from a queue."""
 EARLY_MS = 25
-"""How much before its time a member may be claimed by name: whoever asks knows the server's time only as well as his last reading."""
+"""How much before its time a member may be claimed by name: a process knows the server's time only as well as it read it last."""
 
 JUDGING_GAP_MS = 10_000
-"""After a longer pause between two claims of probes judging begins anew: what was silent meanwhile was not asked."""
+"""After a longer pause between two claims of probes judging begins anew: what was silent meanwhile was not probed."""
 
 
 class Queue(StrEnum):

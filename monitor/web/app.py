@@ -1,4 +1,4 @@
-"""The web listener: is the system well, and what does it measure. An API and pages will grow on it."""
+"""The web listener: does the system work, and what does it measure. An API and pages will grow on it."""
 
 from __future__ import annotations
 

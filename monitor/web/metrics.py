@@ -43,7 +43,7 @@ FAMILIES: Mapping[str, str] = {
     "watchkeeper_overdue_seconds": "How late the first of them is",
     "watchkeeper_pools_lagging": "Pools whose results, or whose publication, have stopped",
     "watchkeeper_unreadable_records": "Stored records that could not be read and were set aside",
-    "watchkeeper_process_heartbeat_age_seconds": "Time since a process of ours showed a sign of life",
+    "watchkeeper_process_heartbeat_age_seconds": "Time since the last heartbeat of a process of ours",
     "watchkeeper_process_lateness_seconds": "Start lateness of probes between a worker's last two heartbeats",
 }
 

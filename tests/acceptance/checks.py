@@ -12,7 +12,7 @@ from tests.acceptance.targets import Targets
 
 
 def check_history(system: System) -> None:
-    """No transition of a breaker is lost or doubled: each begins where the one before it ended, and the last one is the present."""
+    """No transition of a breaker is lost or duplicated: each begins where the one before it ended, and the last one is the present."""
     chains: dict[str, list[Transition]] = {}
     for event in system.events():
         if event.kind == "breaker":

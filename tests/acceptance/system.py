@@ -23,7 +23,7 @@ from monitor.core.record import Record, Transition, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.compose import decode_snapshot
 from monitor.pool.snapshot import Snapshot
-from monitor.query.reading import read_events
+from monitor.query.events import read_events
 from monitor.store import keys
 from monitor.store.port import Store
 from monitor.store.redis.store import RedisStore
@@ -246,7 +246,7 @@ def again_within_s(interval_ms: int) -> float:
 
 
 def probed_again(targets: Targets, names: Sequence[str], *, interval_ms: int, since_ms: int | None = None) -> None:
-    """Wait until each target has been asked since then (now, when not given)."""
+    """Wait until each target has been probed since then (now, when not given)."""
     from_ms = CLOCK.now_ms() if since_ms is None else since_ms
     left_s = again_within_s(interval_ms) - (CLOCK.now_ms() - from_ms) / 1000
 

@@ -31,7 +31,7 @@ class Targets:
         return f"http://{host}:{self.port}/{name}"
 
     def since(self, name: str, at_ms: int) -> int:
-        """How often a target was asked since then."""
+        """How often a target was probed since then."""
         return sum(seen_ms >= at_ms for seen_ms in self.seen[name])
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class JumpingClock:
         }
 
     def apart(self, seconds: int) -> dict[str, str]:
-        """The variables of a process whose clock is at this distance for good; it need not look into the file at each reading."""
+        """The variables of a process whose clock is at this distance for good; it need not read the file each time."""
         same = {name: value for name, value in self.env.items() if name not in {"FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE"}}
         return {**same, "FAKETIME": f"{seconds:+d}"}
 

@@ -19,7 +19,7 @@ from workers.journey.system import decode_process
 
 INTERVAL_MS = 1_000
 TIMES = 3
-"""How many times what the machine can do it is asked for."""
+"""How many times what the machine can do is registered."""
 FIRST = 6_000
 """More than any machine does with one worker: what it can do is measured under it."""
 LATE_P99_MAX_MS = 5_000
@@ -135,7 +135,7 @@ def test_two_thousand_that_hang_delay_none_of_a_hundred_that_do_not(system: Syst
         targets.mode[name] = "hang"
     system.start("beat", "worker", "alert-worker")
     common = {"interval": f"{INTERVAL_MS * 2}ms", "timeout": "2s"}
-    endpoints = [{"id": name, "url": targets.url(name), "pool": name[:7], **common} for name in healthy + hanging]
+    endpoints = [{"id": name, "url": targets.url(name), "pool": name[:-1], **common} for name in healthy + hanging]
     system.register({"endpoints": endpoints})
     eventually(lambda: all(targets.seen[name] for name in healthy), 20)
     passes(10)

@@ -16,7 +16,7 @@ LIVELY = NAMES[3:]
 
 
 def in_the_midst_of_a_batch(targets: Targets) -> None:
-    """Return while a batch is under way: a target has been asked and hangs."""
+    """Return while a batch is in flight: a target has been connected to and hangs."""
     asked = {name: len(targets.seen[name]) for name in HANGING}
     eventually(lambda: any(len(targets.seen[name]) > asked[name] for name in HANGING), 5)
 

@@ -1,4 +1,4 @@
-"""No resolver answers: what we cannot ask for is not the targets' fault."""
+"""No resolver answers: what we cannot resolve says nothing of the targets."""
 
 from __future__ import annotations
 

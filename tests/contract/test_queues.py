@@ -1,4 +1,4 @@
-"""Work queues: due, leased, finished; and the signs of life."""
+"""Work queues: due, leased, finished; and heartbeats."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_claimers_share_a_queue(house):
     assert len(claimed) == len(set(claimed)) == 200
 
 
-async def test_signs_of_life_are_kept_swept_and_taken_back(house):
+async def test_heartbeats_are_kept_swept_and_taken_back(house):
     await house.store.heartbeat("beat:h:1", b"old")
     await house.passes(50)
     await house.store.heartbeat("worker:h:2", b"new")

@@ -65,7 +65,7 @@ async def test_one_stale_entry_keeps_its_chunk_unwritten_and_says_which(house):
     }
 
 
-async def test_what_is_as_it_shall_be_is_no_change_so_that_a_lost_answer_may_be_asked_for_again(house):
+async def test_what_is_as_it_shall_be_is_no_change_so_that_a_call_whose_answer_was_lost_may_be_repeated(house):
     changes = put(house.endpoint("e"), None, b"created")
     assert (await house.store.register(changes)).ok
     assert (await house.store.register(changes)).ok
@@ -107,7 +107,7 @@ async def test_a_decision_in_flight_loses_against_an_operator(house, change):
     else:
         await set_override(house.store, house.endpoint("e"), b"" if change == "taken back" else b"o", b"t2")
     assert await house.version("e") > ver
-    assert await house.drain(Queue.REEVALUATE) == ["e"], "rules look at it at once"
+    assert await house.drain(Queue.REEVALUATE) == ["e"], "rules evaluate it at once"
     claimed = (await house.claim()).get("e")
     if claimed and change != "remove":
         assert await house.commit(house.result(claimed, ver=ver)) == [Committed.STALE]

@@ -1,4 +1,4 @@
-"""The server's time steps back: nobody waits until the wrong time is reached, and nothing is judged that was not asked."""
+"""The server's time steps back: nobody waits until the wrong time is reached, and nothing is judged that was not probed."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def is_defined(name: str) -> bool:
-    """Whether `workers/pipeline.settle` is something in workers/journey/pipeline.py."""
+    """Whether `monitor/core/decide.decide` is something in monitor/core/decide.py."""
     module, _, attribute = name.rpartition(".")
     file = ROOT / f"{module}.py"
     return file.exists() and re.search(rf"^(?:def|class) {attribute}\b", file.read_text(), re.MULTILINE) is not None

@@ -60,9 +60,9 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
     )
     asyncio.run(_commit(redis_url, Record(probes=probes, since_ms=since_ms)))
     assert "  2h  " in run("status").stdout
-    run("breaker", "close", "web-1", "--reason", "seen to be well")
+    run("breaker", "close", "web-1", "--reason", "seen to work")
     line = run("status").stdout.splitlines()[1]
-    assert "seen to be well" in line
+    assert "seen to work" in line
     assert "2h" not in line
 
 

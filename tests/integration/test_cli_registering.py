@@ -34,11 +34,11 @@ endpoints:
 
 @pytest.fixture
 def target() -> Iterator[str]:
-    """A service that is well, but for /ill."""
+    """A service that is healthy, but for /bad."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(500 if self.path == "/ill" else 200)
+            self.send_response(500 if self.path == "/bad" else 200)
             self.end_headers()
             self.wfile.write(b"ready")
 
@@ -94,11 +94,11 @@ def test_add_registers_and_probes_at_once(run: Run, target: str):
     )
 
 
-def test_an_ill_target_is_registered_too(run: Run, target: str):
-    done = run("endpoint", "add", f"{target}/ill", "--id", "ill", "--retries", "0")
+def test_an_unhealthy_target_is_registered_too(run: Run, target: str):
+    done = run("endpoint", "add", f"{target}/bad", "--id", "bad", "--retries", "0")
     assert "UNHEALTHY" in done.stdout
     assert "500" in done.stdout
-    assert "ill" in listed(run)
+    assert "bad" in listed(run)
 
 
 def test_an_id_is_added_once(run: Run, target: str):
@@ -109,7 +109,7 @@ def test_an_id_is_added_once(run: Run, target: str):
     assert listed(run)["a"]["interval"] == "10s"
 
 
-def test_add_names_the_options_at_fault_and_registers_nothing(run: Run):
+def test_add_names_the_wrong_options_and_registers_nothing(run: Run):
     done = run(
         "endpoint", "add", "http://u:hunter2@h/", "--interval", "1ms", "--label", "9=x", "--expect-body", "(", "--retries", "99", code=2
     )
@@ -289,7 +289,7 @@ def test_a_terminal_sees_a_progress_bar(environment: dict[str, str], tmp_path: P
 def test_probe_needs_no_system(run: Run, target: str):
     nothing = {"WATCHKEEPER_REDIS_URL": ""}
     assert "HEALTHY" in run("probe", target, env=nothing).stdout
-    result = json.loads(run("probe", f"{target}/ill", "-o", "json", code=1, env=nothing).stdout)
+    result = json.loads(run("probe", f"{target}/bad", "-o", "json", code=1, env=nothing).stdout)
     assert (result["outcome"], result["failure"], result["status"]) == ("FAILURE", "status", 500)
     assert "attempts" in run("probe", target, "--debug", env=nothing).stdout
     assert json.loads(run("probe", target, "--expect-body", "absent", "-o", "json", code=1, env=nothing).stdout)["failure"] == "assertion"
@@ -312,8 +312,8 @@ def test_an_operators_word_is_stored_with_its_reason(run: Run, redis_url: str):
     assert "DRAIN -> AUTO" in run("pool", "undrain", "shop-1").stderr
     run("breaker", "open", "shop-1", "--reason", "wrong prices")
     assert "not under DRAIN" in run("pool", "undrain", "shop-1", code=2).stderr
-    run("breaker", "close", "shop-1", "--reason", "all is well")
-    run("breaker", "auto", "shop-1", "--reason", "prices mended")
+    run("breaker", "close", "shop-1", "--reason", "it works")
+    run("breaker", "auto", "shop-1", "--reason", "prices are right again")
     override, transitions = asyncio.run(_words(redis_url, "shop-1"))
     assert override is None
     assert [t.new for t in transitions] == ["DRAIN", "AUTO", "FORCED_OPEN", "FORCED_CLOSED", "AUTO"]
@@ -334,7 +334,7 @@ async def _words(redis_url: str, endpoint_id: str) -> tuple[OverrideRecord | Non
 
 
 # The command itself -------------------------------------------------------------------------------------------------
-def test_without_a_system_the_remedy_is_said(run: Run):
+def test_without_a_system_a_hint_is_given(run: Run):
     assert "watchkeeper up" in run("endpoint", "list", code=2, env={"WATCHKEEPER_REDIS_URL": ""}).stderr
     assert "watchkeeper up" in run("endpoint", "list", code=3, env={"WATCHKEEPER_REDIS_URL": "redis://127.0.0.1:1/0"}).stderr
 

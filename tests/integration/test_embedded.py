@@ -90,7 +90,7 @@ def test_what_holds_the_password_is_the_owner_s_alone(tmp_path: Path) -> None:
     assert modes["valkey.conf"] == modes["server.json"] == 0o600
 
 
-def test_a_server_that_outlived_its_supervisor_is_asked_to_end(tmp_path: Path) -> None:
+def test_a_server_that_outlived_its_supervisor_is_told_to_end(tmp_path: Path) -> None:
     async def story() -> None:
         orphaned = EmbeddedServer(tmp_path)
         part = await orphaned.prepare()

@@ -76,7 +76,7 @@ class Evaluator:
 
     async def turn(self) -> None:
         await self.publisher.renew_epoch()
-        await self.publisher.settle_all([(0, lease) for lease in await self.store.claim(Queue.DIRTY, 0, 100, 1_000)])
+        await self.publisher.weigh_leased([(0, lease) for lease in await self.store.claim(Queue.DIRTY, 0, 100, 1_000)])
         await self.store.alive()
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -103,7 +103,7 @@ class Plant:
     async def work(self) -> None:
         """What the alert worker does: weigh, re-evaluate, route, flush and deliver until nothing is due."""
         for _ in range(20):
-            await self.publisher.settle_all((0, lease) for lease in await self._due(Queue.DIRTY))
+            await self.publisher.weigh_leased((0, lease) for lease in await self._due(Queue.DIRTY))
             await self.deciding.reevaluate(0, await self._due(Queue.REEVALUATE))
             await self.alerting.route(0)
             for queue, work in self.alerting.handlers.items():

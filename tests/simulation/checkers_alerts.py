@@ -124,7 +124,10 @@ def _touched(world: World, lines: tuple[str, ...]) -> bool:
     if damaged(world, "log entry", "group", "alert", "delivery", "assertion"):
         return True
     names = {line.split()[-1] for line in lines}
-    return bool(names & (damaged(world, "memory", "record", "version", "endpoint", "override") | {s.partition(":")[2] for s in damaged(world, "subject")}))
+    return bool(
+        names
+        & (damaged(world, "memory", "record", "version", "endpoint", "override") | {s.partition(":")[2] for s in damaged(world, "subject")})
+    )
 
 
 def nobody_is_told_late(world: World) -> Iterator[str]:

@@ -80,7 +80,7 @@ class Network:
         self._at(arrives_s, self._serve, life, task, method, args, kwargs, answer, times)
         return answer
 
-    def _serve(  # noqa: PLR0917 - a callback of the loop takes no keywords.
+    def _serve(
         self,
         life: Life,
         task: asyncio.Task[Any] | None,

@@ -123,7 +123,10 @@ class Operators:
     def untouched_pools(self) -> set[str]:
         """Pools of which no member was ever paused or removed."""
         touched = {
-            pool_of(name) for act in self.acts for (name, field), value in act.sets.items() if value == ABSENT or (field == "paused" and value)
+            pool_of(name)
+            for act in self.acts
+            for (name, field), value in act.sets.items()
+            if value == ABSENT or (field == "paused" and value)
         }
         return {*POOLS, SOLO} - touched
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.simulation import checkers, checkers_alerts
 from tests.simulation.parts import Machine, outside_replaced
 from tests.simulation.virtual import current_life, run
-from tests.simulation.weather import WEATHERS, Weather
+from tests.simulation.weather import WEATHERS
 from tests.simulation.world import World
 
 CHECKERS = (*checkers.CHECKERS, *checkers_alerts.CHECKERS)

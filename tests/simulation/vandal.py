@@ -96,10 +96,20 @@ class Vandal:
             yield "group", key, group.meta, lambda data, g=group: setattr(g, "meta", data)
             yield from _of_mapping("log entry", group.log)
         for name, row in sorted(server._deliveries.items()):
-            yield "delivery", name, row.payload, lambda data, n=name, r=row: server._deliveries.__setitem__(n, DeliveryRow(data, r.group, r.place))
+            yield (
+                "delivery",
+                name,
+                row.payload,
+                lambda data, n=name, r=row: server._deliveries.__setitem__(n, DeliveryRow(data, r.group, r.place)),
+            )
         for slot, stream in enumerate(server._alert_events):
             for entry in sorted(stream._entries):
-                yield "assertion", f"s{slot}:{entry}", stream._entries[entry], lambda data, s=stream, e=entry: s._entries.__setitem__(e, data)
+                yield (
+                    "assertion",
+                    f"s{slot}:{entry}",
+                    stream._entries[entry],
+                    lambda data, s=stream, e=entry: s._entries.__setitem__(e, data),
+                )
 
     def _spoil_snapshot(self, pool: str, data: bytes) -> None:
         published: dict[str, Any] = self._world.server._published

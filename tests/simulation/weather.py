@@ -97,7 +97,15 @@ WEATHERS: Final = MappingProxyType(
     {
         "fair": Weather(),
         "broker": Weather(message_loss=0.1, message_double=0.1, message_late=0.05),
-        "store": Weather(store_refusal=0.03, store_silence=0.03, store_late=0.005, store_repeat=0.02, store_slow=0.01, hint_loss=0.3, operate_every_s=15.0),
+        "store": Weather(
+            store_refusal=0.03,
+            store_silence=0.03,
+            store_late=0.005,
+            store_repeat=0.02,
+            store_slow=0.01,
+            hint_loss=0.3,
+            operate_every_s=15.0,
+        ),
         "outage": Weather(outage_s=30.0, operate_every_s=20.0),
         "no beat": Weather(no_beat_s=40.0),
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),

@@ -19,7 +19,7 @@ from workers.runtime.services import PROBES_IN_FLIGHT_MAX, Runtime, Services
 
 
 class Worker:
-    """A runtime whose services are what admission looks at, and nothing else."""
+    """A runtime whose services are what admission reads, and nothing else."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from alert_rules.files.rule_file import load_rules
+from alert_rules.rules.memory import decode_memory
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
+from monitor.core.record import Breaker, decode_record
 from monitor.store.memory.store import MemoryStore
+from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
 from tests.registering import register
 from workers.journey.counters import Counters
@@ -108,5 +113,56 @@ def test_a_change_of_state_is_published_at_once_and_a_change_of_quality_in_its_t
         house.due.clear()
         await house.result(FAILURE)
         assert (house.published, house.due) == (["shop"], [])
+
+    asyncio.run(story())
+
+
+def test_a_result_is_judged_by_the_endpoint_as_it_is_registered_and_not_as_it_was_claimed() -> None:
+    """An operator edits between the claim and the commit: the edit's threshold decides, and its re-evaluation is not lost."""
+
+    async def story() -> None:
+        house = House(failure_threshold=1)
+        await register(house.store, [house.endpoint])
+        house.clock.advance(house.endpoint.interval_ms)
+        (claimed,) = (await house.store.claim_probes(0, 10, HOUR_MS)).items
+        cached = await house.cache.ready(0, 1, ["e"])
+        edited = replace(house.endpoint, failure_threshold=5, labels={"team": "shop"})
+        await register(house.store, [edited])
+        now_ms = house.clock.now_ms()
+        failed = Result(outcome=FAILURE, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=now_ms, text="refused")
+        await house.step._commit_results([Probed(cached["e"], claimed.token_ms, failed, lambda: None)])
+        (loaded,) = await house.store.load(["e"])
+        assert decode_record(loaded.record).breaker.state is Breaker.CLOSED
+        assert decode_memory(loaded.memory).version.endswith(house.cache.make(edited).digest)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("what", ["edit", "remove"])
+def test_an_act_between_loading_and_committing_is_decided_afresh(what: str) -> None:
+    async def story() -> None:
+        house = House(failure_threshold=1)
+        await register(house.store, [house.endpoint])
+        house.clock.advance(house.endpoint.interval_ms)
+        (claimed,) = (await house.store.claim_probes(0, 10, HOUR_MS)).items
+        prepared = (await house.cache.ready(0, 1, ["e"]))["e"]
+        commit, acted = house.store.commit, False
+
+        async def act_first(items: Sequence[Commit]) -> list[Committed]:
+            nonlocal acted
+            if not acted:
+                acted = True
+                puts = [replace(house.endpoint, failure_threshold=5)] if what == "edit" else []
+                await register(house.store, puts, [] if puts else ["e"])
+            return await commit(items)
+
+        house.store.commit = act_first  # type: ignore[method-assign]
+        now_ms = house.clock.now_ms()
+        failed = Result(outcome=FAILURE, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=now_ms, text="refused")
+        await house.step._commit_results([Probed(prepared, claimed.token_ms, failed, lambda: None)])
+        (loaded,) = await house.store.load(["e"])
+        record = decode_record(loaded.record)
+        assert record.breaker.state is Breaker.CLOSED
+        assert bool(record.probes.results) is (what == "edit")
 
     asyncio.run(story())

@@ -1,4 +1,4 @@
-"""What manifests refuse: each fault names its line, key, the value seen and what to write instead."""
+"""What manifests refuse: each error names its line, key, the value seen and what to write instead."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def entry(more: str, url: str = "http://h/x") -> str:
     return f"endpoints:\n  - id: web\n    url: {url}\n    {more}\n"
 
 
-FAULTS = [
+ERRORS = [
     # Shape
     ("- a\n", 1, "", "a list", "endpoints:"),
     ("word", 1, "", "'word'", "endpoints:"),
@@ -146,8 +146,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), FAULTS)
-def test_a_fault_names_line_key_value_and_remedy(text: str, line: int, key: str, seen: str, hint: str):
+@pytest.mark.parametrize(("text", "line", "key", "seen", "hint"), ERRORS)
+def test_an_error_names_line_key_value_and_hint(text: str, line: int, key: str, seen: str, hint: str):
     (problem,) = refused(text)
     assert problem.where == f"a.yml:{line}"
     assert problem.key == key
@@ -171,7 +171,7 @@ def test_ids_and_pools_are_unique_across_files():
     assert "a.yml:3" in problems[1].why
 
 
-def test_every_fault_is_named_at_once():
+def test_every_error_is_named_at_once():
     problems = refused(
         "endpoints:\n  - {id: a, url: 'ftp://h', retries: x}\n  - {id: b, url: 'http://h', interval: 1ms, zzz: 1}\n", "pools: 3\n"
     )
@@ -184,16 +184,16 @@ def test_every_fault_is_named_at_once():
     ]
 
 
-def test_syntax_faults_of_all_files_are_named():
+def test_syntax_errors_of_all_files_are_named():
     assert [problem.where for problem in refused("a: [", "a: 1\na: 2\n")] == ["a.yml:2:1", "b.yml:2"]
 
 
-def test_a_parent_that_was_refused_itself_is_no_second_fault():
+def test_a_parent_that_was_refused_itself_is_no_second_error():
     problems = refused("endpoints:\n  - {id: a, url: 'ftp://h'}\n  - {id: b, url: 'http://h', depends_on: [a]}\n")
     assert [problem.key for problem in problems] == ["url"]
 
 
-def test_many_faults_are_counted():
+def test_many_errors_are_counted():
     problems = refused("endpoints:\n" + "  - {url: 'ftp://h'}\n" * 80)
     assert len(problems) == PROBLEMS_SHOWN_MAX + 1
-    assert problems[-1].why == "and 30 more faults"
+    assert problems[-1].why == "and 30 more errors"

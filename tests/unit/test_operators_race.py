@@ -144,7 +144,7 @@ def test_an_application_whose_pool_was_changed_meanwhile_is_decided_afresh() -> 
     story(tale)
 
 
-def test_a_removal_looks_again_at_who_depends_on_it() -> None:
+def test_a_removal_reads_anew_who_depends_on_it() -> None:
     async def tale(office: Office) -> None:
         def child(store: Store) -> Awaitable[Any]:
             return registry.add(store, {"id": "child", "url": "http://h/c", "depends_on": ["a"]}, actor="bob")

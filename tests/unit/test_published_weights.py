@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, BreakerState, Evidence, Override, OverrideRecord, ProbeStatistics, Record
-from monitor.pool.compose import Reading, compose, worth_telling
+from monitor.pool.compose import Reading, compose, last_word, worth_telling
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
 
 NOW_MS = 1_700_000_000_000
@@ -48,15 +48,15 @@ def published(pool: Pool, readings: list[Reading]) -> dict[str, int]:
 
 
 def test_the_table_of_ten() -> None:
-    """Half of the pool may be ejected; beyond that the share of the ill grows without a step, to the base share of all."""
+    """Half of the pool may be ejected; beyond that the share of the unhealthy grows without a step, to the base share of all."""
     table = {0: (None, 100), 1: (0, 111), 5: (0, 200), 6: (33, 200), 8: (75, 200), 9: (88, 200), 10: (100, None)}
-    for ill, (of_ill, of_well) in table.items():
-        weights = published(SHOP, pool_of(10, ill))
+    for unhealthy, (of_unhealthy, of_healthy) in table.items():
+        weights = published(SHOP, pool_of(10, unhealthy))
         assert sum(weights.values()) == WEIGHT_SUM
         for n, weight in enumerate(weights.values()):
-            want = of_ill if n < ill else of_well
+            want = of_unhealthy if n < unhealthy else of_healthy
             assert want is not None
-            assert weight in (want, want + 1), (ill, weights)
+            assert weight in (want, want + 1), (unhealthy, weights)
 
 
 @st.composite
@@ -93,7 +93,7 @@ def flapping(members: list[Reading]) -> set[str]:
 
 
 def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
-    """What holds of every snapshot by itself (I1 to I4)."""
+    """What holds of every snapshot by itself."""
     members = snapshot.endpoints
     present = [one for one in members if one.override not in OUT]
     assert all(one.weight == 0 for one in members if one.override in OUT)
@@ -106,9 +106,9 @@ def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
     assert sum(one.weight for one in members) == WEIGHT_SUM
     assert not snapshot.shed or not pool.panic
     admitted = [one for one in present if one.override in IN or (one.breaker == "CLOSED" and one.id not in flapping)]
-    ill = [one for one in present if one not in admitted]
+    unhealthy = [one for one in present if one not in admitted]
     assert all(one.weight for one in admitted), "whoever is admitted has at least 1"
-    tripped = [one for one in ill if one.breaker != "CLOSED"]
+    tripped = [one for one in unhealthy if one.breaker != "CLOSED"]
     assert not snapshot.panic or tripped
 
 
@@ -119,7 +119,7 @@ def test_every_first_snapshot(pool: Pool, members: list[Reading]) -> None:
     check(pool, snapshot, flapping(members))
     assert [one.id for one in snapshot.endpoints] == [reading.endpoint.id for reading in members]
     assert worth_telling(None, snapshot, weighing)
-    assert not worth_telling(snapshot, *compose(pool, members, snapshot, 1, NOW_MS)) or not weighing.settled
+    assert not worth_telling(snapshot, *compose(pool, members, snapshot, 1, NOW_MS)) or not weighing.at_rest
 
 
 @LAWS
@@ -143,7 +143,6 @@ def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Rea
 @LAWS
 @given(POOLS, readings(), st.integers(2, 20))
 def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[Reading], factor: int) -> None:
-    """I8."""
     scaled = [replace(one, endpoint=msgspec.structs.replace(one.endpoint, weight=one.endpoint.weight * factor)) for one in members]
     before, after = published(pool, members), published(pool, scaled)
     assert all(abs(before[name] - after[name]) <= 1 for name in before)
@@ -152,7 +151,7 @@ def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members:
 @LAWS
 @given(POOLS, readings(), st.data())
 def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Reading], data: st.DataObject) -> None:
-    """I5; one part more is rounding."""
+    """One part more is rounding."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
     worse = replace(own, record=msgspec.structs.replace(own.record, breaker=BreakerState(state=Breaker.OPEN)))
@@ -163,8 +162,19 @@ def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Read
 @LAWS
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=12), st.sampled_from(list(Breaker)))
 def test_a_pool_of_equals_is_published_in_proportion_to_its_base_weights(weights: list[int], breaker: Breaker) -> None:
-    """I9, and I15 where all are ill."""
+    """Also where all have tripped."""
     found = published(SHOP, [member(f"e{n:02}", breaker, weight=weight) for n, weight in enumerate(weights)])
     for n, weight in enumerate(weights):
         share = weight / sum(weights) * WEIGHT_SUM
         assert abs(found[f"e{n:02}"] - share) <= max(1.0, len(weights) * 0.5), found
+
+
+def test_the_override_that_is_published_can_be_read_back() -> None:
+    members = [member("a", override=Override.DRAIN), member("b"), member("c", override=Override.FORCED_OPEN)]
+    snapshot, _ = compose(SHOP, members, None, 1, NOW_MS)
+    assert last_word(snapshot, "a") == members[0].override
+    assert last_word(snapshot, "b") is None
+    assert last_word(snapshot, "gone") is None
+    assert last_word(None, "a") is None
+    newer = msgspec.structs.replace(snapshot.endpoints[2], override="OF_A_NEWER_RELEASE")
+    assert last_word(msgspec.structs.replace(snapshot, endpoints=(*snapshot.endpoints[:2], newer)), "c") is None

@@ -126,7 +126,7 @@ async def test_a_pool_that_moves_is_weighed_at_its_time_by_who_weighed_it(house:
     async def settle() -> list[tuple[str, int]]:
         house.due.clear()
         for lease in await house.store.claim(Queue.DIRTY, 0, 10, 5_000):
-            await house.publisher.settle(0, lease)
+            await house.publisher.weigh_one(0, lease)
         return house.due
 
     assert await settle() == []
@@ -246,11 +246,11 @@ async def test_who_loses_every_round_says_so_and_leaves_the_pool_in_the_queue(ho
     with pytest.raises(Stale, match="shop kept changing"):
         await house.publisher.publish("shop")
     assert rounds == 8
-    await house.publisher.settle(0, lease)
+    await house.publisher.weigh_one(0, lease)
     house.store.publish = publish  # type: ignore[method-assign]
     house.clock.advance(5_001)
     (again,) = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
-    await house.publisher.settle(0, again)
+    await house.publisher.weigh_one(0, again)
     assert await house.weights() == {"a": 334, "b": 333, "c": 333}
 
 
@@ -409,7 +409,7 @@ def test_a_snapshot_that_was_lost_is_published_anew_although_nothing_moves(snaps
             await house.publisher.restore_snapshots()
             leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
             assert len(leases) == wanted
-            await house.publisher.settle_all((0, lease) for lease in leases)
+            await house.publisher.weigh_leased((0, lease) for lease in leases)
         assert await house.weights() == before
 
     asyncio.run(tell())
@@ -456,7 +456,7 @@ async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None
     await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
     assert {lease.member for lease in leases} == {"shop", "db"}
-    await house.publisher.settle_all((0, lease) for lease in leases)
+    await house.publisher.weigh_leased((0, lease) for lease in leases)
     assert all(await house.store.snapshots(["shop", "db"]))
 
 
@@ -473,7 +473,7 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
     await register(house.store, [msgspec.structs.replace(endpoint("d"), pool="db")], [], [])
     for _ in range(4):
         leases = await house.store.claim(Queue.DIRTY, 0, 10, 5_000)
-        await house.publisher.settle_all((0, lease) for lease in leases)
+        await house.publisher.weigh_leased((0, lease) for lease in leases)
         assert house.store.published == {"db"}
         assert [lease.member for lease in leases if lease.member == "shop"] == ["shop"]
         house.clock.advance(5_001)

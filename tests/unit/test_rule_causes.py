@@ -133,7 +133,7 @@ class Life:
         """All that is due now, by the queues alone."""
         for _ in range(6):
             await self.deciding.reevaluate(0, await self._claim(Queue.REEVALUATE))
-            await self.publisher.settle_all((0, lease) for lease in await self._claim(Queue.DIRTY))
+            await self.publisher.weigh_leased((0, lease) for lease in await self._claim(Queue.DIRTY))
         await self.system.evaluate()
         token_ms, events = await self.store.claim_alert_events(0, 1_000, S)
         if events:

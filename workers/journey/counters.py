@@ -18,10 +18,12 @@ class Counters:
         self._lateness_ms: list[int] = []
 
     def add(self, name: str, by: int = 1) -> None:
+        """Count an event, or several."""
         if by:
             self._increments[name] += by
 
     def probe(self, result: Result, lateness_ms: int) -> None:
+        """Count a result by its outcome, and how late its probe began."""
         self._increments["probes_" + result.outcome.value.lower()] += 1
         if len(self._lateness_ms) < LATENESS_MAX:
             self._lateness_ms.append(lateness_ms)

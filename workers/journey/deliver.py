@@ -94,7 +94,7 @@ class _Held:
         while True:
             try:
                 await self._store.renew(Queue.DELIVERIES, 0, self._member, self._token_ms, until_ms)
-            except StoreError as error:  # It may have been done: only the same renewal may be asked for again.
+            except StoreError as error:  # It may have been done: only the same renewal may be repeated.
                 log.warning("the lease of delivery %s could not be renewed yet: %s", self._member, error)
                 await asyncio.sleep(RENEW_AGAIN_S)
             except Stale:
@@ -178,9 +178,7 @@ class DeliverStep:
             maybe = notification.log_entry if delivery.unheard or lease.taken_over else None
             await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
             return
-        delivery = msgspec.structs.replace(
-            delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over
-        )
+        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
         try:
             answer = await self._send_one(notification)
         except DeliveryError as error:

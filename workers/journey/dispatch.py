@@ -24,7 +24,7 @@ INTERVAL_KNOWN_MS = 5_000
 WAITING_MAX = 4
 """Messages that may wait in the broker for each live worker before no more is claimed: they would only grow old there."""
 STREAM_TICK_MS = 1_000
-"""How often streams of alerts are looked at that a dead worker may have left."""
+"""How often streams of alerts are served that a dead worker may have left."""
 REALIGN_MS = 10_000
 """How often due times are held against the server's time: one that has stepped back leaves them far ahead."""
 

@@ -17,7 +17,7 @@ POOLS_MAX_AGE_MS = 1_000
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """An endpoint made ready: `probe` is None where it cannot be probed from here, and `fault` says why.
+    """An endpoint made ready: `probe` is None where it cannot be probed from here, and `error` says why.
 
     `digest` changes with anything that a rule can see of the endpoint itself.
     """
@@ -27,7 +27,7 @@ class Prepared(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     """Labels that every alert of this endpoint carries."""
     probe: Probe | None
-    fault: str = ""
+    error: str = ""
 
 
 class EndpointCache:
@@ -59,6 +59,7 @@ class EndpointCache:
         return {endpoint_id: known[endpoint_id] for endpoint_id in ids if endpoint_id in known}
 
     def make(self, endpoint: Endpoint) -> Prepared:
+        """The endpoint made ready to be probed from here; where it cannot be, with the reason."""
         digest = f"{zlib.crc32(msgspec.json.encode(endpoint)):08x}"
         labels = {**endpoint.labels, "endpoint": endpoint.id, "pool": endpoint.pool}
         try:

@@ -116,5 +116,5 @@ class ProbeStep:
 def _cannot(prepared: Prepared, due_ms: int, now_ms: int) -> Result:
     """The result of an endpoint that cannot be probed from here: our error, not its own."""
     return Result(
-        outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=prepared.fault, attempts=0
+        outcome=Outcome.INCONCLUSIVE, at_ms=now_ms, started_ms=now_ms, duration_ms=0.0, scheduled_ms=due_ms, text=prepared.error, attempts=0
     )

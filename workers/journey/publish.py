@@ -113,19 +113,19 @@ class Publisher:
     async def _drain(self) -> None:
         while self._wanted:
             wanted, self._wanted = self._wanted, {}
-            await self.settle_all((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
+            await self.weigh_leased((slot, Lease(pool, token_ms, token_ms)) for pool, (slot, token_ms) in wanted.items())
 
-    async def settle_all(self, leases: Iterable[tuple[int, Lease]]) -> None:
-        """Settle many pools side by side, so that their questions to the store share exchanges."""
+    async def weigh_leased(self, leases: Iterable[tuple[int, Lease]]) -> None:
+        """Weigh many pools side by side, so that their commands to the store share exchanges."""
         turns = asyncio.Semaphore(TOGETHER_MAX)
 
         async def turn(slot: int, lease: Lease) -> None:
             async with turns:
-                await self.settle(slot, lease)
+                await self.weigh_one(slot, lease)
 
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
 
-    async def settle(self, slot: int, lease: Lease) -> None:
+    async def weigh_one(self, slot: int, lease: Lease) -> None:
         """Weigh and publish one dirty pool, and say when to weigh it again. What fails stays in the queue, and is noted: consumers
         must not take for fresh what goes on failing."""
         try:
@@ -179,7 +179,7 @@ class Publisher:
                     continue
             wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
             wakes = [wake_ms] if wake_ms > now_ms else []
-            if not weighing.settled:
+            if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")

@@ -52,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
+        """The server's URL with its password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
 
@@ -67,13 +68,14 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
+        """The server's URL with its password."""
         return self.identity.url
 
     async def prepare(self) -> Part:
         """Write the configuration and return the part to run.
 
         The lock is inherited by the server, so it is held as long as any server works on the folder: one that outlived a
-        killed supervisor is asked to end, and waited for. Raises ConfigError when it does not end, or without a binary.
+        killed supervisor is told to end, and waited for. Raises ConfigError when it does not end, or without a binary.
         """
         await self._lock()
         self.identity = self._identity()

@@ -20,6 +20,7 @@ class LogFile:
         self._file = path.open("ab", buffering=0)
 
     def write(self, line: bytes) -> None:
+        """Append a line; a full file becomes `.1` and another begins. A disk that is full loses it."""
         with contextlib.suppress(OSError):
             if self._file.tell() + len(line) > self._bytes_max:
                 self._file.close()
@@ -28,4 +29,5 @@ class LogFile:
             self._file.write(line)
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()

@@ -180,5 +180,5 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
 def _die_with_parent(libc: ctypes.CDLL, parent: int) -> None:
     """In the child, before its program: Linux sends SIGTERM when the supervisor dies, however it dies."""
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # It died before we asked.
+    if os.getppid() != parent:  # It died before the signal was set.
         os._exit(1)

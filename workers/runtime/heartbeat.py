@@ -60,6 +60,7 @@ class Heartbeat:
         self.name = process_name(part)
 
     async def run(self) -> None:
+        """Beat until cancelled."""
         while True:
             await self.beat()
             await asyncio.sleep(self._interval_ms / 1000)

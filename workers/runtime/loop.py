@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop as all of our processes use it."""
     import uvloop  # noqa: PLC0415 - only the processes that probe need it
 
     return uvloop.new_event_loop()
@@ -33,6 +34,7 @@ class LoopThread:
         self._started: set[Future[None]] = set()
 
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, which runs in its own thread from the first call on."""
         with self._lock:
             if self._loop is None:
                 self._loop = new_loop()

@@ -138,7 +138,8 @@ class Services:
             receivers.warm_up()
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
-        await self.publisher.settle_all((slot, lease) for lease in leases)
+        """Weigh and publish claimed pools of one slot."""
+        await self.publisher.weigh_leased((slot, lease) for lease in leases)
 
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
@@ -170,6 +171,7 @@ class Runtime:
 
     @property
     def services(self) -> Services:
+        """What this process works with. Raises RuntimeError before `open`."""
         if self._services is None:
             raise RuntimeError("the process takes work before its services are open")
         return self._services

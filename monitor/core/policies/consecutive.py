@@ -72,6 +72,7 @@ class Consecutive:
     options = OPTIONS
 
     def judge(self, seen: Seen) -> Ruling | None:
+        """The event of this run of outcomes, or None (Policy.judge)."""
         state = seen.breaker.state
         if state is _CLOSED:
             if seen.run_outcome is _FAILURE and seen.run_length >= seen.endpoint.failure_threshold:

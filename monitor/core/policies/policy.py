@@ -67,10 +67,12 @@ class Policy(Protocol):
     """One way to judge; `options` are the settings that it reads."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a pool's setting `policy` calls it."""
 
     @property
-    def options(self) -> Sequence[PolicyOption]: ...
+    def options(self) -> Sequence[PolicyOption]:
+        """The settings that it reads, for manifests, command line and reference."""
 
     def judge(self, seen: Seen) -> Ruling | None:
-        """Name the next event. Asked again after each change, until it has nothing more to say about this result."""
+        """Name the next event. Called again after each change, until it has nothing more to say about this result."""

@@ -1,7 +1,7 @@
 -- Read a pool's members in one slot as one reading.
 --
 -- KEYS  1 the pool's members   2 spec   3 rec   4 ovr
--- Returns the ids, their specs, their records and their overrides.
+-- Returns the ids, their entries, their records and their overrides.
 local ids = redis.call('SMEMBERS', KEYS[1])
 local found = {ids, {}, {}, {}}
 for first = 1, #ids, 1000 do

@@ -2,7 +2,7 @@
 -- @include times
 --
 -- KEYS  1 due   2 plan
--- ARGV  1 cursor of ZSCAN   2 how many to look at
+-- ARGV  1 cursor of ZSCAN   2 how many to examine
 -- Returns the next cursor ('0' at the end) and how many were moved.
 local now = now_ms()
 local scan = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])

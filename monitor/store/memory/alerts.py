@@ -65,6 +65,8 @@ class _Alert:
 
 
 class MemoryAlerts:
+    """Subjects, alerts, groups and deliveries, and the work queues, in memory."""
+
     def __init__(self, clock: Clock, slots: int) -> None:
         self.slots = slots
         self._clock = clock

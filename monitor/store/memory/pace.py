@@ -10,6 +10,8 @@ from monitor.store.queues import JUDGING_GAP_MS
 
 @dataclass(slots=True)
 class Pace:
+    """The pace of claims in one slot."""
+
     last_ms: int = 0
     """When the last claim came; 0 before the first."""
     since_ms: int = 0

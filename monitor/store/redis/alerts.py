@@ -22,6 +22,8 @@ from monitor.store.redis.wire import Argument, Wire
 
 
 class AlertCalls(ABC):
+    """The calls of the port that concern subjects, alerts, groups and deliveries."""
+
     slots: int
 
     @property

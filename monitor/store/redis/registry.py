@@ -26,6 +26,8 @@ _json = msgspec.json.Encoder().encode
 
 
 class RegistryCalls(ABC):
+    """The calls of the port that concern what is registered."""
+
     slots: int
 
     @property

@@ -245,7 +245,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         waiting = sorted({name.decode() for _, _, names in found for name in names})
         if not silent and not waiting:
             return now_ms, [], True
-        silent_pools = await self._watched(silent)
+        silent_pools = await self._probed(silent)
         sizes = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in waiting for slot in slots))
         unpublished = {name for n, name in enumerate(waiting) if sum(sizes[n * self.slots : (n + 1) * self.slots])}
         names = sorted(silent_pools | unpublished)
@@ -256,18 +256,18 @@ class RedisStore(RegistryCalls, AlertCalls):
         )
         return now_ms, names, not {name.decode() for some in judged for name in some}.issubset(names)
 
-    async def _watched(self, silent: Sequence[tuple[int, str]]) -> set[str]:
+    async def _probed(self, silent: Sequence[tuple[int, str]]) -> set[str]:
         """Those of the pools (each with its slot) that have a member there that is probed."""
         answers: list[int] = []
         for batch in _chunks(list(range(len(silent)))):
-            asked = [silent[i] for i in batch]
+            chosen = [silent[i] for i in batch]
             answers += await self._wire.execute(
                 *(
-                    script("watched", [keys.in_slot(slot, "judged"), keys.members(slot, name), keys.in_slot(slot, "plan")], name)
-                    for slot, name in asked
+                    script("probed", [keys.in_slot(slot, "judged"), keys.members(slot, name), keys.in_slot(slot, "plan")], name)
+                    for slot, name in chosen
                 )
             )
-        return {name for (_, name), watched in zip(silent, answers, strict=True) if watched}
+        return {name for (_, name), probed in zip(silent, answers, strict=True) if probed}
 
     # What cannot be read ----------------------------------------------------------------------------------------
     async def set_aside(self, items: Sequence[SetAside]) -> None:

@@ -95,7 +95,7 @@ class Wire:
     async def execute(self, *commands: Command, repeat: bool = True) -> list[Any]:
         """Send commands in one write; return their replies.
 
-        What several coroutines ask in one turn of the loop goes out as one exchange. A broken connection is replaced and the
+        What several coroutines execute in one turn of the loop goes out as one exchange. A broken connection is replaced and the
         commands are sent once more, unless `repeat` is false: then nothing is known of them. Raises StoreError.
 
         Commands are written down here and not where exchanges are put together, so that one which cannot be fails alone.
@@ -131,7 +131,7 @@ class Wire:
             raise
         first = 0
         for commands, answer in asked:
-            if not answer.done():  # Whoever asked may have been cancelled.
+            if not answer.done():  # Whoever waited may have been cancelled.
                 answer.set_result(replies[first : first + len(commands)])
             first += len(commands)
 
@@ -144,7 +144,7 @@ class Wire:
             raise StoreRefusal(f"a command cannot be written: {error}") from error
 
     async def _talk(self, commands: Sequence[_Packed], *, repeat: bool) -> list[Any]:
-        """One exchange, with what a lost connection or a forgotten script asks for. An error reply stands among the replies."""
+        """One exchange, with what a lost connection or a forgotten script calls for. An error reply stands among the replies."""
         try:
             try:
                 replies = await self._exchange(commands)

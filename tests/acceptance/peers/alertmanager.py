@@ -1,4 +1,4 @@
-"""A real Alertmanager, asked over its API."""
+"""A real Alertmanager, read over its API."""
 
 from __future__ import annotations
 

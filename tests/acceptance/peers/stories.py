@@ -168,7 +168,7 @@ def _posted(story: Story, change: Change, begin_ms: int) -> dict[str, Any]:
 
 
 def told_by_us(stories: Sequence[Story]) -> Heard:
-    """Play the stories on the shipped store in memory, through the rooms that a worker uses."""
+    """Play the stories on the shipped store in memory, through the steps that a worker uses."""
     clock, heard = FakeClock(), Heard(stories)
     begin_ms = clock.now_ms()
 

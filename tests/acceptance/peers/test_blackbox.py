@@ -206,7 +206,7 @@ def samples(text: str, endpoint: str = "") -> dict[str, float]:
 
 
 def our_word(url: str, ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What `watchkeeper probe` prints. Where the machine was too busy to tell, it is asked again."""
+    """What `watchkeeper probe` prints. Where the machine was too busy to tell, it is called again."""
     options = [word for name, value in ours.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
     def told() -> dict[str, Any] | None:

@@ -127,6 +127,6 @@ def test_promtool_would_say_if_it_were_otherwise(tmp_path: Path, cases: list[Cas
 
 
 def test_looking_at_changes_and_when_woken(tmp_path: Path, cases: list[Case]) -> None:
-    """Durations that are no multiple of Prometheus' interval are left out: we wake in between, where it does not look."""
+    """Durations that are no multiple of Prometheus' interval are left out: we wake in between, where it does not evaluate."""
     whole = [case for case in cases if "90s" not in (case.for_text, case.keep_text)]
     assert promtool_agrees(tmp_path, whole, [at_changes_and_wakes(case) for case in whole]) == ""

@@ -169,7 +169,7 @@ def test_a_failed_delivery_is_decided_afresh_at_the_next_tick() -> None:
     assert group.put(alert("b", 50)).heard(331) == [("first notification", ["a", "b"])]
 
 
-def test_while_a_delivery_is_under_way_nothing_new_is_decided() -> None:
+def test_while_a_delivery_is_in_flight_nothing_new_is_decided() -> None:
     group = Group().put(alert("a"))
     group.tick(31, hang=("r/apprise/0",))
     group.put(alert("b", 50))
@@ -189,7 +189,7 @@ def test_the_end_is_told_to_one_service_though_another_has_heard_it() -> None:
     assert group.alerts == {}
 
 
-def test_the_end_is_told_whatever_the_order_in_which_deliveries_settle() -> None:
+def test_the_end_is_told_whatever_the_order_in_which_deliveries_end() -> None:
     group = Group(integration(0), integration(1)).put(alert("a"), alert("b"))
     group.tick(31)
     group.put(alert("a", 1, 100))

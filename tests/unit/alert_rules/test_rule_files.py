@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alert_rules.files.reader import FILE_BYTES_MAX
 from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.rules.facts import Scope
 from monitor.core.errors import ConfigError
@@ -58,9 +59,11 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
         ("expr: flapping\n    annotations: {x: '{{ endpoints }}'}", "rules.yml:6: A.annotations.x: unknown variable 'endpoints'"),
         ("expr: flapping\n    annotations: {x: '{{ $labels.x }}'}", "this is a Go template; write Jinja2"),
         ("expr: flapping\n    annotations: {x: '{% if %}'}", "this is no Jinja2 template"),
+        ("expr: flapping\n    annotations: {x: [url]}", "rules.yml:6: A.annotations.x: this must be a text"),
+        (f"expr: flapping\n    annotations: {{x: {'x' * 16_385}}}", "the template is longer than 16384 characters"),
     ],
 )
-def test_a_bad_rule_names_line_key_and_remedy(rule: str, error: str) -> None:
+def test_a_bad_rule_names_line_key_and_hint(rule: str, error: str) -> None:
     assert error in refusal(f"{HEAD}  - alert: A\n    {rule}")
 
 
@@ -98,3 +101,10 @@ def test_the_version_follows_what_decides() -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.yml: the file cannot be read"):
         load_rules([tmp_path / "gone.yml"])
+    (tmp_path / "latin.yml").write_bytes("groups: [{name: Z\xfcrich}]".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.yml: the file is not UTF-8 text"):
+        load_rules([tmp_path / "latin.yml"])
+    with (tmp_path / "long.yml").open("wb") as file:
+        file.truncate(FILE_BYTES_MAX + 1)
+    with pytest.raises(ConfigError, match=rf"long\.yml: the file is larger than {FILE_BYTES_MAX} bytes"):
+        load_rules([tmp_path / "long.yml"])

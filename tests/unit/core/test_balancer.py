@@ -64,7 +64,7 @@ def test_operators_beat_the_machine() -> None:
 
 def test_a_pool_that_is_out_altogether_publishes_no_weight() -> None:
     found = weighed(members(CLOSED, OPEN, override=Override.DRAIN))
-    assert (set(found.weights.values()), found.shed, found.settled) == ({0}, 1.0, True)
+    assert (set(found.weights.values()), found.shed, found.at_rest) == ({0}, 1.0, True)
     assert weighed([]).shed == 1.0
 
 
@@ -121,7 +121,7 @@ def test_of_two_the_failing_one_loses() -> None:
 def test_warm_up_is_linear_from_ten_percent(elapsed_ms: int, sigma: float) -> None:
     found = weighed([*members(CLOSED), Candidate("new", 100, evidence=WELL, warm_up_since_ms=NOW_MS - elapsed_ms)])
     assert found.factors["new"].sigma == sigma
-    assert found.settled is (sigma == 1.0)
+    assert found.at_rest is (sigma == 1.0)
 
 
 def test_a_fall_is_immediate() -> None:
@@ -129,7 +129,7 @@ def test_a_fall_is_immediate() -> None:
         POOL, members(OPEN, CLOSED, CLOSED, CLOSED, CLOSED), dict.fromkeys(["e00", "e01", "e02", "e03", "e04"], 200), NOW_MS, NOW_MS
     )
     assert [*found.weights.values()] == [0, 250, 250, 250, 250]
-    assert found.settled
+    assert found.at_rest
 
 
 def test_a_fall_by_evidence_is_immediate_too() -> None:
@@ -145,7 +145,7 @@ def test_a_rise_takes_its_time_and_the_others_carry_the_rest() -> None:
         found = weigh(POOL, members(CLOSED, CLOSED, CLOSED), previous, now_ms - 1_000, now_ms)
         assert sum(found.weights.values()) == 1000
         previous = found.weights
-        seen.append((found.weights["e00"], found.settled))
+        seen.append((found.weights["e00"], found.at_rest))
     assert all(abs(weight - second * 100 / 3) <= second for second, (weight, _) in enumerate(seen[:9], start=1))
     assert seen[-1] == (334, True)
     assert not seen[0][1]
@@ -193,7 +193,7 @@ def test_who_is_admitted_gets_a_part_even_when_no_time_has_passed(elapsed_ms: in
     """Two weighings in one millisecond, or by two machines whose clocks differ."""
     found = weigh(POOL, members(CLOSED, CLOSED), {"e00": 1000}, NOW_MS, NOW_MS + elapsed_ms)
     assert found.weights == {"e00": 999, "e01": 1}
-    assert not found.settled
+    assert not found.at_rest
 
 
 def test_success_rates_that_have_faded_to_nothing_are_no_evidence() -> None:

@@ -60,7 +60,7 @@ def target(pool: Pool, members: list[Candidate], key: str) -> float:
 def test_weights_are_whole_and_sum_to_a_thousand(
     pool: Pool, members: list[Candidate], seed: int | None, elapsed_ms: int, random: Any
 ) -> None:
-    """I1, I2; with and without damping from any earlier weights."""
+    """With and without damping from any earlier weights."""
     previous = None
     if seed is not None:
         cuts = sorted(random.randint(0, 1000) for _ in members[1:])
@@ -82,7 +82,7 @@ def test_weights_are_whole_and_sum_to_a_thousand(
 @LAWS
 @given(POOLS, candidates())
 def test_nobody_gets_more_than_its_cap(pool: Pool, members: list[Candidate]) -> None:
-    """I3; the caps of all together always suffice."""
+    """And the caps of all together always suffice."""
     for factors in weighed(pool, members).factors.values():
         assert factors.target <= factors.cap + TOLERANCE
         if pool.max_ejection_percent < 100:
@@ -92,7 +92,7 @@ def test_nobody_gets_more_than_its_cap(pool: Pool, members: list[Candidate]) -> 
 @LAWS
 @given(POOLS, candidates())
 def test_ejections_stay_within_their_limit(pool: Pool, members: list[Candidate]) -> None:
-    """I4; and what is ejected gets nothing unless the rest is full."""
+    """And what is ejected gets nothing unless the rest is full."""
     found = weighed(pool, members)
     present = [f for f in found.factors.values() if f.tier != OUT]
     ejected = [f for f in present if f.tier == 2]
@@ -105,7 +105,7 @@ def test_ejections_stay_within_their_limit(pool: Pool, members: list[Candidate])
 @LAWS
 @given(POOLS, candidates(), st.data())
 def test_worse_evidence_never_raises_and_better_never_lowers(pool: Pool, members: list[Candidate], data: st.DataObject) -> None:
-    """I5, I6: fewer successes, slower successes, or a worse breaker."""
+    """Fewer successes, slower successes, or a worse breaker."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
     evidence = own.evidence
@@ -130,7 +130,6 @@ def test_worse_evidence_never_raises_and_better_never_lowers(pool: Pool, members
 @LAWS
 @given(POOLS, candidates(), st.randoms())
 def test_order_does_not_matter_and_names_only_in_the_last_part(pool: Pool, members: list[Candidate], random: Any) -> None:
-    """I7, I16."""
     found = weighed(pool, members)
     shuffled = random.sample(members, len(members))
     assert weighed(pool, shuffled) == found
@@ -144,7 +143,6 @@ def test_order_does_not_matter_and_names_only_in_the_last_part(pool: Pool, membe
 @LAWS
 @given(POOLS, candidates(), st.integers(2, 50))
 def test_only_the_proportions_of_base_weights_count(pool: Pool, members: list[Candidate], factor: int) -> None:
-    """I8."""
     scaled = [msgspec.structs.replace(c, weight=c.weight * factor) for c in members]
     before, after = weighed(pool, members), weighed(pool, scaled)
     assert all(abs(before.factors[c.id].target - after.factors[c.id].target) < TOLERANCE for c in members)
@@ -157,7 +155,6 @@ def test_only_the_proportions_of_base_weights_count(pool: Pool, members: list[Ca
     candidates(breaker=st.just(Breaker.CLOSED), override=st.none(), flapping=st.just(False), warm_up_since_ms=st.just(0)),
 )
 def test_equal_evidence_gives_base_shares(pool: Pool, evidence: Evidence, members: list[Candidate]) -> None:
-    """I9."""
     found = weighed(pool, [msgspec.structs.replace(c, evidence=evidence) for c in members])
     assert all(abs(f.target - f.base) < TOLERANCE for f in found.factors.values())
 
@@ -165,7 +162,7 @@ def test_equal_evidence_gives_base_shares(pool: Pool, evidence: Evidence, member
 @LAWS
 @given(POOLS, candidates(breaker=st.sampled_from([Breaker.OPEN, Breaker.HALF_OPEN]), override=st.none()))
 def test_a_pool_that_is_all_bad_gets_its_base_shares(pool: Pool, members: list[Candidate]) -> None:
-    """I15: fail open."""
+    """The balancer fails open."""
     found = weighed(pool, members)
     assert all(abs(f.target - f.base) < TOLERANCE for f in found.factors.values())
     assert (abs(found.panic - 1) < TOLERANCE, found.shed) == (True, 0)

@@ -261,3 +261,13 @@ def test_a_result_writes_its_sample_and_the_closed_minute() -> None:
     assert t.decision is not None
     assert [write.name for write in t.decision.writes] == ["ring", "min"]
     assert (t.record.history.minute.failed, t.record.history.hour.ok) == (1, 1)
+
+
+def test_of_an_endpoint_without_a_result_there_is_nothing_to_report() -> None:
+    assert history.open_rows(HistoryState(), ENDPOINT, START_MS) == {}
+    nothing = history.report([], START_MS)
+    assert (nothing.uptime, nothing.ok, nothing.unknown_ms) == (None, 0, 0)
+
+
+def test_an_answer_faster_than_the_first_bucket_is_in_it() -> None:
+    assert history.bucket_of(0.0) == history.bucket_of(0.1) == 0 < history.bucket_of(0.12)

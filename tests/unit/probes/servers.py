@@ -42,7 +42,7 @@ def endpoint(url: str, **settings: Any) -> Endpoint:
 
 async def probe(url: str, *, policy: TargetPolicy | None = None, verified: ssl.SSLContext | None = None,
                 nameservers: Sequence[str] | None = None, **settings: Any) -> Result:  # fmt: skip
-    """Probe once with a context of its own; options are given by name. A busy test machine is no fault of the probe's."""
+    """Probe once with a context of its own; options are given by name. That the test machine is busy is no failure of the probe's."""
     context = make_context(SystemClock(), policy, verified=verified, nameservers=nameservers, lag_max_s=60)
     try:
         watched = endpoint(url, **settings)

@@ -1,4 +1,4 @@
-"""Retries inside their budget, and faults of our own."""
+"""Retries inside their budget, and errors of our own."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_delay_doubles_and_is_spread_by_id_and_slot() -> None:
     assert len({retry_delay_ms(watched, 1, slot) for slot in range(100)}) > 50
 
 
-def test_a_late_event_loop_is_our_own_fault() -> None:
+def test_a_late_event_loop_is_our_own_error() -> None:
     async def main() -> Result:
         async with serving(answering(hang=True)) as port:
             context = make_context(SystemClock())
@@ -79,7 +79,7 @@ def test_a_late_event_loop_is_our_own_fault() -> None:
     assert result.text.startswith("our event loop was ")
 
 
-def test_no_file_descriptor_is_our_own_fault() -> None:
+def test_no_file_descriptor_is_our_own_error() -> None:
     async def main() -> Result:
         context = make_context(SystemClock())
         watched = endpoint(f"http://127.0.0.1:{closed_port()}/")
@@ -96,7 +96,7 @@ def test_no_file_descriptor_is_our_own_fault() -> None:
     assert (result.outcome, result.text) == (Outcome.INCONCLUSIVE, "no socket: too many open files")
 
 
-def test_a_stopping_worker_is_our_own_fault() -> None:
+def test_a_stopping_worker_is_our_own_error() -> None:
     async def main() -> Result:
         async with serving(answering(hang=True)) as port:
             context = make_context(SystemClock())

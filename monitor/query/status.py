@@ -1,32 +1,29 @@
-"""The state of things as people look at it: one reading for the command line, pages and metrics."""
+"""How endpoints and pools stand: one reading for the command line, pages and metrics."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import msgspec
 
 from alert_rules.rules.alert import AlertState
 from alert_rules.rules.memory import Memory, decode_memory
+from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
-from monitor.core.history import PERIODS, Row, Sample, open_rows, read_rows, read_samples, report
+from monitor.core.history import Sample, read_samples
 from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.compose import Reading, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.query.events import decode_transition
 from monitor.query.readable import readable
 from monitor.registry.known import find
 from monitor.store.port import Loaded, Store
 
 SAMPLES_SHOWN = 30
-
-T = TypeVar("T")
-_decode_transition = msgspec.json.Decoder(Transition).decode
 
 
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +41,8 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool as people see it: its settings, what is published (None: nothing yet), and its members."""
+
     pool: Pool
     snapshot: Snapshot | None
     members: tuple[EndpointStatus, ...]
@@ -61,69 +60,43 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     parents: Mapping[str, Verdict]
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint's rows of one period, oldest first, the present one included, and what they come to together."""
-
-    endpoint: Endpoint
-    rows: tuple[Row, ...]
-    whole: Row
-    samples: tuple[Sample, ...]
-
-
 async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> list[PoolStatus]:
-    """All pools, or those named; ConfigError for a name that has no member."""
-    endpoints = await store.endpoints()
+    """All pools, or those named (a page of them reads these and no others); ConfigError for a name that has no member."""
+    wanted = list(names) or [name for name, size in (await store.pool_sizes()).items() if size]
     settings = await store.pools()
-    by_pool: dict[str, list[Endpoint]] = {}
-    for endpoint in endpoints.values():
-        by_pool.setdefault(endpoint.pool, []).append(endpoint)
-    for name in names:
-        if name not in by_pool:
-            hint = did_you_mean(name, sorted(by_pool), "`watchkeeper pool list` lists the pools")
-            raise ConfigError([Problem("", "pool", name, "there is no such pool", hint)])
-    wanted = sorted(names or by_pool)
-    snapshots = dict(zip(wanted, map(_snapshot, await store.snapshots(wanted)), strict=True))
-    views = await _views(store, [endpoint for name in wanted for endpoint in sorted(by_pool[name], key=lambda one: one.id)])
-    # Asked side by side, so that their questions share exchanges.
-    statuses = await asyncio.gather(*(_status(store, view, snapshots[view.reading.endpoint.pool], now_ms) for view in views))
-    members: dict[str, list[EndpointStatus]] = defaultdict(list)
-    for status in statuses:
-        members[status.endpoint.pool].append(status)
-    return [
-        PoolStatus(pool=settings.get(name) or Pool(name=name), snapshot=snapshots[name], members=tuple(members[name])) for name in wanted
-    ]
+    # Side by side, so that they share exchanges.
+    found = await asyncio.gather(*(_read_pool(store, settings.get(name) or Pool(name=name), now_ms) for name in wanted))
+    for status in found:
+        if names and not status.members:
+            known = [name for name, size in (await store.pool_sizes()).items() if size]
+            hint = did_you_mean(status.pool.name, known, "`watchkeeper pool list` lists the pools")
+            raise ConfigError([Problem("", "pool", status.pool.name, "there is no such pool", hint)])
+    return [status for status in found if status.members]
 
 
-async def read_history(store: Store, endpoint_id: str, period_name: str, now_ms: int) -> History:
-    """ConfigError when there is no such endpoint; `period_name` is min, hour or day."""
-    endpoint = await find(store, endpoint_id)
-    period = next(period for period in PERIODS if period.name == period_name)
-    record = decode_record((await store.load([endpoint_id]))[0].record)
-    rows = read_rows(period, await store.samples(endpoint_id, period.name), now_ms)
-    present = open_rows(record.history, endpoint, now_ms).get(period.name, [])
-    newer = {row.start_ms for row in present}
-    rows = [*(row for row in rows if row.start_ms not in newer), *present]
-    return History(
-        endpoint=endpoint,
-        rows=tuple(rows),
-        whole=report(rows, now_ms),
-        samples=tuple(read_samples(await store.samples(endpoint_id, "ring"))),
-    )
+async def _read_pool(store: Store, pool: Pool, now_ms: int) -> PoolStatus:
+    snapshot, views = await _members(store, pool.name)
+    members = await asyncio.gather(*(_status(store, view, snapshot, now_ms) for view in views))
+    return PoolStatus(pool=pool, snapshot=snapshot, members=tuple(members))
+
+
+async def _members(store: Store, pool: str) -> tuple[Snapshot | None, list[_View]]:
+    """What is published of a pool, and its members in the order of their ids."""
+    load = await store.load_pool(pool)
+    found = await store.endpoints([member.id for member in load.members])
+    return readable(decode_snapshot, load.snapshot), await _views(store, [found[key] for key in sorted(found)])
 
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
     """ConfigError when there is no such endpoint."""
     endpoint = await find(store, endpoint_id)
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
-    load = await store.load_pool(endpoint.pool)
-    found = await store.endpoints([member.id for member in load.members])
-    views = await _views(store, [found[key] for key in sorted({*found, endpoint_id}) if key in found])
-    snapshot = _snapshot(load.snapshot)
+    snapshot, views = await _members(store, endpoint.pool)
     _, weighing = compose(pool, [view.reading for view in views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
     status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot, now_ms)
     parents = await store.endpoints(endpoint.depends_on)
     verdicts = {view.reading.endpoint.id: _verdict(view.reading, now_ms) for view in await _views(store, list(parents.values()))}
-    transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(_decode_transition, data)) is not None]
+    transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(decode_transition, data)) is not None]
     return Explanation(
         status=status,
         pool=pool,
@@ -133,12 +106,6 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
         transitions=tuple(transitions[-transitions_max:]),
         parents=verdicts,
     )
-
-
-async def read_events(store: Store, limit: int, after: str = "") -> list[tuple[str, Transition]]:
-    """Transitions with their cursors, oldest first."""
-    found = [(cursor, readable(_decode_transition, data)) for cursor, data in await store.events(limit, after)]
-    return [(cursor, transition) for cursor, transition in found if transition is not None]
 
 
 class _View(msgspec.Struct, frozen=True):
@@ -161,12 +128,11 @@ def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
     return _View(Reading(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 
-def _snapshot(data: bytes) -> Snapshot | None:
-    return readable(decode_snapshot, data)
-
-
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    return verdict(reading.record, no_data=silent(reading))
+    """As it was decided; and UNKNOWN to whoever looks while nobody decides any more."""
+    endpoint, record = reading.endpoint, reading.record
+    forgotten = not endpoint.paused and silent_at_ms(endpoint, record) <= now_ms
+    return verdict(record, no_data=silent(reading) or forgotten)
 
 
 async def _status(store: Store, view: _View, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
