@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import MINUTE, open_rows, read_rows
-from monitor.core.record import Transition, decode_override, decode_record
+from monitor.core.record import EMPTY, Record, Transition, decode_override, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.balancer import Weighing
 from monitor.pool.compose import Reading, compose, decode_snapshot
@@ -19,6 +20,8 @@ from monitor.store.queues import Queue
 from tests.simulation.network import run_now
 from tests.simulation.server import EPOCH_MS
 from tests.simulation.world import World
+
+T = TypeVar("T")
 
 STEPPED_MS = 15_000
 """Within this time after a step of the server's time what lies ahead is brought back, and so is until when a pool is vouched for."""
@@ -30,6 +33,18 @@ SETTLED_MS = 6_000
 
 def endpoints(world: World) -> dict[str, Endpoint]:
     return run_now(world.server.endpoints())
+
+
+def record_of(world: World, name: str) -> Record:
+    """An endpoint's record; one that cannot be read counts as none, for us as for whoever decides."""
+    return read(decode_record, run_now(world.server.load([name]))[0].record) or EMPTY
+
+
+def read(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    try:
+        return decode(data)
+    except Exception:
+        return None
 
 
 def damaged(world: World, *kinds: str) -> set[str]:
@@ -75,9 +90,7 @@ def _gaps(name: str, times: list[int], allowed_ms: int, when: str) -> Iterator[s
 def transitions_form_a_chain(world: World) -> Iterator[str]:
     """No transition is lost or doubled: each begins where the last one ended, and the generation grows by one."""
     last: dict[str, tuple[str, int]] = {}
-    anew = damaged(world, "record", "version", "endpoint") | {
-        name for act in world.operators.acts for (name, _), value in act.sets.items() if value == "absent"
-    }
+    anew = damaged(world, "record", "version", "endpoint") | world.operators.removed
     for _, data in run_now(world.server.events(1_000_000)):
         transition = msgspec.json.decode(data, type=Transition)
         if transition.kind != "breaker":
@@ -89,7 +102,7 @@ def transitions_form_a_chain(world: World) -> Iterator[str]:
             yield f"{transition.endpoint}: {transition.old} -> {transition.new} (gen {transition.gen}) after {state} (gen {gen})"
         last[transition.endpoint] = (transition.new, transition.gen)
     for name in endpoints(world):
-        record = decode_record(run_now(world.server.load([name]))[0].record)
+        record = record_of(world, name)
         state, gen = last.get(name, ("CLOSED", 0))
         if name not in anew and (record.breaker.state, record.breaker.gen) != (state, gen):
             yield f"{name} is {record.breaker.state} (gen {record.breaker.gen}), the last transition led to {state} (gen {gen})"
@@ -141,7 +154,7 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
             continue
         settings = msgspec.json.decode(load.settings, type=Pool) if load.settings else Pool(name=pool)
         readings = [
-            Reading(msgspec.json.decode(one.spec, type=Endpoint), decode_record(one.record), decode_override(one.override))
+            Reading(msgspec.json.decode(one.spec, type=Endpoint), read(decode_record, one.record) or EMPTY, decode_override(one.override))
             for one in load.members
         ]
         snapshot, weighing = compose(settings, readings, previous, previous.epoch if previous else 0, now_ms)
@@ -234,7 +247,7 @@ def history_sums_to_the_time_lived(world: World) -> Iterator[str]:
     server, now_ms = world.server, world.server.time.now_ms()
     spoilt = damaged(world, "record", "version", "endpoint")
     for name, endpoint in endpoints(world).items():
-        record = decode_record(run_now(server.load([name]))[0].record)
+        record = record_of(world, name)
         rows = {row.start_ms: row for row in read_rows(MINUTE, run_now(server.samples(name, "min")), now_ms)}
         rows |= {row.start_ms: row for row in open_rows(record.history, endpoint, now_ms).get("min", [])}
         if name in spoilt:

@@ -14,11 +14,11 @@ from alert_rules.rules.facts import endpoint_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, endpoint_subject, pool_subject
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Transition, decode_override, decode_record
-from monitor.pool.compose import decode_pool_record, decode_snapshot
+from monitor.pool.compose import NOTHING_TOLD, decode_pool_record, decode_snapshot
 from monitor.store import keys
 from monitor.store.port import AlertPhase
 from monitor.store.queues import QUEUES, Queue
-from tests.simulation.checkers import damaged, endpoints
+from tests.simulation.checkers import damaged, endpoints, read, record_of
 from tests.simulation.network import run_now
 from tests.simulation.parts import rules
 from tests.simulation.world import World
@@ -38,10 +38,10 @@ REPEATED = "repeat interval elapsed"
 def memories(world: World) -> dict[str, Memory]:
     """What the rules remember of each subject that lives."""
     server = world.server
-    found = {endpoint_subject(name): decode_memory(run_now(server.load([name]))[0].memory) for name in endpoints(world)}
+    found = {endpoint_subject(name): run_now(server.load([name]))[0].memory for name in endpoints(world)}
     for subject, (_, body) in server._subjects.items():
-        found[subject] = decode_memory(body if subject == SYSTEM_SUBJECT else bytes(decode_pool_record(body).memory))
-    return found
+        found[subject] = body if subject == SYSTEM_SUBJECT else bytes((read(decode_pool_record, body) or NOTHING_TOLD).memory)
+    return {subject: read(decode_memory, body) or Memory() for subject, body in found.items()}
 
 
 def firing(world: World) -> dict[str, str]:
@@ -65,7 +65,7 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
     now_ms = world.server.time.now_ms()
     kept = memories(world)
     for name, endpoint in endpoints(world).items():
-        record = decode_record(run_now(world.server.load([name]))[0].record)
+        record = record_of(world, name)
         labels = {**endpoint.labels, "endpoint": name, "pool": endpoint.pool}
         found = evaluate(rules(), labels, None, endpoint_facts(endpoint, record), Memory(), now_ms).memory
         waiting = {rule.key for rule in rules().rules if rule.for_ms or rule.keep_firing_for_ms}
@@ -196,7 +196,11 @@ def _alert_store(world: World, pools: set[str]) -> Iterator[str]:
 
 
 def everything_can_be_read(world: World) -> Iterator[str]:
-    """What was spoilt has been replaced, taken out or set aside."""
+    """What was spoilt has been replaced or taken out, unless it is of an endpoint or a pool that is paused: nobody decides about those."""
+    paused = {name for name, endpoint in endpoints(world).items() if endpoint.paused}
+    paused |= {endpoint.pool for endpoint in endpoints(world).values()} - {
+        endpoint.pool for endpoint in endpoints(world).values() if not endpoint.paused
+    }
     decoders = {
         "record": decode_record,
         "memory": decode_memory,
@@ -219,7 +223,8 @@ def everything_can_be_read(world: World) -> Iterator[str]:
             if data:
                 decode(data)
         except Exception as error:
-            yield f"the {kind} of {key} cannot be read: {error}"
+            if key.removeprefix(pool_subject("")) not in paused:
+                yield f"the {kind} of {key} cannot be read: {error}"
 
 
 def unreadable_data_are_told(world: World) -> Iterator[str]:
@@ -228,7 +233,7 @@ def unreadable_data_are_told(world: World) -> Iterator[str]:
     kinds: dict[str, int] = defaultdict(int)
     for item in aside:
         kinds[item.kind] += 1
-    if aside and not any(" UnreadableData " in line for told in world.seen.told for line in told.lines):
+    if aside and not any(" UnreadableData " in line or " UnreadableAlert " in line for told in world.seen.told for line in told.lines):
         yield f"{dict(kinds)} are set aside, and nobody was told"
 
 

@@ -65,13 +65,14 @@ class Operators:
         self.names = [f"{pool}-{number}" for pool in POOLS for number in range(MEMBERS)] + [SOLO]
         self.acts: list[Act] = []
         self._running: set[asyncio.Task[Any]] = set()
+        self.removed: set[str] = set()
+        """Endpoints that somebody may have removed, and that may have begun anew."""
         self._count = 0
 
     # When they act --------------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Apply the manifest of everything, again until it has succeeded."""
-        self.acts = [act for act in self.acts if act.life.served_s >= self.world.loop.time()]
         for _ in range(TRIES_MAX):
             if await self._act(self._apply(self.names, "begin", {})):
                 return
@@ -136,6 +137,7 @@ class Operators:
         life = Life(f"operator-{self._count}", world.loop)
         act = Act(wish.what, world.loop.time(), dict(wish.sets), life)
         self.acts.append(act)
+        self.removed |= {name for (name, _), value in act.sets.items() if value == ABSENT}
         said = "done"
         try:
             act.sets = await life.start(wish.do(Link(world.network, life)))  # type: ignore[arg-type]

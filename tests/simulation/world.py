@@ -199,6 +199,7 @@ class World:
         self.note("all data are lost")
         self.lost_ms = (0, self.loop.now_ms())
         self.server.flush()
+        self.operators.acts.clear()
         await asyncio.sleep(self.rng.uniform(0.5, 4.0))
         await self.operators.begin()
 

@@ -175,7 +175,7 @@ class DeliverStep:
             log.info("notification to %s is not sent: %s", notification.log_key, why)
             self._counters.add("notifications_superseded")
             # Where it may have been accepted already the log says that it was told, so that its end is told too.
-            maybe = notification.log_entry if delivery.unheard or lease.taken_over else None
+            maybe = await self._maybe_told(notification) if delivery.unheard or lease.taken_over else None
             await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
             return
         delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
@@ -230,7 +230,7 @@ class DeliverStep:
             self._soon(Queue.DELIVERIES, 0, notification.id, due_time(due_ms))
 
     async def _maybe_told(self, notification: Notification) -> LogEntry | None:
-        """The log of a message that was given up without an answer: what it said to be firing is said again while it does, and its end
+        """The log where nobody knows whether a message was accepted: what it said to be firing is said again while it does, and its end
         is told; the ends that it told are told again."""
         if not notification.firing:
             return None

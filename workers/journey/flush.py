@@ -84,9 +84,14 @@ class GroupReader:
             alerts=alerts,
             unreadable=frozenset(key for key, alert in alerts.items() if alert.labels.get("alertname") == UNREADABLE_ALERT),
             ends_ms={fingerprint: stored.ends_ms for fingerprint, stored in load.alerts.items()},
-            log={place: entry for place, entry in entries.items() if entry is not None},
+            log={place: self._maybe_told(alerts) if entry is None else entry for place, entry in entries.items()},
             in_flight=load.in_flight,
         )
+
+    @staticmethod
+    def _maybe_told(alerts: Mapping[str, Alert]) -> LogEntry:
+        """In the place of an entry that cannot be read: the service may have been told of all of them, and hears of each end."""
+        return LogEntry({fingerprint: alert.starts_at_ms for fingerprint, alert in alerts.items()}, unheard=True)
 
     def _alert(self, stored: StoredAlert) -> Alert:
         """The alert with its end; of one that is lost or cannot be read, what is still known of it."""

@@ -476,7 +476,7 @@ class MemoryStore(MemoryAlerts):
         lagging = set()
         for number, slot in enumerate(self._slots):
             for pool in [pool for pool, until_ms in slot.judged.items() if until_ms < now_ms]:
-                if any(endpoint.pool == pool and endpoint.id in slot.plans for endpoint in slot.specs.values()):
+                if any(endpoint_id in slot.plans for endpoint_id in slot.members(pool)):
                     lagging.add(pool)
                 else:
                     del slot.judged[pool]
