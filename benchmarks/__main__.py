@@ -1,6 +1,7 @@
 """What Watchkeeper costs: `python -m benchmarks [SECTION ...] [--quick] [-o json]`, or `make bench`.
 
     systems      whole systems beside Prometheus + blackbox_exporter and HAProxy, and where their CPU goes
+    intervals    whether the shortest interval is kept
     capacity     the highest rate of probes that one machine sustains
     detection    from the decision to a consumer's view
     operations   breaker step, decide, weigh, pick
@@ -30,11 +31,12 @@ from rich.table import Table
 from benchmarks.lab import QUICK, Report, Scale, found, say
 from benchmarks.operations import operations
 from benchmarks.store import stores
-from benchmarks.systems import capacity, detection, whole
+from benchmarks.systems import capacity, detection, intervals, whole
 from benchmarks.transport import transports
 
 SECTIONS: Mapping[str, Callable[[Scale], list[Report]]] = {
     "systems": whole,
+    "intervals": intervals,
     "capacity": capacity,
     "detection": detection,
     "operations": operations,

@@ -17,6 +17,7 @@ import redis
 
 from benchmarks.lab import SUSTAINED, Measure, Report, Scale, Targets, folder, found, free_port, get, process, say, targets, wait_for
 from examples.targets import Target
+from monitor.core.endpoint import INTERVAL_MIN_MS
 
 COMMAND = str(Path(sys.executable).with_name("watchkeeper"))
 PEER = "Prometheus + blackbox_exporter"
@@ -24,6 +25,7 @@ ATTEMPTS_MAX = 4
 CHANCES = 2
 """How often a rate is tried before it counts as too high: somebody else's work on the machine is not the system's limit."""
 DETECTION_TIMEOUT_S = 30
+SHORT_ENDPOINTS = 500
 
 System = Callable[[Targets, Scale, int, int], Measure]
 """Runs with so many endpoints, each probed once in so many milliseconds."""
@@ -204,6 +206,15 @@ def _parts(measure: Measure) -> list[dict[str, str | float]]:
         }
         for name, used in sorted(measure.parts.items(), key=lambda item: -item[1].user_s - item[1].kernel_s)
     ]
+
+
+def intervals(scale: Scale) -> list[Report]:
+    """The shortest interval that may be registered, for as many endpoints as one machine easily probes."""
+    with targets() as target:
+        say(f"watchkeeper: {SHORT_ENDPOINTS} endpoints every {INTERVAL_MIN_MS / 1000:g} s")
+        measure = watchkeeper(target, scale, SHORT_ENDPOINTS, INTERVAL_MIN_MS)
+    row = {name: value for name, value in _row(measure, None).items() if name != "of Prometheus'"}
+    return [Report("The shortest interval", [{**row, "achieved": f"{measure.achieved:.1%}"}])]
 
 
 def capacity(scale: Scale) -> list[Report]:

@@ -74,7 +74,7 @@ def end_unasserted(slot: int, items: Leases) -> None:
 def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot
-    RUNTIME.start(RUNTIME.services.alerting.deliver(_leases(items)))
+    RUNTIME.start(RUNTIME.services.alerting.deliver_announced(_leases(items)))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

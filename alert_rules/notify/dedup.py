@@ -34,6 +34,8 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     at_ms: int = 0
     service: str = ""
     """Which service accepted it (Integration.service), so that it is known again where others were written beside it."""
+    unheard: bool = False
+    """Whether the last message was given up without an answer: `firing` is what the service may have been told."""
 
     def without_ended(self, firing: Mapping[str, int]) -> LogEntry:
         """The entry without alerts that no longer fire: should one fire again, that is news."""
@@ -63,6 +65,8 @@ def needs_update(
         return Reason.FIRST if firing else Reason.NONE
     if not firing.keys() <= entry.firing.keys():
         return Reason.NEW if entry.firing else Reason.FIRST
+    if firing and entry.unheard:
+        return Reason.FIRST
     if not firing:
         return Reason.ALL_RESOLVED if entry.firing else Reason.NONE
     if any(start > entry.firing[key] for key, start in firing.items()):

@@ -152,7 +152,10 @@ def superseded(notification: Notification, alerts: Mapping[str, Alert], now_ms: 
 
     `alerts` are those of its group as they are now.
     """
-    ended = sum(key not in alerts or alerts[key].resolved_at(now_ms) for key in notification.firing)
+    ended = sum(
+        key not in alerts or alerts[key].resolved_at(now_ms) or alerts[key].starts_at_ms > start_ms
+        for key, start_ms in notification.firing.items()
+    )
     if ended:
         return f"{_count(ended)} that it says to be firing ended before it was sent"
     again = sum(key in alerts and not alerts[key].resolved_at(now_ms) for key in notification.resolved)

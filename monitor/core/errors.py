@@ -49,6 +49,10 @@ class NoDataSetError(StoreError):
     """The store answers and holds no data set yet."""
 
 
+class StoreRefusal(StoreError):
+    """The store is there and will not do this, now or later: what was asked of it is at fault."""
+
+
 class Stale(WatchkeeperError):  # noqa: N818 - the loser of a race has made no error
     """Somebody else wrote first; read again and decide again."""
 

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import DEFAULT_PORTS, Endpoint, Pool
 from monitor.core.record import Override, OverrideRecord, Record, Transition
 from monitor.core.verdict import verdict
@@ -63,12 +62,12 @@ def encode_pool_record(record: PoolRecord) -> bytes:
     return _encode(record) if record != NOTHING_TOLD else b""
 
 
-def silent(reading: Reading, now_ms: int) -> bool:
-    """Whether results have stopped coming."""
-    return silent_at_ms(reading.endpoint, reading.record) <= now_ms
+def silent(reading: Reading) -> bool:
+    """Whether results had stopped coming when it was last decided: only whoever decides knows since when they could have come."""
+    return reading.record.silent and not reading.endpoint.paused
 
 
-def candidate(reading: Reading, now_ms: int) -> Candidate:
+def candidate(reading: Reading) -> Candidate:
     """What the balancer sees of a member."""
     record = reading.record
     return Candidate(
@@ -79,7 +78,7 @@ def candidate(reading: Reading, now_ms: int) -> Candidate:
         evidence=record.weighing,
         flapping=record.probes.flapping,
         warm_up_since_ms=record.warm_up_since_ms,
-        verdict=verdict(record, no_data=silent(reading, now_ms)),
+        verdict=verdict(record, no_data=silent(reading)),
     )
 
 
@@ -91,7 +90,7 @@ def compose(
     `previous` is what is published now, None where nothing is or where it cannot be read; `ver` is then the version to begin with.
     """
     before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
-    candidates = [candidate(reading, now_ms) for reading in readings]
+    candidates = [candidate(reading) for reading in readings]
     weighing = weigh(pool, candidates, before, previous.ts_ms if previous else now_ms, now_ms)
     snapshot = Snapshot(
         pool=pool.name,

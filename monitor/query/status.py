@@ -9,6 +9,7 @@ import msgspec
 
 from alert_rules.rules.alert import AlertState
 from alert_rules.rules.memory import Memory, decode_memory
+from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.history import Sample, read_samples
@@ -128,7 +129,10 @@ def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
 
 
 def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    return verdict(reading.record, no_data=silent(reading, now_ms))
+    """As it was decided; and UNKNOWN to whoever looks while nobody decides any more."""
+    endpoint, record = reading.endpoint, reading.record
+    forgotten = not endpoint.paused and silent_at_ms(endpoint, record) <= now_ms
+    return verdict(record, no_data=silent(reading) or forgotten)
 
 
 async def _status(store: Store, view: _View, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:

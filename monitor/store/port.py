@@ -462,7 +462,7 @@ class Store(Protocol):
 
     async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
         """Hold a claimed member until `until_ms` (odd), which is its token from now on. Repeatable. Stale when the lease is not ours
-        any more."""
+        any more, and when that time has passed already (whoever asks does not know yet that the server's time has stepped)."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""

@@ -4,117 +4,269 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import msgspec
 
-from monitor.core.record import Transition
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.history import MINUTE, open_rows, read_rows
+from monitor.core.record import Transition, decode_override, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
-from monitor.pool.snapshot import WEIGHT_SUM, Delta, Snapshot, fold
+from monitor.pool.balancer import Weighing
+from monitor.pool.compose import Reading, compose, decode_snapshot
+from monitor.pool.snapshot import TTL_MS, WEIGHT_SUM, Delta, Snapshot, fold
+from monitor.store.queues import Queue
+from tests.simulation.network import run_now
+from tests.simulation.server import EPOCH_MS
 from tests.simulation.world import World
 
+STEPPED_MS = 15_000
+"""Within this time after a step of the server's time what lies ahead is brought back, and so is until when a pool is vouched for."""
+LAG_MAX = 0.15
+"""Part of a base share by which a published weight may differ from what the evidence gives at this moment."""
+SETTLED_MS = 6_000
+"""A pool that is to be weighed within this time need not be published as it is now."""
 
-async def no_claim_is_settled_twice(world: World) -> list[str]:
+
+def endpoints(world: World) -> dict[str, Endpoint]:
+    return run_now(world.server.endpoints())
+
+
+def damaged(world: World, *kinds: str) -> set[str]:
+    return {damage.key for damage in world.seen.damages if not kinds or damage.kind in kinds}
+
+
+def nothing_was_left_uncaught(world: World) -> Iterator[str]:
+    yield from world.seen.errors
+
+
+def no_claim_is_settled_twice(world: World) -> Iterator[str]:
     """A probe may run twice; its result counts once."""
-    return [
-        f"{name}: the claim {token} was settled {count} times" for (name, token), count in Counter(world.seen.settled).items() if count > 1
-    ]
+    for (_, name, token), count in Counter(world.seen.settled).items():
+        if count > 1:
+            yield f"{name}: the claim {token} was settled {count} times"
 
 
-async def nobody_is_forgotten(world: World) -> list[str]:
-    """Every endpoint is probed again within two intervals and its lease; each further claim that is lost costs a lease more."""
-    complaints = []
+def nobody_is_forgotten(world: World) -> Iterator[str]:
+    """Every endpoint is probed again within two intervals, and a lease for each claim in a row that the weather may bring to nothing."""
     starts = defaultdict(list)
-    for name, start_ms in world.seen.starts:
-        starts[name].append(start_ms)
-    for name, endpoint in world.endpoints.items():
-        lease_ms = endpoint.attempts_budget_ms + LEASE_SLACK_MS + endpoint.interval_ms
-        allowed_ms = 2 * (endpoint.interval_ms + world.weather.clock_skew_ms) + lease_ms * world.weather.leases_lost
-        times = sorted(starts[name])
-        gap_ms = max((after - before for before, after in itertools.pairwise(times)), default=allowed_ms + 1)
-        if gap_ms > allowed_ms:
-            complaints.append(f"{name} was not probed for {gap_ms} ms, allowed are {allowed_ms}")
-    return complaints
+    for start in world.seen.starts:
+        starts[start.endpoint].append(start.at_ms)
+    end_ms = world.loop.now_ms()
+    for name, endpoint in endpoints(world).items():
+        if endpoint.paused:
+            continue
+        lease_ms = endpoint.attempts_budget_ms + LEASE_SLACK_MS
+        turn_ms = 2 * endpoint.interval_ms + 1_000
+        late_ms = turn_ms + 2 * lease_ms + (15_000 if world.weather.server_steps_s else 0)
+        calm = [world.calm_at_ms + late_ms, *(at for at in starts[name] if at > world.calm_at_ms + late_ms), end_ms]
+        yield from _gaps(name, calm, turn_ms, "in the calm")
+        if world.weather.steady and not world.weather.operate_every_s and name not in damaged(world):
+            allowed_ms = turn_ms + round(world.weather.outage_s + world.weather.no_beat_s) * 1000
+            yield from _gaps(name, [0, *starts[name]], allowed_ms + 4_000, "in the weather")
 
 
-async def transitions_form_a_chain(world: World) -> list[str]:
+def _gaps(name: str, times: list[int], allowed_ms: int, when: str) -> Iterator[str]:
+    before, after = max(itertools.pairwise(times), key=lambda pair: pair[1] - pair[0])
+    if after - before > allowed_ms:
+        yield f"{name} was not probed for {after - before} ms {when} (from {before}), allowed are {allowed_ms}"
+
+
+def transitions_form_a_chain(world: World) -> Iterator[str]:
     """No transition is lost or doubled: each begins where the last one ended, and the generation grows by one."""
-    complaints = []
     last: dict[str, tuple[str, int]] = {}
-    for _, data in await world.store.events(1_000_000):
+    anew = damaged(world, "record", "version", "endpoint") | {
+        name for act in world.operators.acts for (name, _), value in act.sets.items() if value == "absent"
+    }
+    for _, data in run_now(world.server.events(1_000_000)):
         transition = msgspec.json.decode(data, type=Transition)
         if transition.kind != "breaker":
             continue
         state, gen = last.get(transition.endpoint, ("CLOSED", 0))
-        if (transition.old, transition.gen) != (state, gen + 1):
-            complaints.append(
-                f"{transition.endpoint}: {transition.old} -> {transition.new} (gen {transition.gen}) after {state} (gen {gen})"
-            )
+        follows = (transition.old, transition.gen) == (state, gen + 1)
+        begins = transition.endpoint in anew and (transition.old, transition.gen) == ("CLOSED", 1)
+        if not follows and not begins:
+            yield f"{transition.endpoint}: {transition.old} -> {transition.new} (gen {transition.gen}) after {state} (gen {gen})"
         last[transition.endpoint] = (transition.new, transition.gen)
-    for name, (state, gen) in last.items():
-        endpoint = next(one for snapshot in _snapshots(world).values() for one in snapshot.endpoints if one.id == name)
-        if (endpoint.breaker, endpoint.gen) != (state, gen):
-            complaints.append(
-                f"{name}: published is {endpoint.breaker} (gen {endpoint.gen}), the last transition led to {state} (gen {gen})"
-            )
-    return complaints
+    for name in endpoints(world):
+        record = decode_record(run_now(world.server.load([name]))[0].record)
+        state, gen = last.get(name, ("CLOSED", 0))
+        if name not in anew and (record.breaker.state, record.breaker.gen) != (state, gen):
+            yield f"{name} is {record.breaker.state} (gen {record.breaker.gen}), the last transition led to {state} (gen {gen})"
 
 
-async def published_state_is_sound(world: World) -> list[str]:
-    """Versions grow, weights sum to 1000, every snapshot is the fold of the deltas before it; after the calm all are admitted."""
-    complaints = []
+def publications_are_sound(world: World) -> Iterator[str]:
+    """What a consumer takes in only grows, is the fold of its deltas, weighs 1000 in all, and is in the end what was published last.
+
+    After a restart without its last second a server may accept a version that consumers have seen already: they wait for more.
+    """
     folded: dict[str, Snapshot] = {}
-    for publication in world.seen.publications:
-        pool = publication.pool
+    runs: dict[str, int] = {}
+    newest: dict[str, Snapshot] = {}
+    for published in world.seen.publications:
+        pool, publication = published.publication.pool, published.publication
         snapshot = msgspec.json.decode(publication.snapshot, type=Snapshot)
+        newest[pool] = snapshot
         before = folded.get(pool, Snapshot(pool=pool, epoch=0, ver=0, ts_ms=0, panic=0, shed=0, endpoints=()))
+        at = f"{pool} {snapshot.epoch}-{snapshot.ver}"
         if (snapshot.epoch, snapshot.ver) <= (before.epoch, before.ver):
-            complaints.append(f"{pool}: version {snapshot.epoch}-{snapshot.ver} came after {before.epoch}-{before.ver}")
+            if published.run == runs[pool]:
+                yield f"{at} came after {before.epoch}-{before.ver}"
             continue
-        folded[pool] = fold(before, msgspec.json.decode(publication.delta, type=Delta))
-        if folded[pool] != snapshot:
-            complaints.append(f"{pool}: version {snapshot.ver} is not the fold of its log")
+        if (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0):
+            if fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
+                yield f"{at} is not the fold of its log"
+        folded[pool], runs[pool] = snapshot, published.run
         weights = sum(endpoint.weight for endpoint in snapshot.endpoints)
-        if weights != WEIGHT_SUM:
-            complaints.append(f"{pool}: the weights of version {snapshot.ver} sum to {weights}")
-    for pool, snapshot in _snapshots(world).items():
-        ill = [endpoint.id for endpoint in snapshot.endpoints if endpoint.breaker != "CLOSED" or endpoint.weight == 0]
-        if ill:
-            complaints.append(f"{pool}: after the calm {ill} are still out")
-    return complaints
+        admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED") for one in snapshot.endpoints)
+        if weights != (WEIGHT_SUM if admitted else 0):
+            yield f"{at}: the weights sum to {weights}"
+    for pool, snapshot in newest.items():
+        if folded[pool] != snapshot:
+            yield f"{pool}: consumers hold {folded[pool].epoch}-{folded[pool].ver}, published is {snapshot.epoch}-{snapshot.ver}"
 
 
-async def people_know_how_it_ended(world: World) -> list[str]:
-    """Whoever was told that an alert fires was told that it ended; a message comes twice only where its log was not written."""
-    told: dict[str, str] = {}
-    for body in world.seen.messages:
-        for line in body.splitlines():
-            status, name, subject, _ = line.split(" ", 3)
-            told[f"{name} {subject}"] = status
-    complaints = [f"nobody was told that {alert} ended" for alert, status in told.items() if status == "FIRING"]
-    opened: Counter[str] = Counter()
-    for _, data in await world.store.events(1_000_000):
-        transition = msgspec.json.decode(data, type=Transition)
-        opened[transition.endpoint] += transition.kind == "breaker" and transition.new == "OPEN" and transition.old == "CLOSED"
-    known = {alert.split()[1] for alert in told if alert.startswith("EndpointDown ")}
-    complaints += [
-        f"{name} was down for long enough and nobody was told" for name in world.down_for_long if opened[name] and name not in known
+def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
+    """After the calm every pool's snapshot says what its records say, and names no pool that is gone."""
+    server, now_ms = world.server, world.server.time.now_ms()
+    live = {endpoint.pool for endpoint in endpoints(world).values()}
+    if server.published != live:
+        yield f"pools {sorted(server.published)} are published, {sorted(live)} live"
+    for pool in sorted(live & server.published):
+        load = run_now(server.load_pool(pool))
+        try:
+            previous = decode_snapshot(load.snapshot)
+        except msgspec.MsgspecError as error:
+            yield f"{pool}: the snapshot cannot be read: {error}"
+            continue
+        settings = msgspec.json.decode(load.settings, type=Pool) if load.settings else Pool(name=pool)
+        readings = [
+            Reading(msgspec.json.decode(one.spec, type=Endpoint), decode_record(one.record), decode_override(one.override))
+            for one in load.members
+        ]
+        snapshot, weighing = compose(settings, readings, previous, previous.epoch if previous else 0, now_ms)
+        marks = [queue[pool] for (kind, _), queue in server._queues.items() if kind is Queue.DIRTY and pool in queue]
+        if _differs(previous, snapshot, weighing) and min(marks, default=now_ms + SETTLED_MS) >= now_ms + SETTLED_MS:
+            yield f"{pool} says {_short(previous)}, its records {_short(snapshot)}"
+        for reading in readings:
+            well = reading.endpoint.paused or reading.record.breaker.state == "CLOSED"
+            if not well and not (reading.override and reading.override.override == "DISABLED"):
+                yield f"{reading.endpoint.id} is still {reading.record.breaker.state} after the calm"
+
+
+def _differs(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
+    """Whether a consumer would do anything else. A pool is weighed again when the evidence of a member has moved by a grade, so that
+    weights may lag behind what all of it would give now."""
+    if old is None or {one.id for one in old.endpoints} != weighing.weights.keys():
+        return True
+    for one in old.endpoints:
+        weight, base = weighing.weights[one.id], weighing.factors[one.id].base
+        if bool(one.weight) != bool(weight) or abs(one.weight - weight) > WEIGHT_SUM * base * LAG_MAX:
+            return True
+    return [(one.id, one.breaker, one.override, one.gen, one.verdict, one.labels) for one in old.endpoints] != [
+        (one.id, one.breaker, one.override, one.gen, one.verdict, one.labels) for one in new.endpoints
     ]
-    doubles = len(world.seen.messages) - len(set(world.seen.messages))
-    unlogged = len(world.seen.messages) - len(await world.store.sent(1_000_000))
-    if doubles > unlogged:
-        complaints.append(f"{doubles} messages came twice, but only {unlogged} logs were not written")
-    return complaints
 
 
-def _snapshots(world: World) -> dict[str, Snapshot]:
-    """The newest snapshot of each pool."""
-    return {publication.pool: msgspec.json.decode(publication.snapshot, type=Snapshot) for publication in world.seen.publications}
+def _short(snapshot: Snapshot | None) -> list[tuple[object, ...]]:
+    return [(one.id, one.weight, one.breaker, one.override, one.gen, one.verdict) for one in snapshot.endpoints] if snapshot else []
+
+
+def operators_last_word_stands(world: World) -> Iterator[str]:
+    """What somebody was told succeeded, and nobody changed since, is so."""
+    acts = defaultdict(list)
+    for act in world.operators.acts:
+        for place, value in act.sets.items():
+            acts[place].append((act, value))
+    excused = {("override", key) for key in damaged(world, "override")} | {("*", key) for key in damaged(world, "endpoint")}
+    for name in world.operators.names:
+        found = world.operators.found(name)
+        for (who, field), words in acts.items():
+            if who != name or (field, name) in excused or ("*", name) in excused:
+                continue
+            if field != "exists" and not found["exists"]:
+                continue
+            certain = [act for act, _ in words if act.acknowledged]
+            allowed = [value for act, value in words if not any(later.began_s > act.last_s for later in certain)]
+            if found[field] not in allowed and (found[field] or "absent") not in allowed:
+                last = max((act for act, _ in words), key=lambda act: act.began_s)
+                yield f"{name}: {field} is {found[field]!r}, the last words allow {allowed} (last: {last.what})"
+
+
+def freshness_vouches_for_what_is_judged(world: World) -> Iterator[str]:
+    """Whenever the evaluators' heartbeat vouched for a pool, its members had been judged, or it had just been registered."""
+    longest_ms = max(TTL_MS, 3 * max((one.interval_ms for one in endpoints(world).values()), default=0))
+    untouched = world.operators.untouched_pools()
+    judged = [one for one in world.seen.conclusive if one[1] in untouched]
+    last: dict[str, int] = {}
+    read = 0
+    for vouched in world.seen.vouched:
+        while read < len(judged) and judged[read][0] <= vouched.at_ms:
+            last[judged[read][1]] = judged[read][0]
+            read += 1
+        time_text, _, names = vouched.value.partition(" ")
+        if time_text == "0":
+            continue
+        lagging = msgspec.json.decode(names) if names else []
+        if any(0 <= vouched.at_ms - step_ms <= STEPPED_MS for step_ms in world.steps_ms):
+            continue
+        for pool, at_ms in last.items():
+            if pool not in lagging and vouched.at_ms - at_ms > longest_ms + 500:
+                yield f"at {vouched.at_ms} the heartbeat vouched for {pool}, which was not judged for {vouched.at_ms - at_ms} ms"
+                return
+
+
+def silence_is_theirs_and_not_ours(world: World) -> Iterator[str]:
+    """Where every endpoint was probed as soon as we could, nobody is told that nothing is known of one."""
+    if not world.weather.steady:
+        return
+    for told in world.seen.told:
+        for line in told.lines:
+            if line.startswith("FIRING") and line.split()[-2] == "NoData" and line.split()[-1] not in damaged(world):
+                yield f"at {told.at_ms} {told.place} was told {line}"
+                return
+
+
+def history_sums_to_the_time_lived(world: World) -> Iterator[str]:
+    """Up, down, paused and unknown time of each minute make the minute; where nothing is lost, down is for how long the target was."""
+    if world.weather.server_steps_s:
+        return
+    server, now_ms = world.server, world.server.time.now_ms()
+    spoilt = damaged(world, "record", "version", "endpoint")
+    for name, endpoint in endpoints(world).items():
+        record = decode_record(run_now(server.load([name]))[0].record)
+        rows = {row.start_ms: row for row in read_rows(MINUTE, run_now(server.samples(name, "min")), now_ms)}
+        rows |= {row.start_ms: row for row in open_rows(record.history, endpoint, now_ms).get("min", [])}
+        if name in spoilt:
+            continue  # Its history began anew within a minute.
+        for start_ms, row in sorted(rows.items())[1:]:
+            known_ms = row.up_ms + row.down_ms + row.paused_ms
+            length_ms = min(now_ms, (start_ms // 60_000 + 1) * 60_000) - start_ms
+            if start_ms % 60_000 == 0 and abs(known_ms + row.unknown_ms - length_ms) > 60:
+                yield f"{name}: of the {length_ms} ms from {start_ms - EPOCH_MS} {known_ms} are known and {row.unknown_ms} unknown"
+            if not world.weather.steady or world.weather.operate_every_s:
+                continue
+            wrong_ms = abs(row.down_ms - _down_ms(world, name, start_ms, start_ms + length_ms))
+            turns = sum(len(spell) for spell in world.targets.spells[name])
+            if wrong_ms > row.unknown_ms + endpoint.interval_ms * (1 + turns):
+                yield f"{name}: the minute from {start_ms - EPOCH_MS} counts {row.down_ms} ms down, wrong by {wrong_ms}"
+
+
+def _down_ms(world: World, name: str, from_ms: int, until_ms: int) -> float:
+    """For how long a target failed within a time of the server that never stepped."""
+    spells = [(EPOCH_MS + 1000 * since_s, EPOCH_MS + 1000 * until_s) for since_s, until_s in world.targets.spells[name]]
+    return sum(max(0.0, min(until_ms, ended) - max(from_ms, began)) for began, ended in spells)
 
 
 CHECKERS = (
+    nothing_was_left_uncaught,
     no_claim_is_settled_twice,
     nobody_is_forgotten,
     transitions_form_a_chain,
-    published_state_is_sound,
-    people_know_how_it_ended,
+    publications_are_sound,
+    what_is_published_is_what_is_true,
+    operators_last_word_stands,
+    freshness_vouches_for_what_is_judged,
+    silence_is_theirs_and_not_ours,
+    history_sums_to_the_time_lived,
 )

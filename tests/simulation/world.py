@@ -1,304 +1,211 @@
-"""A small world around the real pipeline: beats, workers, a lossy broker, a store that fails, targets and a receiver.
-
-Everything that the project ships runs as it is (dispatcher, pipeline, publisher, alerting, rules, memory store); what is
-made up is the weather: which message is lost or doubled, who crashes and when, whose clock is wrong.
-"""
+"""A small world around everything that the project ships: what exists in it, and how it lives from its first second to its calm."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this room.
-from collections.abc import Callable, Sequence
+import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
-from workers.journey.pipeline import Pipeline
+from monitor.clock import ServerClock
+from monitor.core.errors import WatchkeeperError
+from tests.simulation.broker import Broker
+from tests.simulation.network import Network, run_now
+from tests.simulation.operators import Operators
+from tests.simulation.outside import Services, Targets
+from tests.simulation.parts import BEAT, QUEUE_OF, Machine, Part
+from tests.simulation.seen import Seen
+from tests.simulation.server import Server
+from tests.simulation.vandal import Vandal
+from tests.simulation.virtual import Life, VirtualLoop
+from tests.simulation.weather import Weather
+from workers.runtime.services import ALERT_WORKER, WORKER
 
-from alert_rules.routes.route import Integration, Routing
-from alert_rules.rules.rule import RuleSet
-from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.errors import StoreError
-from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Committed, Epoch, Lease, Publication, Store
-from tests.registering import register
-from tests.simulation.virtual import LoopClock, VirtualLoop
-from workers.journey.alerting import Alerting
-from workers.journey.counters import Counters
-from workers.journey.dispatch import Dispatcher, Message
-from workers.journey.endpoint_cache import EndpointCache
-from workers.journey.publish import Publisher
-from workers.journey.quarantine import Quarantine
-
-TOLD_AFTER_S = 60
-BEATS = 2
-WORKERS = 3
-
-_process: contextvars.ContextVar[int] = contextvars.ContextVar("process", default=-1)
-"""The simulated process that the running task belongs to; tasks that it starts inherit it."""
-
-
-class Weather(msgspec.Struct, frozen=True, kw_only=True):
-    """How bad it is. Probabilities are per call or per message; times in seconds."""
-
-    message_loss: float = 0.0
-    message_double: float = 0.0
-    message_delay_s: float = 0.02
-    store_refusal: float = 0.0
-    """A call fails and has changed nothing."""
-    store_silence: float = 0.0
-    """A call has done its work and its answer is lost."""
-    crash_every_s: float = 0.0
-    clock_skew_ms: int = 0
-    leases_lost: int = 0
-    """How many claims of one endpoint in a row may come to nothing before it counts as forgotten."""
-    flap_every_s: float = 40.0
-    """Mean time between two changes of one target's health."""
-
-
-class Seen(msgspec.Struct):
-    """What the outside saw; the checkers read nothing else but the store."""
-
-    starts: list[tuple[str, int]] = []
-    """(endpoint, start ms) of every probe."""
-    settled: list[tuple[str, int]] = []
-    """(endpoint, lease token) of every accepted commit of a result."""
-    publications: list[Publication] = []
-    """Those that the store accepted, in their order."""
-    messages: list[str] = []
-    """Bodies that the receiver accepted."""
-    crashes: int = 0
-
-
-class RecordingStore(MemoryStore):
-    """The shipped fake, remembering what it accepted."""
-
-    def __init__(self, clock: LoopClock, seen: Seen) -> None:
-        super().__init__(clock)
-        self._seen = seen
-
-    async def commit(self, items: Sequence[Commit]) -> list[Committed]:
-        answers = await super().commit(items)
-        for item, answer in zip(items, answers, strict=True):
-            if answer is Committed.OK and item.token_ms is not None:
-                self._seen.settled.append((item.id, item.token_ms))
-        return answers
-
-    async def publish(self, publication: Publication) -> Epoch:
-        epoch = await super().publish(publication)
-        self._seen.publications.append(publication)
-        return epoch
-
-
-class FaultyStore:
-    """The store as it is seen over a bad network."""
-
-    def __init__(self, inner: Store, rng: random.Random, weather: Weather, calm: Callable[[], bool]) -> None:
-        self._inner = inner
-        self._rng = rng
-        self._weather = weather
-        self._calm = calm
-        self.slots = inner.slots
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            await asyncio.sleep(self._rng.uniform(0.0001, 0.004))
-            if self._fails(self._weather.store_refusal):
-                raise StoreError("simulated: refused")
-            answer = await method(*args, **kwargs)
-            await asyncio.sleep(self._rng.uniform(0.0001, 0.004))
-            if self._fails(self._weather.store_silence):
-                raise StoreError("simulated: no answer")
-            return answer
-
-        return call
-
-    def _fails(self, probability: float) -> bool:
-        return not self._calm() and self._rng.random() < probability
+PARTS = (BEAT, BEAT, WORKER, WORKER, ALERT_WORKER, ALERT_WORKER)
+SLOTS = 2
 
 
 class World:
-    """One run: `seed` and `weather` give the same story each time."""
+    """One run: `seed` and `weather` give the same story each time.
 
-    def __init__(self, seed: int, weather: Weather, endpoints: list[Endpoint], pools: list[Pool], rules: RuleSet, routing: Routing) -> None:
+    `make_clock` gives a process the clock of its machine; a mutation of the simulation may give another one.
+    """
+
+    def __init__(self, seed: int, weather: Weather, make_clock: Callable[[Machine], Any] | None = None) -> None:
         self.loop = VirtualLoop()
         self.rng = random.Random(seed)
+        self.seed = seed
         self.weather = weather
-        self.clock = LoopClock(self.loop)
         self.seen = Seen()
-        self.store = RecordingStore(self.clock, self.seen)
-        self.endpoints = {endpoint.id: endpoint for endpoint in endpoints}
-        self.pools = pools
-        self.rules = rules
-        self.routing = routing
-        self.failing: set[str] = set()
+        self.loop.set_exception_handler(self._uncaught)
+        self.server = Server(self.loop, self.seen, SLOTS)
+        self.network = Network(self.loop, self.server, self.rng, weather)
+        self.server.network = self.network
+        run_now(self.server.open(create=True))
+        self.broker = Broker(self.loop, self.rng, weather, self._takers)
+        self.targets = Targets(self.loop, self.rng, self.seen)
+        self.services = Services(self.loop, self.rng, self.seen, weather)
+        self.operators = Operators(self)
+        self.vandal = Vandal(self)
+        self.make_clock = make_clock or (lambda machine: ServerClock(machine.monotonic_ms))
         self.calm = False
-        self.down_for_long: set[str] = set()
-        """Endpoints that failed for so long that somebody must have been told."""
-        self._down_since: dict[str, float] = {}
-        self._tasks: list[set[asyncio.Task[Any]]] = [set() for _ in range(WORKERS)]
-        self.loop.set_task_factory(self._start_task)
-        self._rooms: list[tuple[Pipeline, Publisher, Alerting]] = []
+        self.calm_at_ms = 0
+        self.steps_ms: list[int] = []
+        self.lost_ms = (-1, -1)
+        """What the server was told from when to when it has forgotten."""
+        self._parts: list[Part | None] = [None] * len(PARTS)
+        self._births = 0
+        self._beats_from_s = 0.0
 
-    async def live(self, seconds: float, calm_s: float) -> None:
-        """Run for `seconds` in the weather, then let it clear, every target recover, and wait `calm_s`."""
-        await self.store.open(create=True)
-        await register(self.store, list(self.endpoints.values()), [], self.pools)
-        self._rooms = [self._make_rooms() for _ in range(WORKERS)]
-        tasks = [asyncio.ensure_future(self._beat()) for _ in range(BEATS)]
-        tasks += [asyncio.ensure_future(self._change_targets()), asyncio.ensure_future(self._crash_workers())]
-        await asyncio.sleep(seconds)
-        self.calm = True
-        for name in sorted(self.failing):
-            self._turn(name)
-        await asyncio.sleep(calm_s)
-        for task in tasks:
-            task.cancel()
+    def note(self, text: str) -> None:
+        """Write into the log of what happened."""
+        self.seen.log.append(f"{self.loop.now_ms()} {text}")
 
-    # The parts ------------------------------------------------------------------------------------------------------
+    async def live(self) -> None:
+        """Live in the weather, then let it clear, every target recover, and wait until all must be in order."""
+        weather = self.weather
+        await self.operators.begin()
+        keepers = [asyncio.ensure_future(self._keep(number)) for number in range(len(PARTS))]
+        troubles = [asyncio.ensure_future(trouble) for trouble in self._troubles()]
+        await asyncio.sleep(weather.live_s)
+        self.calm_down()
+        for trouble in troubles:
+            trouble.cancel()
+        await self.operators.finish()
+        self.calm_at_ms = self.loop.now_ms()
+        await asyncio.sleep(weather.calm_s)
+        for keeper in keepers:
+            keeper.cancel()
 
-    def _faulty(self) -> FaultyStore:
-        return FaultyStore(self.store, self.rng, self.weather, lambda: self.calm)
+    def calm_down(self) -> None:
+        self.note("calm")
+        self.calm = self.network.calm = self.broker.calm = self.services.calm = True
+        self.targets.recover()
 
-    def _make_rooms(self) -> tuple[Pipeline, Publisher, Alerting]:
-        store: Any = self._faulty()
-        skew_ms = self.rng.randint(-self.weather.clock_skew_ms, self.weather.clock_skew_ms)
-        clock = LoopClock(self.loop, skew_ms)
-        counters = Counters()
-        cache = EndpointCache(store, clock, _no_probe)
-        alerting = Alerting(store=store, clock=clock, routing=self.routing, send=self._receive, counters=counters)
-        publisher = Publisher(
-            store=store,
-            clock=clock,
-            rules=self.rules,
-            route=alerting.request_routing,
-            counters=counters,
-            quarantine=Quarantine(counters),
-        )
-        pipeline = Pipeline(
-            store=store,
-            clock=clock,
-            cache=cache,
-            rules=self.rules,
-            prober=self._probe,
-            publish=publisher.request,
-            route=alerting.request_routing,
-            counters=counters,
-        )
-        return pipeline, publisher, alerting
+    # Processes ------------------------------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
-        store: Any = self._faulty()
-        dispatcher = Dispatcher(store, self.clock, batch_size=20, claim_limit=500)
+    async def _keep(self, number: int) -> None:
+        """As the supervisor does: start the process again whenever it has ended."""
         while True:
-            await asyncio.sleep(0.05 + self.rng.uniform(0, 0.01))
-            try:
-                messages = await dispatcher.tick()
-            except StoreError:
-                continue
-            for message in messages:
-                self._post(message)
+            if PARTS[number] == BEAT:
+                await asyncio.sleep(self._beats_from_s - self.loop.time())
+            part = self.start(PARTS[number])
+            self._parts[number] = part
+            await part.life.ended
+            await asyncio.sleep(0.1 if self.calm else self.rng.uniform(0.1, 3.0))
 
-    def _post(self, message: Message) -> None:
-        copies = 1
-        if not self.calm and self.rng.random() < self.weather.message_loss:
-            copies = 0
-        elif not self.calm and self.rng.random() < self.weather.message_double:
-            copies = 2
-        for _ in range(copies):
-            self.loop.call_later(self.rng.expovariate(1 / self.weather.message_delay_s), self._arrive, message)
+    def start(self, kind: str) -> Part:
+        self._births += 1
+        life = Life(f"{kind}-{self._births}", self.loop)
+        part = Part(self, kind, life, Machine(self.loop, self.rng, self.weather.clock_skew_s, self.weather.clock_drift_ppm))
+        self.note(f"{life.name} starts")
+        task = life.start(part.run())
+        task.add_done_callback(lambda done: self._ended(part, done))
+        return part
 
-    def _arrive(self, message: Message) -> None:
-        number = self.rng.randrange(WORKERS)
-        context = contextvars.copy_context()
-        context.run(_process.set, number)
-        self.loop.create_task(self._work(self._rooms[number], message), context=context)
+    def _ended(self, part: Part, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        self.note(f"{part.life.name} ends by itself: {error}")
+        part.life.kill()
+        if error is not None and not isinstance(error, WatchkeeperError):
+            self.seen.errors.append(f"{part.life.name} ended: {error!r}")
 
-    def _start_task(self, loop: asyncio.AbstractEventLoop, work: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        task = asyncio.Task(work, loop=loop, **kwargs)
-        context = kwargs.get("context")
-        number = context.get(_process, -1) if context is not None else _process.get()
-        if number >= 0:
-            self._tasks[number].add(task)
-            task.add_done_callback(self._tasks[number].discard)
-        return task
+    def _uncaught(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.seen.errors.append(f"{self.loop.now_ms()} {context['message']}: {context.get('exception')!r}")
 
-    async def _work(self, rooms: tuple[Pipeline, Publisher, Alerting], message: Message) -> None:
-        pipeline, publisher, alerting = rooms
-        slot = message.args[0]
-        leases = [Lease(*item) for item in message.args[1]] if message.task not in {"probe_batch", "route_alerts"} else []
-        try:
-            match message.task:
-                case "probe_batch":
-                    await pipeline.probe_batch(slot, message.args[1], message.args[2])
-                case "weigh_pools":
-                    for lease in leases:
-                        await publisher.settle(slot, lease)
-                case "reevaluate_endpoints":
-                    await pipeline.reevaluate(slot, leases)
-                case "route_alerts":
-                    await alerting.route(slot)
-                case "flush_groups":
-                    await alerting.flush(leases)
-                case "deliver":
-                    await alerting.deliver(leases)
-        except StoreError:
-            pass
+    def _takers(self, queue: str) -> list[Part]:
+        return [part for part in self._parts if part and part.life.alive and part.open and QUEUE_OF.get(part.kind) == queue]
 
-    # The weather ----------------------------------------------------------------------------------------------------
+    # Weather --------------------------------------------------------------------------------------------------------
 
-    async def _change_targets(self) -> None:
-        names = sorted(self.endpoints)
-        while not self.calm:
+    def _troubles(self) -> list[Any]:
+        weather = self.weather
+        troubles = [self._turn_targets()]
+        if weather.kill_every_s:
+            troubles.append(self._kill())
+        if weather.clock_skew_s:
+            troubles.append(self._step_machines())
+        if weather.outage_s:
+            troubles.append(self._hang())
+        if weather.no_beat_s:
+            troubles.append(self._stop_beats())
+        if weather.restart:
+            troubles.append(self._restart())
+        if weather.flush:
+            troubles.append(self._flush())
+        if weather.server_steps_s:
+            troubles.append(self._step_server())
+        if weather.operate_every_s:
+            troubles.append(self.operators.work())
+        if weather.rubbish_every_s:
+            troubles.append(self.vandal.work())
+        return troubles
+
+    async def _turn_targets(self) -> None:
+        names = self.operators.names
+        while True:
             await asyncio.sleep(self.rng.expovariate(len(names) / self.weather.flap_every_s))
             name = self.rng.choice(names)
-            if not self.calm:
-                self._turn(name)
+            self.note(f"target {name} turns")
+            self.targets.turn(name)
 
-    def _turn(self, name: str) -> None:
-        self.failing.symmetric_difference_update({name})
-        if name in self.failing:
-            self._down_since[name] = self.loop.time()
-        elif self.loop.time() - self._down_since[name] > TOLD_AFTER_S:
-            self.down_for_long.add(name)
+    async def _kill(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / self.weather.kill_every_s))
+            part = self.rng.choice(self._parts)
+            if part is None:
+                continue
+            if self.rng.random() < 0.25:  # Its successor dies while it opens.
+                part.life.kill()
+                await asyncio.sleep(self.rng.uniform(0.1, 3.2))
+                part = next(one for one in self._parts if one is not None and one.kind == part.kind)
+            self.seen.kills.append((self.loop.now_ms(), part.life.name))
+            self.note(f"{part.life.name} is killed")
+            part.life.kill()
 
-    async def _crash_workers(self) -> None:
-        """kill -9: every task of the process stops where it stands, and a new process begins with nothing in memory."""
-        while self.weather.crash_every_s and not self.calm:
-            await asyncio.sleep(self.rng.expovariate(1 / self.weather.crash_every_s))
-            number = self.rng.randrange(WORKERS)
-            self.seen.crashes += 1
-            for task in list(self._tasks[number]):
-                task.cancel()
-            self._rooms[number] = self._make_rooms()
+    async def _step_machines(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.expovariate(1 / 5.0))
+            part = self.rng.choice(self._parts)
+            if part is not None:
+                part.machine.skew_ms = round(self.rng.uniform(-1, 1) * self.weather.clock_skew_s * 1000)
 
-    # The outside ----------------------------------------------------------------------------------------------------
+    async def _hang(self) -> None:
+        await asyncio.sleep(self.rng.uniform(0.1, 0.9) * (self.weather.live_s - self.weather.outage_s))
+        self.note("the server hangs")
+        self.network.hang(self.weather.outage_s)
 
-    async def _probe(self, endpoint: Endpoint, _probe: Any, due_ms: int) -> Result:
-        started_ms = self.clock.now_ms()
-        self.seen.starts.append((endpoint.id, started_ms))
-        took_s = self.rng.uniform(0.001, 0.05) if self.rng.random() < 0.97 else endpoint.timeout_ms / 3000
-        await asyncio.sleep(took_s)
-        failing = endpoint.id in self.failing
-        return Result(
-            outcome=Outcome.FAILURE if failing else Outcome.SUCCESS,
-            failure=FailureClass.STATUS if failing else None,
-            text="status 500, want 2xx" if failing else "",
-            at_ms=self.clock.now_ms(),
-            started_ms=started_ms,
-            duration_ms=took_s * 1000,
-            scheduled_ms=due_ms,
-        )
+    async def _stop_beats(self) -> None:
+        """Like a SIGSTOP that somebody ends with a SIGKILL: nobody dispatches, and workers go on."""
+        await asyncio.sleep(self.rng.uniform(0.2, 0.9) * (self.weather.live_s - self.weather.no_beat_s))
+        self.note("no metronome beats")
+        self._beats_from_s = self.loop.time() + self.weather.no_beat_s
+        for part in self._parts:
+            if part is not None and part.kind == BEAT:
+                part.life.kill()
 
-    async def _receive(self, _integration: Integration, _title: str, body: str, _kind: str) -> str:
-        await asyncio.sleep(self.rng.uniform(0.01, 0.3))
-        self.seen.messages.append(body)
-        await asyncio.sleep(self.rng.uniform(0, 0.01))
-        return "accepted"
+    async def _restart(self) -> None:
+        await asyncio.sleep(self.rng.uniform(0.2, 0.9) * self.weather.live_s)
+        backup, began_s = self.server.backup(), self.loop.time()
+        await asyncio.sleep(self.rng.uniform(0.2, 1.0))
+        self.note("the server restarts without its last second")
+        self.lost_ms = (round(began_s * 1000), self.loop.now_ms())
+        self.network.cut()
+        self.server.restart(backup)
+        self.operators.lost_since(began_s)
 
+    async def _flush(self) -> None:
+        await asyncio.sleep(self.rng.uniform(0.2, 0.8) * self.weather.live_s)
+        self.note("all data are lost")
+        self.lost_ms = (0, self.loop.now_ms())
+        self.server.flush()
+        await asyncio.sleep(self.rng.uniform(0.5, 4.0))
+        await self.operators.begin()
 
-def _no_probe(_endpoint: Endpoint) -> Any:
-    return object()
+    async def _step_server(self) -> None:
+        steps_s = self.weather.server_steps_s
+        for step_s in self.rng.sample(steps_s, len(steps_s)):
+            await asyncio.sleep(self.weather.live_s / (len(steps_s) + 1) * self.rng.uniform(0.5, 1.0))
+            self.note(f"the server's time steps by {step_s} s")
+            self.steps_ms.append(self.loop.now_ms())
+            self.server.time.offset_ms += round(step_s * 1000)

@@ -12,10 +12,25 @@ from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import AssertedAlert, Lease, Membership, SubjectAssertion
 from monitor.store.queues import QUEUES, Queue
-from tests.simulation.virtual import LoopClock, VirtualLoop, run
+from tests.simulation.virtual import VirtualLoop, run
 from workers.journey import soon
 from workers.journey.hints import AGAIN_S, listen
 from workers.journey.soon import AHEAD_MAX_MS, Soon
+
+
+class LoopClock:
+    """The loop's time as the shared timeline."""
+
+    tilted = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def now_ms(self) -> int:
+        return 1_700_000_000_000 + self.monotonic_ms()
+
+    def monotonic_ms(self) -> int:
+        return int(self._loop.time() * 1000)
 
 
 class Process:

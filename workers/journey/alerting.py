@@ -32,7 +32,7 @@ async def judging_since(store: Store, subject: str) -> int:
 class Alerting:
     """One per process that routes, flushes or delivers.
 
-    `soon` is told what falls due, so that it is done at its time.
+    `soon` is told what falls due, so that it is done at its time; `process` is a name that no other process has.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Alerting:
         quarantine: Quarantine,
         soon: Soon,
         services: Services = one_service,
+        process: str = "",
     ) -> None:
         groups = GroupReader(store=store, clock=clock, quarantine=quarantine)
         self.routing = RouteStep(
@@ -77,12 +78,14 @@ class Alerting:
             soon=soon,
             counters=counters,
             quarantine=quarantine,
+            process=process,
         )
         self.request_routing = self.routing.request
         self.route = self.routing.route
         self.end_unasserted = self.routing.end_unasserted
         self.flush = self.flushing.flush
         self.deliver = self.delivering.deliver
+        self.deliver_announced = self.delivering.deliver_announced
 
     @property
     def handlers(self) -> dict[Queue, Callable[[Sequence[Lease]], Awaitable[None]]]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 
+from alert_rules.notify.dedup import LogEntry
 from alert_rules.notify.message import render_message
 from alert_rules.notify.retry import next_attempt_ms
 from alert_rules.notify.stages import FRESH_MS, Notification, may_leave, superseded
@@ -30,6 +32,8 @@ RENEW_MS = 3_000
 """How often a living sender makes its lease longer."""
 RENEW_AGAIN_S = 0.5
 """How long it waits after the store did not answer."""
+SPREAD = 500
+"""By so many different lengths do processes take a lease, so that two which do so at one moment do not get the same token."""
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +119,11 @@ class DeliverStep:
         soon: Soon,
         counters: Counters,
         quarantine: Quarantine,
+        process: str,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._spread_ms = 2 * (zlib.crc32(process.encode()) % SPREAD)
         self._routing = routing
         self._send = send
         self._flushing = flushing
@@ -125,6 +131,20 @@ class DeliverStep:
         self._soon = soon
         self._counters = counters
         self._quarantine = quarantine
+
+    async def deliver_announced(self, leases: Sequence[Lease]) -> None:
+        """As `deliver`, for leases that a message brought. It may have come twice: who renews a lease first has it."""
+        taken = await asyncio.gather(*map(self._take, leases))
+        await self.deliver([lease for lease in taken if lease is not None])
+
+    async def _take(self, lease: Lease) -> Lease | None:
+        until_ms = lease_token(self._clock.now_ms() + QUEUES[Queue.DELIVERIES].lease_ms + self._spread_ms)
+        try:
+            await self._store.renew(Queue.DELIVERIES, 0, lease.member, lease.token_ms, until_ms)
+        except (Stale, StoreError) as error:
+            log.info("delivery %s is left to others: %s", lease.member, error)
+            return None
+        return Lease(lease.member, until_ms, lease.due_ms)
 
     async def deliver(self, leases: Sequence[Lease]) -> None:
         """Send what is due, all at once: a slow service delays no other."""
@@ -155,17 +175,17 @@ class DeliverStep:
             log.info("notification to %s is not sent: %s", notification.log_key, why)
             self._counters.add("notifications_superseded")
             # Where it may have been accepted already the log says that it was told, so that its end is told too.
-            maybe_told = lease.taken_over or delivery.unheard
-            await self._settle(held, delivery, why, delivered=False, told=maybe_told, superseded=True)
+            maybe = notification.log_entry if delivery.unheard or lease.taken_over else None
+            await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
             return
-        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
+        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
         try:
             answer = await self._send_one(notification)
         except DeliveryError as error:
             await self._failed(held, delivery, error)
         else:
             self._counters.add("notifications_delivered")
-            await self._settle(held, delivery, answer, delivered=True, told=True)
+            await self._settle(held, delivery, answer, delivered=True, entry=notification.log_entry)
 
     async def _superseded(self, notification: Notification) -> str:
         group = await self._groups.read(notification.group_key)
@@ -201,17 +221,29 @@ class DeliverStep:
         if due_ms is None:
             log.error("notification to %s given up after %d attempts: %s", notification.log_key, delivery.attempts, error)
             self._counters.add("notifications_given_up")
-            await self._settle(held, delivery, str(error), delivered=False, told=False)
+            maybe = await self._maybe_told(notification) if delivery.unheard else None
+            await self._settle(held, delivery, str(error), delivered=False, entry=maybe)
         else:
             log.warning("notification to %s failed, attempt %d: %s", notification.log_key, delivery.attempts, error)
             self._counters.add("notifications_retried")
             await self._store.retry_delivery(notification.id, await held.end(), _encode(delivery), due_ms)
             self._soon(Queue.DELIVERIES, 0, notification.id, due_time(due_ms))
 
-    async def _settle(self, held: _Held, delivery: Delivery, answer: str, *, delivered: bool, told: bool, superseded: bool = False) -> None:
-        """Write what was told into the group's log; what was given up leaves it as it was, so that the next tick decides again."""
+    async def _maybe_told(self, notification: Notification) -> LogEntry | None:
+        """The log of a message that was given up without an answer: what it said to be firing is said again while it does, and its end
+        is told; the ends that it told are told again."""
+        if not notification.firing:
+            return None
+        group = await self._groups.read(notification.group_key)
+        before = group.log.get(notification.log_key) if group else None
+        entry = before or LogEntry(service=notification.service)
+        return msgspec.structs.replace(entry, firing={**entry.firing, **notification.firing}, unheard=True)
+
+    async def _settle(
+        self, held: _Held, delivery: Delivery, answer: str, *, delivered: bool, entry: LogEntry | None, superseded: bool = False
+    ) -> None:
+        """Write what was told into the group's log; None leaves it as it was, so that the next tick decides again."""
         notification = delivery.notification
-        entry = notification.log_entry
         drop: dict[str, int] = {}
         if delivered:
             drop = await self._leaving(notification)
@@ -235,7 +267,7 @@ class DeliverStep:
                 token_ms=await held.end(),
                 group=notification.group_key,
                 place=notification.log_key,
-                log=_encode(entry) if told else None,
+                log=_encode(entry) if entry else None,
                 drop=drop,
                 sent=_encode(sent),
                 at_once=superseded,

@@ -18,7 +18,7 @@ from alert_rules.rules.alert import Alert
 from alert_rules.rules.memory import Assertion, decode_assertion
 from monitor.clock import Clock
 from monitor.core.durations import format_duration
-from monitor.core.errors import Stale, StoreError
+from monitor.core.errors import Stale, StoreError, StoreRefusal
 from monitor.store.port import AssertedAlert, Lease, Membership, SetAside, Store, SubjectAssertion
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
@@ -103,10 +103,9 @@ class RouteStep:
         """Take assertions in; where the store refuses them together each goes alone, and one that it refuses is set aside."""
         try:
             return await self._store.assert_alerts(assertions)
-        except StoreError as error:
+        except StoreRefusal as error:
             if len(assertions) > 1:
                 return [group for one in assertions for group in await self._take_in([one])]
-            await self._store.now_ms()  # Raises where it is the store that is away.
             (refused,) = assertions
             log.exception("what %s asserts cannot be taken in and is set aside", refused.subject)
             self._counters.add("unreadable")

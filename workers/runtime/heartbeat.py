@@ -20,6 +20,11 @@ STALE_AFTER_HEARTBEATS = 5
 log = logging.getLogger(__name__)
 
 
+def process_name(part: str) -> str:
+    """What tells this process apart from all others: "<part>:<host>:<pid>"."""
+    return f"{part}:{platform.node()}:{os.getpid()}"
+
+
 class Heartbeat:
     """Beats every `interval_ms` on the process's event loop until it is cancelled.
 
@@ -52,7 +57,7 @@ class Heartbeat:
         self._duties = duties
         self._started_ms = 0
         self._tilted = False
-        self.name = f"{part}:{platform.node()}:{os.getpid()}"
+        self.name = process_name(part)
 
     async def run(self) -> None:
         """Beat until cancelled."""

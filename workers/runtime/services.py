@@ -38,7 +38,7 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
+from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, process_name
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
@@ -81,6 +81,7 @@ class Services:
             counters=counters,
             quarantine=quarantine,
             soon=self.soon.at,
+            process=process_name(part),
         )
         route = self.alerting.request_routing if alerts else _leave
         self.publisher = Publisher(

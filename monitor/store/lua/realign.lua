@@ -4,6 +4,7 @@
 --
 -- KEYS  1 pace   2... the queues, then keys that live by a time of their own and are deleted
 -- ARGV  1 how many queues   2 step_ms   3 '1' where nobody else keeps the pace
+--       4 the step (ms) that another pace has seen, which is asked more often: one that was made good meanwhile is seen there alone
 -- Returns how many were moved.
 local now = now_ms()
 local pace = redis.call('HMGET', KEYS[1], 'last', 'back')
@@ -13,6 +14,7 @@ if ARGV[3] == '1' then
   back = back + (ahead > tonumber(ARGV[2]) and ahead or 0)
   redis.call('HSET', KEYS[1], 'last', now)
 end
+back = math.max(back, tonumber(ARGV[4]))
 if back == 0 then
   return 0
 end

@@ -323,7 +323,7 @@ class MemoryStore(MemoryAlerts):
         moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
         if slot == 0:
             self._pace.claimed(now_ms)
-            back_ms = self._pace.take_back()
+            back_ms = max(self._pace.take_back(), back_ms)
             moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
             moved += self._move_ends_back(back_ms, now_ms)
         for endpoint_id, score in home.due.items():
@@ -412,7 +412,7 @@ class MemoryStore(MemoryAlerts):
 
     async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
         members = self._queue(queue, slot)
-        if members.get(member) not in (token_ms, until_ms):
+        if members.get(member) not in (token_ms, until_ms) or until_ms <= self._clock.now_ms():
             raise Stale(f"{member} in {queue.value} is not ours any more")
         members[member] = until_ms
 
@@ -536,6 +536,7 @@ class MemoryStore(MemoryAlerts):
         return self._transitions.after(0)[-limit:]
 
     async def heartbeat(self, name: str, process: bytes) -> None:
+        self._made = True
         self._hearts[name] = self._clock.now_ms(), process
 
     async def deregister(self, name: str) -> None:

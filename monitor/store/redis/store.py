@@ -104,10 +104,11 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
-        moves = [script("realign", queues, 3, JUMP_MS, "0")]
+        moves = [script("realign", queues, 3, JUMP_MS, "0", 0)]
         if slot == 0:
             once = [*_ONCE.values(), keys.ALERT_ENDS]
-            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1"))
+            back_ms = await self._wire.execute_one("HGET", queues[0], "back")
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1", back_ms or 0))
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from monitor.core.errors import StoreError
+from monitor.core.errors import StoreError, StoreRefusal
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -30,6 +30,9 @@ _ASKED_TOGETHER_MAX = 64
 _CONNECT_TIMEOUT_S = 3.0
 _HEALTH_CHECK_S = 10.0
 _LISTEN_SILENCE_S = 6.0
+
+_OF_THE_SERVER = re.compile(r"(?!WRONGTYPE )[A-Z]+ ")
+"""Error replies that speak of the server's state (BUSY, MISCONF ...) and not of the command; redis-py has classes of its own for others."""
 
 _LUA = Path(__file__).parent.parent / "lua"
 _INCLUDE = re.compile(rb"^-- @include (.+)$", re.MULTILINE)
@@ -61,7 +64,8 @@ async def _ping(connection: AbstractConnection) -> None:
 def _checked(replies: list[Any]) -> list[Any]:
     for reply in replies:
         if isinstance(reply, ResponseError):
-            raise StoreError(f"the store refuses: {reply}") from reply
+            ours = type(reply) is ResponseError and not _OF_THE_SERVER.match(str(reply))
+            raise (StoreRefusal if ours else StoreError)(f"the store refuses: {reply}") from reply
     return replies
 
 
@@ -137,7 +141,7 @@ class Wire:
         try:
             return [b"".join(self._packer.pack_command(*command)) for command in commands]
         except Exception as error:
-            raise StoreError(f"a command cannot be written: {error}") from error
+            raise StoreRefusal(f"a command cannot be written: {error}") from error
 
     async def _talk(self, commands: Sequence[_Packed], *, repeat: bool) -> list[Any]:
         """One exchange, with what a lost connection or a forgotten script calls for. An error reply stands among the replies."""

@@ -1,0 +1,76 @@
+"""What the outside saw and what the server did: all that the checkers read beside the store itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor.store.port import Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A probe that reached its target."""
+
+    endpoint: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    publication: Publication
+    at_ms: int
+    run: int
+    """How many times the data set had begun anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """One write of the evaluators' heartbeat."""
+
+    at_ms: int
+    value: str
+
+
+@dataclass(slots=True)
+class Told:
+    """A message that a service accepted. `delivery` is the work that sent it, `logged` whether its log was written afterwards."""
+
+    place: str
+    group: str
+    reason: str
+    lines: tuple[str, ...]
+    sent_ms: int
+    at_ms: int
+    delivery: object
+    logged: bool = False
+
+
+@dataclass(slots=True)
+class Damage:
+    """A value that became unreadable."""
+
+    kind: str
+    key: str
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """Times are milliseconds since the world began, by no clock of it."""
+
+    starts: list[Start] = field(default_factory=list)
+    settled: list[tuple[int, str, int]] = field(default_factory=list)
+    """(run, endpoint, lease token) of every accepted commit of a result."""
+    conclusive: list[tuple[int, str, int]] = field(default_factory=list)
+    """(at, pool, until when it vouches by the server's time) of every accepted commit that vouched for its pool."""
+    publications: list[Published] = field(default_factory=list)
+    vouched: list[Vouched] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    ended: list[tuple[int, str, int]] = field(default_factory=list)
+    """(at, fingerprint, start by the server's time) of every alert whose end the store took in."""
+    damages: list[Damage] = field(default_factory=list)
+    kills: list[tuple[int, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    """What nobody caught."""
+    log: list[str] = field(default_factory=list)
+    """Everything that happened, in order: two runs of one seed give the same."""
