@@ -171,13 +171,16 @@ class DecideStep:
         """Decide about endpoints whose time has come without a result: silence, a pause, an operator's word, `for`, `keep_firing_for`."""
         if self._clock.tilted:
             return  # The server's clock stepped: what looks like silence may be none. The lease brings them back.
-        passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
         left = [lease.member for lease in leases]
-        for _ in range(STALE_ROUNDS_MAX):
-            left = await self._reevaluate_once(slot, left, passed)
-            if not left:
-                return
-        log.warning("%d endpoints kept changing while they were re-evaluated; their leases bring them back", len(left))
+        try:
+            passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
+            for _ in range(STALE_ROUNDS_MAX):
+                left = await self._reevaluate_once(slot, left, passed)
+                if not left:
+                    return
+            log.warning("%d endpoints kept changing while they were re-evaluated; their leases bring them back", len(left))
+        except StoreError as error:
+            log.warning("%d endpoints could not be re-evaluated yet: %s", len(left), error)
 
     async def _reevaluate_once(self, slot: int, ids: Sequence[str], passed: TimePassed) -> list[str]:
         """Load, decide, commit; return those that somebody else was faster with."""
