@@ -10,7 +10,7 @@ import msgspec
 
 from alert_rules.rules.alert import fingerprint
 from alert_rules.rules.evaluate import evaluate
-from alert_rules.rules.facts import endpoint_facts
+from alert_rules.rules.facts import endpoint_facts, pool_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, endpoint_subject, pool_subject
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Transition, decode_override, decode_record
@@ -21,6 +21,7 @@ from monitor.store.queues import QUEUES, Queue
 from tests.simulation.checkers import damaged, endpoints, read, record_of
 from tests.simulation.network import run_now
 from tests.simulation.parts import rules
+from tests.simulation.seen import Told
 from tests.simulation.world import World
 from workers.journey.deliver import _decode_delivery
 from workers.journey.flush import _decode_alert, _decode_log, _decode_meta
@@ -61,7 +62,7 @@ def the_store_says_what_the_records_say(world: World) -> Iterator[str]:
 
 
 def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
-    """The rules of endpoints, evaluated with nothing remembered, find the alerts that are held (those that wait for nothing)."""
+    """The rules of endpoints and pools, evaluated with nothing remembered, find the alerts that are held."""
     now_ms = world.server.time.now_ms()
     kept = memories(world)
     for name, endpoint in endpoints(world).items():
@@ -73,6 +74,14 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
         remembered = {state.rule for state in kept[endpoint_subject(name)].firing} - waiting
         if expected != remembered:
             yield f"{name}: {sorted(expected)} should fire, {sorted(remembered)} are held"
+    for pool, data in zip(pools := sorted(world.server.published), run_now(world.server.snapshots(pools)), strict=True):
+        snapshot = read(decode_snapshot, data)
+        if snapshot is None:
+            continue
+        found = evaluate(rules(), {"pool": pool}, None, pool_facts(snapshot), Memory(), now_ms).memory
+        remembered = {state.rule for state in kept.get(pool_subject(pool), Memory()).firing}
+        if {state.rule for state in found.firing} != remembered:
+            yield f"pool {pool}: {sorted(state.rule for state in found.firing)} should fire, {sorted(remembered)} are held"
 
 
 def people_know_how_it_ended(world: World) -> Iterator[str]:
@@ -107,12 +116,22 @@ def somebody_was_told(world: World) -> Iterator[str]:
 
 def nobody_is_told_twice(world: World) -> Iterator[str]:
     """A message comes again only where its sender died, or could not reach the store, between the acceptance and the log."""
-    before: dict[tuple[str, str, tuple[str, ...]], bool] = {}
+    before: dict[tuple[str, str, tuple[str, ...]], Told] = {}
     for message in world.seen.told:
         key = (message.place, message.group, tuple(sorted(message.lines)))
-        if before.get(key) and message.reason != REPEATED and not _touched(world, message.lines):
+        first = before.get(key)
+        if first and not _unlogged(world, first, message) and message.reason != REPEATED and not _touched(world, message.lines):
             yield f"at {message.at_ms} {message.place} was told again ({message.reason}) {message.group}: {'; '.join(message.lines)}"
-        before[key] = message.logged
+        before[key] = message
+
+
+def _unlogged(world: World, first: Told, again: Told) -> bool:
+    """Whether the log of the first of two messages could not be written before the second was sent."""
+    if first.logged:
+        return False
+    weather = world.weather
+    lossy = weather.store_refusal or weather.store_silence or weather.store_late or weather.outage_s
+    return bool(lossy) or first.unheard or first.sender.died_s * 1000 <= again.at_ms
 
 
 def _touched(world: World, lines: tuple[str, ...]) -> bool:

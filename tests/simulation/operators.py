@@ -80,11 +80,15 @@ class Operators:
         self.world.seen.errors.append("the manifest could not be applied")
 
     async def work(self) -> None:
+        rng = self.world.rng
         while True:
-            await asyncio.sleep(self.world.rng.expovariate(1 / self.world.weather.operate_every_s))
-            work = asyncio.ensure_future(self._act(self._wish()))
-            self._running.add(work)
-            work.add_done_callback(self._running.discard)
+            await asyncio.sleep(rng.expovariate(1 / self.world.weather.operate_every_s))
+            name = rng.choice(self.names)
+            for _ in range(rng.choice([1, 1, 2, 3])):  # In an incident several people look at the same endpoint.
+                work = asyncio.ensure_future(self._act(self._wish(name)))
+                self._running.add(work)
+                work.add_done_callback(self._running.discard)
+                await asyncio.sleep(rng.uniform(0, 0.02))
 
     async def finish(self) -> None:
         """Wait for what is in flight; then write anew what became unreadable."""
@@ -157,9 +161,8 @@ class Operators:
 
     # What they do ---------------------------------------------------------------------------------------------------
 
-    def _wish(self) -> Wish:
+    def _wish(self, name: str) -> Wish:
         rng = self.world.rng
-        name = rng.choice(self.names)
         make: Callable[[str], Wish] = rng.choice(
             [
                 self._edit,
@@ -170,6 +173,7 @@ class Operators:
                 self._remove,
                 self._add,
                 self._add,
+                self._recreate,
                 lambda name: self._override(name, Override.DRAIN),
                 self._undrain,
                 lambda name: self._override(name, Override.FORCED_OPEN),
@@ -229,6 +233,19 @@ class Operators:
             return sets
 
         wish = Wish(f"adds {name} every {interval}", sets, do)
+        return wish
+
+    def _recreate(self, name: str) -> Wish:
+        interval = self.world.rng.choice(INTERVALS)
+        sets = _fresh(name, interval)
+
+        async def do(store: Any) -> Values:
+            await registry.remove(store, [name], actor=wish.actor)
+            await registry.add(store, _entry(name, interval), actor=wish.actor)
+            return sets
+
+        self.removed.add(name)
+        wish = Wish(f"removes {name} and adds it every {interval}", sets, do)
         return wish
 
     def _override(self, name: str, override: Override | None) -> Wish:

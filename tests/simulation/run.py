@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.simulation import checkers, checkers_alerts
-from tests.simulation.parts import Machine, outside_replaced
+from tests.simulation.parts import outside_replaced
 from tests.simulation.virtual import current_life, run
 from tests.simulation.weather import WEATHERS
 from tests.simulation.world import World
@@ -35,9 +35,9 @@ class Outcome:
         return "\n  ".join([head, *self.complaints[:SHOWN_MAX], *more])
 
 
-def simulate(seed: int, weather: str, make_clock: Callable[[Machine], Any] | None = None) -> Outcome:
+def simulate(seed: int, weather: str) -> Outcome:
     """Live through one world, and ask every checker."""
-    world = World(seed, WEATHERS[weather], make_clock)
+    world = World(seed, WEATHERS[weather])
 
     async def story() -> list[str]:
         await world.live()

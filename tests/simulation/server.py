@@ -10,7 +10,7 @@ import msgspec
 
 from alert_rules.notify.dedup import LogEntry
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Settle
+from monitor.store.port import NO_EPOCH, Claim, Commit, Committed, Epoch, Publication, Settle
 from tests.simulation.network import Network
 from tests.simulation.seen import Published, Seen, Vouched
 from tests.simulation.virtual import VirtualLoop
@@ -59,6 +59,11 @@ class Server(MemoryStore):
             if item.fresh_until_ms:
                 self.seen.conclusive.append((self._loop.now_ms(), item.pool, item.fresh_until_ms))
         return answers
+
+    async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
+        claim = await super().claim_probes(slot, limit, horizon_ms)
+        self.seen.leases |= {(item.id, item.due_ms): item.token_ms for item in claim.items}
+        return claim
 
     async def publish(self, publication: Publication) -> Epoch:
         epoch = await super().publish(publication)
