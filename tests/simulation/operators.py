@@ -57,6 +57,8 @@ class Wish:
     sets: dict[tuple[str, str], Any]
     do: Callable[[Any], Awaitable[Values]]
     actor: str = field(default="ann")
+    halfway: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """What may be so where it failed on its way."""
 
 
 class Operators:
@@ -155,6 +157,8 @@ class Operators:
             said = repr(error)
             world.seen.errors.append(f"{life.name} {wish.what}: {error!r}")
         act.ended_s = world.loop.time()
+        if wish.halfway and not act.acknowledged:
+            self.acts.append(Act(f"{wish.what} (half of it)", act.began_s, wish.halfway, life, act.ended_s))
         world.note(f"{life.name} ({wish.actor}) {wish.what}: {said}")
         life.kill()
         return act.acknowledged
@@ -241,11 +245,14 @@ class Operators:
 
         async def do(store: Any) -> Values:
             await registry.remove(store, [name], actor=wish.actor)
+            await asyncio.sleep(pause_s)
             await registry.add(store, _entry(name, interval), actor=wish.actor)
             return sets
 
         self.removed.add(name)
+        pause_s = self.world.rng.choice([0.0, 0.5])
         wish = Wish(f"removes {name} and adds it every {interval}", sets, do)
+        wish.halfway = {(name, field_name): ABSENT for field_name in FIELDS}
         return wish
 
     def _override(self, name: str, override: Override | None) -> Wish:

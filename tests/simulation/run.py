@@ -83,15 +83,32 @@ def simulate_many(runs: Iterable[tuple[int, str]], processes: int) -> Iterable[O
         yield from pool.imap_unordered(_simulate, runs)
 
 
+def _try_mutations() -> int:
+    from tests.simulation.mutations import MUTATIONS  # noqa: PLC0415 - it patches what this module runs.
+
+    logging.disable(logging.CRITICAL)
+    missed = 0
+    for mutation in MUTATIONS:
+        with mutation.put_back():
+            complaints = simulate(mutation.seed, mutation.weather).complaints
+        missed += not complaints
+        found = complaints[0] if complaints else "NOT FOUND"
+        print(f"{mutation.name} ({mutation.fault}), seed {mutation.seed}, {mutation.weather}: {found}", flush=True)
+    return bool(missed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds, over all weathers by turns")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this seed alone, and print all that happens in it")
     parser.add_argument("--weather", choices=[name.replace(" ", "-") for name in WEATHERS], help="in this weather alone")
+    parser.add_argument("--mutations", action="store_true", help="put each fault of mutations.py back, and see whether it is found")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
     weather = chosen.weather.replace("-", " ") if chosen.weather else None
+    if chosen.mutations:
+        return _try_mutations()
     if chosen.seed is not None:
         logging.basicConfig(level=logging.INFO, handlers=[_Diary()])
         outcome = simulate(chosen.seed, weather or weather_of(chosen.seed))
