@@ -61,15 +61,15 @@ _APPRISE_URL = {
 
 def load_routing(path: str | Path) -> Routing:
     """Read a routing file. Raises ConfigError with every problem found."""
-    return _Reading(read_file(Path(path))).routing()
+    return _RoutingReader(read_file(Path(path))).routing()
 
 
 def parse_routing(text: str, source: str = "alerting.yml") -> Routing:
     """As `load_routing`, of a text; `source` names it in messages."""
-    return _Reading(load_yaml(text, source)).routing()
+    return _RoutingReader(load_yaml(text, source)).routing()
 
 
-class _Reading(Reader):
+class _RoutingReader(Reader):
     def __init__(self, top: Node) -> None:
         super().__init__()
         self.top = top

@@ -1,4 +1,4 @@
-"""`watchkeeper breaker`: an operator's word over the breaker."""
+"""`watchkeeper breaker`: overrides of the breaker."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def close(system: System, endpoint_id: str, reason: str, actor: str) -> None:
 @breaker.command()
 @_operators
 def auto(system: System, endpoint_id: str, reason: str, actor: str) -> None:
-    """Take an operator's word back: the probes decide again.
+    """Take an override back: the probes decide again.
 
     \b
     Example:

@@ -76,7 +76,7 @@ def undrain(system: System, endpoint_id: str, actor: str, reason: str) -> None:
 
 
 def override(system: System, endpoint_id: str, wanted: Override | None, reason: str, actor: str, *, only: Override | None = None) -> None:
-    """Set or take back an operator's word and say what changed. `only`: refuse to take back any other word than this."""
+    """Set or take back an override and say what changed. `only`: refuse to take back any other than this."""
     from monitor import registry  # noqa: PLC0415 - after the help
 
     transition = system.run(lambda store: registry.set_override(store, endpoint_id, wanted, reason, actor=actor, only=only))

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         return self._sources.get(name, "default")
 
 
-class Row(msgspec.Struct, frozen=True):
+class SettingRow(msgspec.Struct, frozen=True):
     """A setting for people: its value without passwords, where that came from, and what it is for."""
 
     name: str
@@ -189,13 +189,13 @@ def as_environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def settings_table(settings: Settings) -> list[Row]:
+def settings_table(settings: Settings) -> list[SettingRow]:
     """Each value, where it came from and what it is for; secrets hidden."""
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
-        rows.append(Row(name, hide_password(text) if name == "redis_url" else text, settings.source(name), field.description or ""))
+        rows.append(SettingRow(name, hide_password(text) if name == "redis_url" else text, settings.source(name), field.description or ""))
     return rows
 
 

@@ -49,8 +49,8 @@ class NoDataSetError(StoreError):
     """The store answers and holds no data set yet."""
 
 
-class StoreRefusal(StoreError):
-    """The store is there and will not do this, now or later: what was asked of it is at fault."""
+class StoreRefusal(StoreError):  # noqa: N818 - it says which of the errors it is
+    """The store is there and will not do this, now or later: what it was given is wrong."""
 
 
 class Stale(WatchkeeperError):  # noqa: N818 - the loser of a race has made no error

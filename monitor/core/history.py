@@ -338,13 +338,17 @@ def read_samples(ring: bytes) -> list[Sample]:
 
 
 def read_rows(period: Period, data: bytes, now_ms: int) -> list[Row]:
-    """The rows that are still within the period's cap, oldest first; empty places and rows of an earlier lap are left out."""
+    """The rows that are still within the period's cap, oldest first.
+
+    Empty places and rows of an earlier lap are left out, and so is what does not belong where it stands: damaged bytes, another format.
+    """
     whole = data[: len(data) // ROW_BYTES * ROW_BYTES]
     oldest_ms = now_ms - period.rows * period.length_ms
     rows = []
-    for start, ok, failed, inconclusive, up, down, paused, unknown, counts, times, p50, p90, p99 in _ROW.iter_unpack(whole):
+    for place, fields in enumerate(_ROW.iter_unpack(whole)):
+        start, ok, failed, inconclusive, up, down, paused, unknown, counts, times, p50, p90, p99 = fields
         start_ms = start * _MINUTE_MS
-        if start_ms <= oldest_ms or not start:
+        if not start or not oldest_ms < start_ms <= now_ms or start_ms // period.length_ms % period.rows != place:
             continue
         rows.append(
             Row(

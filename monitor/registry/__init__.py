@@ -4,14 +4,14 @@ Each reads the registry, decides everything, and only then writes, fenced by wha
 again and decides again. What is refused leaves nothing behind. Each takes the `actor`, who stands in the events that follow.
 """
 
-from monitor.registry.apply import Change, Changes, Progress, apply, plan
+from monitor.registry.apply import Changes, EndpointChange, Progress, apply, plan
 from monitor.registry.endpoints import add, edit, remove, set_paused
 from monitor.registry.known import Known, export_manifest, find, read_known
 from monitor.registry.overrides import set_override
 
 __all__ = [
-    "Change",
     "Changes",
+    "EndpointChange",
     "Known",
     "Progress",
     "add",

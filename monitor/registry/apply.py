@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 """Takes how many endpoints are written, of how many."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class EndpointChange(msgspec.Struct, frozen=True):
     """`fields` maps each setting that differs to its old and new value as a listing shows them (None: not set)."""
 
     id: str
@@ -37,7 +37,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What applying a manifest does, or would do."""
 
     created: tuple[str, ...] = ()
-    changed: tuple[Change, ...] = ()
+    changed: tuple[EndpointChange, ...] = ()
     removed: tuple[str, ...] = ()
     unchanged: int = 0
     pools_changed: tuple[str, ...] = ()
@@ -78,13 +78,13 @@ def plan(known: Known, manifest: Manifest, *, prune: bool) -> Changes:
     for endpoint in manifest.endpoints:
         old = registered.endpoints.get(endpoint.id)
         if old is None and endpoint.id in known.endpoints:
-            changed.append(Change(endpoint.id, {"entry": ("unreadable", "written anew")}))
+            changed.append(EndpointChange(endpoint.id, {"entry": ("unreadable", "written anew")}))
         elif old is None:
             created.append(endpoint.id)
         elif _same(old, endpoint):
             unchanged += 1
         else:
-            changed.append(Change(endpoint.id, differences(old, endpoint)))
+            changed.append(EndpointChange(endpoint.id, differences(old, endpoint)))
     pools_changed = tuple(name for name, pool in manifest.pools.items() if not _same(registered.pools.get(name), pool))
     written = {endpoint.id for endpoint in manifest.endpoints}
     removed, left = _unwritten(registered.endpoints, written, manifest.owners)
@@ -170,7 +170,7 @@ class _Made:
     def __init__(self) -> None:
         self.summarised = False
         self.created: dict[str, None] = {}
-        self.changed: dict[str, Change] = {}
+        self.changed: dict[str, EndpointChange] = {}
         self.removed: dict[str, None] = {}
         self.pools_changed: dict[str, None] = {}
         self.pools_removed: dict[str, None] = {}

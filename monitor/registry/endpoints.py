@@ -12,7 +12,7 @@ from monitor.config.manifest import Registered, read_manifest
 from monitor.config.manifest_writer import entry_node, entry_of
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError, Problem
-from monitor.registry.apply import Change, differences
+from monitor.registry.apply import EndpointChange, differences
 from monitor.registry.journal import ROUNDS_MAX, Act, act, contended
 from monitor.registry.known import among, find_entry, read_known, readable
 from monitor.store.port import Put, RegistryChanges, Removal, Store
@@ -34,7 +34,7 @@ async def add(store: Store, entry: Mapping[str, Any], *, actor: str, reason: str
 
 async def edit(
     store: Store, endpoint_id: str, entry: Mapping[str, Any], *, actor: str, reason: str = "", deny: Deny | None = None
-) -> Change:
+) -> EndpointChange:
     """Change some settings of an endpoint; the others stay as they are when this is written, whoever changed them.
 
     Labels are merged, and a label of None is taken away. ConfigError where others keep changing it.
@@ -49,7 +49,7 @@ async def edit(
         labels = {**written.get("labels", {}), **entry.get("labels", {})}
         merged = {**written, **entry, **({"labels": labels} if labels else {}), "id": endpoint_id}
         new = _read_one(registered, merged, entry.keys(), deny)
-        change = Change(endpoint_id, differences(old, new))
+        change = EndpointChange(endpoint_id, differences(old, new))
         if new == old:
             return change
         put = Put(endpoint=new, old=found, transitions=doing.changed(old, new, change.fields))

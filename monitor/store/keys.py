@@ -5,10 +5,10 @@ writes lives in one slot, so that one script can do it. The number of slots is f
 
 Public contract (published state, read by consumers; see docs/reference/keys.md)
 key                      type    TTL     cap             writer              reader
-wk:v1:{pool}:snap        string  *       members         pipeline.publish    consumers, exporters
-wk:v1:{pool}:log         stream  *       LOG_LENGTH_MAX  pipeline.publish    consumers
-wk:v1:{pool}:ch          channel                         pipeline.publish    consumers
-wk:v1:pools              set     -       pools           pipeline.publish    consumers
+wk:v1:{pool}:snap        string  *       members         journey publish     consumers, exporters
+wk:v1:{pool}:log         stream  *       LOG_LENGTH_MAX  journey publish     consumers
+wk:v1:{pool}:ch          channel                         journey publish     consumers
+wk:v1:pools              set     -       pools           journey publish     consumers
 wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    consumers
                                  "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
@@ -30,7 +30,7 @@ wk:i:{sN}:reevaluate     zset    id -> ms at which to re-evaluate it without a r
 wk:i:{sN}:ring:<id>      string  last results, cap in core/history           commit -> cli, web
 wk:i:{sN}:min|hour|day:<id>  string  rollup rows, caps in core/history       commit -> cli, web
 wk:i:{sN}:events         stream  transitions, EVENTS_LENGTH_MAX              commit, registry -> cli
-wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX   commit -> route_alerts
+wk:i:{sN}:alerts         stream  assertions not yet taken in, ALERTS_LENGTH_MAX   commit -> route
 wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL = its lease
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
@@ -127,7 +127,7 @@ def slot_of(endpoint_id: str, slots: int) -> int:
 
 
 def in_slot(slot: int, name: str) -> str:
-    """A slot's key: spec, plan, rev, pace, due, rec, mem, ovr, reevaluate, events, alerts, routing, dirty, judged."""
+    """A slot's key, by its name in the legend: spec, plan, rev and so on."""
     return f"wk:i:{{s{slot}}}:{name}"
 
 

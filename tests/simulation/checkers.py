@@ -96,7 +96,7 @@ def _gaps(name: str, times: list[int], allowed_ms: int, when: str) -> Iterator[s
 
 
 def transitions_form_a_chain(world: World) -> Iterator[str]:
-    """No transition is lost or doubled: each begins where the last one ended, and the generation grows by one."""
+    """No transition is lost or duplicated: each begins where the last one ended, and the generation grows by one."""
     last: dict[str, tuple[str, int]] = {}
     anew = damaged(world, "record", "version", "endpoint") | world.operators.removed
     for _, data in run_now(world.server.events(1_000_000)):

@@ -43,6 +43,8 @@ COMMIT_URGENT_MS = 5
 """How long anything else waits."""
 COMMIT_MAX = 200
 STALE_ROUNDS_MAX = 5
+REEVALUATIONS_MAX = 4
+"""Re-evaluations of claimed endpoints that one process does side by side: after an outage every endpoint falls due at once."""
 WEIGH_MS = 4_000
 """A pool whose members' quality moved is weighed within this time, however many of them moved;
 so is one whose member changed its state and whose committer did not live to publish it at once."""
@@ -99,6 +101,7 @@ class DecideStep:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(REEVALUATIONS_MAX)
 
     # Results, in micro-batches --------------------------------------------------------------------------------------
 
@@ -171,7 +174,12 @@ class DecideStep:
         """Decide about endpoints whose time has come without a result: silence, a pause, an operator's word, `for`, `keep_firing_for`."""
         if self._clock.tilted:
             return  # The server's clock stepped: what looks like silence may be none. The lease brings them back.
-        left = [lease.member for lease in leases]
+        async with self._turns:
+            now_ms = self._clock.now_ms()
+            if current := [lease.member for lease in leases if lease.token_ms > now_ms]:
+                await self._reevaluate_leased(slot, current)
+
+    async def _reevaluate_leased(self, slot: int, left: list[str]) -> None:
         try:
             passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
             for _ in range(STALE_ROUNDS_MAX):

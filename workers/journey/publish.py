@@ -42,7 +42,8 @@ CHECK_MS = 30_000
 """How often the snapshots of all pools are read."""
 CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
-TOGETHER_MAX = 64
+TOGETHER_MAX = 16
+"""Pools that one process weighs side by side: their commands share exchanges, and their members are in memory together."""
 EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Publisher:
         self._counters = counters
         self._quarantine = quarantine
         self._soon = soon
+        self._turns = asyncio.Semaphore(TOGETHER_MAX)
         self._epoch = NO_EPOCH
         self._checked_ms: int | None = None
         self._wanted: dict[str, tuple[int, int]] = {}
@@ -117,10 +119,9 @@ class Publisher:
 
     async def weigh_leased(self, leases: Iterable[tuple[int, Lease]]) -> None:
         """Weigh many pools side by side, so that their commands to the store share exchanges."""
-        turns = asyncio.Semaphore(TOGETHER_MAX)
 
         async def turn(slot: int, lease: Lease) -> None:
-            async with turns:
+            async with self._turns:
                 await self.weigh_one(slot, lease)
 
         await asyncio.gather(*(turn(slot, lease) for slot, lease in leases))
@@ -160,9 +161,7 @@ class Publisher:
             await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
-            now_ms = self._clock.now_ms()
-            if previous and 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS:
-                now_ms = previous.ts_ms  # Another process's clock is ahead: time does not go back for a pool.
+            now_ms = self._time_for(previous)
             last_ver = previous.ver if previous else (await self._store.last_version(name))[1]
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
             ver = last_ver + GAP if last_ver else now_ms - self._epoch.number
@@ -181,8 +180,20 @@ class Publisher:
             wakes = [wake_ms] if wake_ms > now_ms else []
             if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
+            if wakes and self._clock.tilted:
+                return self._clock.now_ms() + RISE_MS
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
+
+    def _time_for(self, previous: Snapshot | None) -> int:
+        """The time that a pool is weighed for. It does not go back where another process's clock is ahead, and does not pass while the
+        timeline is tilted: warm-up, damping and `for` wait, what has changed is published."""
+        now_ms = self._clock.now_ms()
+        if previous is None:
+            return now_ms
+        if self._clock.tilted:
+            return min(now_ms, previous.ts_ms)
+        return previous.ts_ms if 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS else now_ms
 
     async def renew_epoch(self, at_least: int = 0) -> None:
         """Learn which life of the data set this is: after a restart of the server that lost the last second, after a flush and after an

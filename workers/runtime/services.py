@@ -101,7 +101,6 @@ class Services:
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
         self.soon.handle(Queue.DIRTY, self.weigh)
-        self.soon.handle(Queue.REEVALUATE, self.deciding.reevaluate)
         for queue, handler in self.alerting.handlers.items() if alerts else ():
             self.soon.handle(queue, _of_any_slot(handler))
 

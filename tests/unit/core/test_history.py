@@ -110,7 +110,7 @@ def test_a_row_comes_back(
     write = history.row_write(period, row)
     assert len(write.data) == history.ROW_BYTES
     assert write.offset < period.rows * history.ROW_BYTES
-    [back] = history.read_rows(period, write.data, row.start_ms)
+    [back] = history.read_rows(period, b"\0" * write.offset + write.data, row.start_ms)
     assert back.start_ms == row.start_ms
     for group in (names, spans):
         step = 1 << max(0, max(group.values()).bit_length() - 15)
@@ -271,3 +271,16 @@ def test_of_an_endpoint_without_a_result_there_is_nothing_to_report() -> None:
 
 def test_an_answer_faster_than_the_first_bucket_is_in_it() -> None:
     assert history.bucket_of(0.0) == history.bucket_of(0.1) == 0 < history.bucket_of(0.12)
+
+
+def test_rows_that_do_not_belong_where_they_stand_are_left_out() -> None:
+    """As after a release whose rows had another length."""
+    until_ms = START_MS + 10 * MINUTE_MS
+    past, written = live(START_MS, until_ms)
+    assert len(history.read_rows(MINUTE, written.data["min"], until_ms)) == 10
+    shifted = written.data["min"][16:]
+    assert history.read_rows(MINUTE, shifted, until_ms) == []
+    assert history.read_rows(MINUTE, written.data["min"][24:], until_ms) == []
+    ahead = history.row_write(MINUTE, Row(start_ms=until_ms + MINUTE_MS, ok=1))
+    assert history.read_rows(MINUTE, b"\0" * ahead.offset + ahead.data, until_ms) == []
+    assert history.open_rows(past, ENDPOINT, until_ms)["min"]
