@@ -134,7 +134,7 @@ class Operators:
             for (name, field), value in act.sets.items()
             if value == ABSENT or (field == "paused" and value)
         }
-        return {*POOLS, SOLO} - touched
+        return {*POOLS, SOLO} - touched - set(map(pool_of, self.removed))
 
     async def _act(self, wish: Wish) -> bool:
         """Run one command as a process of its own. Whether it was acknowledged."""
