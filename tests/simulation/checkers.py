@@ -153,9 +153,9 @@ def publications_are_sound(world: World) -> Iterator[str]:
             if published.run == runs[pool]:
                 yield f"{at} came after {before.epoch}-{before.ver}"
             continue
-        if (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0):
-            if fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
-                yield f"{at} is not the fold of its log"
+        follows = (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0)
+        if follows and fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
+            yield f"{at} is not the fold of its log"
         folded[pool], runs[pool] = snapshot, published.run
         weights = sum(endpoint.weight for endpoint in snapshot.endpoints)
         admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED") for one in snapshot.endpoints)
@@ -170,6 +170,7 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
     """After the calm every pool's snapshot says what its records say, and names no pool that is gone."""
     server, now_ms = world.server, world.server.time.now_ms()
     live = {endpoint.pool for endpoint in endpoints(world).values()}
+    yield from world.seen.index
     if server.published != live:
         yield f"pools {sorted(server.published)} are published, {sorted(live)} live"
     for pool in sorted(live & server.published):

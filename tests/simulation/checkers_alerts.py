@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -179,16 +179,7 @@ def everything_is_bounded(world: World) -> Iterator[str]:
             yield f"the freshness of {sorted(left)} is left, which are no more"
         if any(len(own) > keys.OWN_LOG_LENGTH_MAX for own in slot.logs.values()):
             yield "an endpoint's own log is longer than its cap"
-    for (queue, number), members in server._queues.items():
-        late = {member: due - now_ms for member, due in members.items() if now_ms - due > QUEUED_MS}
-        if late:
-            yield f"{queue.value}{number}: {late} are past their turn (ms)"
-        known = {Queue.DIRTY: pools, Queue.REEVALUATE: live.keys(), Queue.GROUPS: server._groups.keys()}.get(queue)
-        if known is not None and (left := members.keys() - known):
-            yield f"{queue.value}{number} holds {sorted(left)}, which are no more"
-        horizon_ms = getattr(QUEUES[queue], "horizon_ms", 0) or 600_000
-        if far := {member: due - now_ms for member, due in members.items() if due - now_ms > horizon_ms}:
-            yield f"{queue.value}{number}: {far} are further ahead (ms) than they can be"
+    yield from _queues(world, live.keys(), pools)
     if server._deliveries:
         yield f"deliveries are left: {sorted(server._deliveries)}"
     if any(stream.after(0) for stream in server._alert_events):
@@ -197,6 +188,20 @@ def everything_is_bounded(world: World) -> Iterator[str]:
     hearts = {name for name, (at_ms, _) in server._hearts.items() if now_ms - at_ms > STALE_MS + 5_000}
     if hearts:
         yield f"heartbeats of {sorted(hearts)} were not swept"
+
+
+def _queues(world: World, live: Collection[str], pools: set[str]) -> Iterator[str]:
+    server, now_ms = world.server, world.server.time.now_ms()
+    for (queue, number), members in server._queues.items():
+        late = {member: due - now_ms for member, due in members.items() if now_ms - due > QUEUED_MS}
+        if late:
+            yield f"{queue.value}{number}: {late} are past their turn (ms)"
+        known = {Queue.DIRTY: pools, Queue.REEVALUATE: set(live), Queue.GROUPS: server._groups.keys()}.get(queue)
+        if known is not None and (left := members.keys() - known):
+            yield f"{queue.value}{number} holds {sorted(left)}, which are no more"
+        horizon_ms = getattr(QUEUES[queue], "horizon_ms", 0) or 600_000
+        if far := {member: due - now_ms for member, due in members.items() if due - now_ms > horizon_ms}:
+            yield f"{queue.value}{number}: {far} are further ahead (ms) than they can be"
 
 
 def _alert_store(world: World, pools: set[str]) -> Iterator[str]:
@@ -234,10 +239,8 @@ def everything_can_be_read(world: World) -> Iterator[str]:
         "pool": msgspec.json.Decoder(Pool).decode,
     }
     for kind, key, data, _ in world.vandal.places():
-        if kind == "subject":
-            decode = decode_memory if key == SYSTEM_SUBJECT else decode_pool_record
-        else:
-            decode = decoders.get(kind, bytes)
+        body = decode_memory if key == SYSTEM_SUBJECT else decode_pool_record
+        decode = body if kind == "subject" else decoders.get(kind, bytes)
         try:
             if data:
                 decode(data)

@@ -58,10 +58,12 @@ receivers:
           {{ reason }}
           {{ group }}
           {% for a in firing %}
-          FIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          FIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }}
+          {%- set l = a.labels %} {{ l.endpoint or l.pool or l.subject or 'system' }}
           {% endfor %}
           {% for a in resolved %}
-          RESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          RESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }}
+          {%- set l = a.labels %} {{ l.endpoint or l.pool or l.subject or 'system' }}
           {% endfor %}
   - name: pager
     apprise_configs: [{url: "one://", body: *body}]

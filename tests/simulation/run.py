@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from tests.simulation import checkers, checkers_alerts
 from tests.simulation.parts import outside_replaced
@@ -89,11 +88,10 @@ def _try_mutations() -> int:
     logging.disable(logging.CRITICAL)
     missed = 0
     for mutation in MUTATIONS:
-        with mutation.put_back():
-            complaints = simulate(mutation.seed, mutation.weather).complaints
-        missed += not complaints
-        found = complaints[0] if complaints else "NOT FOUND"
-        print(f"{mutation.name} ({mutation.fault}), seed {mutation.seed}, {mutation.weather}: {found}", flush=True)
+        outcome = mutation.found()
+        missed += outcome is None
+        found = f"seed {outcome.seed}: {outcome.complaints[0]}" if outcome else "NOT FOUND"
+        print(f"{mutation.name} ({mutation.fault}), {mutation.weather}, {found}", flush=True)
     return bool(missed)
 
 

@@ -66,6 +66,8 @@ class Seen:
     """(endpoint, due time) -> until when whoever claimed it has it, by the server's time."""
     late: list[str] = field(default_factory=list)
     """Probes that began after that."""
+    index: list[str] = field(default_factory=list)
+    """Where the published index was not what the snapshots are."""
     starts: list[Start] = field(default_factory=list)
     settled: list[tuple[int, str, int]] = field(default_factory=list)
     """(run, endpoint, lease token) of every accepted commit of a result."""

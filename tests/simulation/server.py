@@ -78,6 +78,10 @@ class Server(MemoryStore):
 
     async def alive(self) -> list[str]:
         lagging = await super().alive()
+        for pool, publication in self._published.items():
+            if publication.tombstone is (pool in self.published):
+                said = "a tombstone" if publication.tombstone else "alive"
+                self.seen.index.append(f"at {self._loop.now_ms()} {pool} is {said}, and the index says otherwise")
         self.seen.vouched.append(Vouched(self._loop.now_ms(), self.heartbeat_value))
         return lagging
 

@@ -14,7 +14,6 @@ from monitor.core.errors import StoreError
 from monitor.store.memory.store import MemoryStore
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.network import Link, Network
-from tests.simulation.run import simulate
 from tests.simulation.server import ServerTime
 from tests.simulation.virtual import Life, VirtualLoop, run
 from tests.simulation.weather import Weather
@@ -138,6 +137,4 @@ def test_time_passes_only_when_nothing_is_left_to_do() -> None:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_fault_that_is_put_back_is_found(mutation: Mutation) -> None:
-    with mutation.put_back():
-        outcome = simulate(mutation.seed, mutation.weather)
-    assert outcome.complaints, mutation.fault
+    assert mutation.found(), mutation.fault

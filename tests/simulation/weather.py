@@ -117,7 +117,7 @@ WEATHERS: Final = MappingProxyType(
         "restart": Weather(restart=True, kill_every_s=20.0, operate_every_s=20.0),
         "flush": Weather(flush=True, kill_every_s=25.0),
         "storm": _STORM,
-        "crowd": Weather(operate_every_s=0.3, store_late=0.02, store_slow=0.02, live_s=40.0),
+        "crowd": Weather(operate_every_s=0.3, store_late=0.05, store_slow=0.02, live_s=40.0),
         "hurricane": msgspec.structs.replace(
             _STORM, outage_s=20.0, rubbish_every_s=15.0, restart=True, kill_every_s=8.0, clock_skew_s=86_400.0, calm_s=540.0
         ),
