@@ -254,6 +254,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes
     delta: bytes
     tombstone: bool = False
+    until_ms: int = 0
+    """Stale after this time (0: never): a version that is done late, when its publisher has given it up, says what was, and others who
+    found that nothing has changed have made no version since."""
 
 
 class AlertPhase(StrEnum):

@@ -131,7 +131,8 @@ def _unlogged(world: World, first: Told, again: Told) -> bool:
         return False
     weather = world.weather
     lossy = weather.store_refusal or weather.store_silence or weather.store_late or weather.outage_s
-    return bool(lossy) or first.unheard or first.sender.died_s * 1000 <= again.at_ms
+    stepped = any(first.sent_ms <= step_ms <= again.sent_ms for step_ms in world.steps_ms)  # That ends every lease.
+    return bool(lossy) or stepped or first.unheard or first.sender.died_s * 1000 <= again.at_ms
 
 
 def _touched(world: World, lines: tuple[str, ...]) -> bool:
