@@ -104,8 +104,13 @@ end
 if #never > 0 then
   redis.call('ZREM', KEYS[4], unpack(never))
 end
+local vouched = {}
 for pool, until_ms in pairs(fresh) do
-  redis.call('ZADD', KEYS[10], 'GT', until_ms, pool)
+  vouched[#vouched + 1] = until_ms
+  vouched[#vouched + 1] = pool
+end
+if #vouched > 0 then
+  redis.call('ZADD', KEYS[10], 'GT', unpack(vouched))
 end
 for pool, at in pairs(dirty) do
   mark_dirty(KEYS[5], pool, at)

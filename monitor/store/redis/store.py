@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -133,7 +134,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         answers = [Loaded(0, b"", b"")] * len(ids)
         for batch, (records, overrides, memories, revision) in zip(batches, replies, strict=True):
             revisions[slots[batch[0]]] = int(revision or 0)
-            for i, record, override, memory in zip(batch, records, overrides, memories, strict=True):
+            for i, record, override, memory in zip_longest(batch, records, overrides, memories):
                 if record or override or memory:
                     answers[i] = Loaded(*keys.split_version(record), override or b"", memory or b"")
         return answers, revisions
