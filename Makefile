@@ -11,7 +11,7 @@ BIN := .venv/bin
 PURE_TESTS := tests/unit/core tests/unit/alert_rules $(wildcard tests/unit/test_*.py) tests/docs/test_generated_pages.py
 STAMP := .venv/.installed
 
-.PHONY: help setup up demo test check coverage bench docs test-compose
+.PHONY: help setup up demo test check coverage bench simulate docs test-compose
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -48,6 +48,10 @@ coverage: setup ## Show which lines of the pure code the unit tests do not execu
 	@out=$$($(BIN)/python -m coverage run -m pytest -p no:xdist -p no:cacheprovider --hypothesis-seed=0 $(PURE_TESTS) 2>&1) || { echo "$$out" >&2; exit 1; }
 	@$(BIN)/python -m coverage report || { echo "less of the pure code is executed than pyproject.toml asks for" >&2; exit 1; }
 	@echo "coverage of the pure code: $$($(BIN)/python -m coverage report --format=total --fail-under=0) %"
+
+simulate: setup ## Live through many seeds of cruel weather: SEEDS=10000; one again: SEED=17 WEATHER=storm; MUTATIONS=1
+	@$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),1000) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(WEATHER),--weather $(WEATHER)) $(if $(MUTATIONS),--mutations)
 
 bench: setup ## Measure, beside peers where they are installed
 	@$(BIN)/python -m benchmarks

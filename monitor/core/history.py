@@ -130,8 +130,11 @@ def observe(
 ) -> tuple[HistoryState, tuple[RowWrite, ...]]:
     """Return the history with one more result, and the bytes to write. `interval_ms` is the time to the next probe."""
     slot_ms = result.scheduled_ms or result.at_ms
+    behind_ms = history.until_ms - slot_ms
+    # A pause that ended after this slot has accounted for the time up to then. By more than a slot, it is the clock that went back.
+    from_ms = history.until_ms if 0 < behind_ms <= endpoint.interval_ms + endpoint.attempts_budget_ms else slot_ms
     sample = sample_write(history.place, result, outcome)
-    minute, hour, day, rows = _account(history, endpoint, slot_ms)
+    minute, hour, day, rows = _account(history, endpoint, from_ms)
     if outcome is _SUCCESS:
         bucket = bucket_of(result.duration_ms)
         buckets = minute.buckets.copy()
@@ -146,8 +149,8 @@ def observe(
     minute = Rollup(minute.start_ms, ok, failed, inconclusive, minute.up_ms, minute.down_ms, minute.paused_ms, buckets)
     place = history.place + 1 if history.place + 1 < RING_LENGTH else 0
     # The next probe falls due on the grid after this one has ended, which a long one moves by more than its interval.
-    stands_ms = int(STANDS_INTERVALS * interval_ms) + max(0, result.at_ms - slot_ms)
-    after = HistoryState(minute, hour, day, place, slot_ms, standing, stands_ms, endpoint.interval_ms)
+    stands_ms = max(0, int(STANDS_INTERVALS * interval_ms) + max(0, result.at_ms - slot_ms) - (from_ms - slot_ms))
+    after = HistoryState(minute, hour, day, place, from_ms, standing, stands_ms, endpoint.interval_ms)
     return after, (sample, *_writes(rows)) if rows else (sample,)
 
 

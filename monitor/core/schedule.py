@@ -55,9 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
         return _even(base_ms - (base_ms - self.phase_ms) % interval_ms + interval_ms)
 
     def slot_at(self, score: int, now_ms: int) -> int:
-        """What an endpoint with this score is probed for at `now_ms`: its due time, or the present slot where it has missed some. A lease
-        that has ended is the end of that lease."""
-        if score % 2 or now_ms - score < self.interval_ms:
+        """What an endpoint with this score is probed for at `now_ms`: its due time, or the end of a lease that nobody finished; where it
+        has missed a slot since then, the present slot. What was missed is unknown: no result may speak for it."""
+        if now_ms - score < self.interval_ms:
             return score
         latest_ms = now_ms - (now_ms - self.phase_ms) % self.interval_ms
         return latest_ms - latest_ms % 2

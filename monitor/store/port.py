@@ -254,6 +254,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes
     delta: bytes
     tombstone: bool = False
+    until_ms: int = 0
+    """Stale after this time (0: never): a version that is done late, when its publisher has given it up, says what was, and others who
+    found that nothing has changed have made no version since."""
 
 
 class AlertPhase(StrEnum):
@@ -502,7 +505,9 @@ class Store(Protocol):
     async def commit_subject(
         self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
     ) -> bool:
-        """Write what is kept of a pool or of the system (b"" takes it out). False when the version moved. Alert events go to slot 0."""
+        """Write what is kept of a pool or of the system (b"" takes it out). False when the version moved. Alert events go to slot 0.
+
+        A pool ("pool:<name>") that is written for the first time falls due for weighing once more."""
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:
         """The oldest alert events of the slot that are not yet in groups, with their entry ids, and the lease's token (ms).

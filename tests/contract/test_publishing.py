@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from monitor.core.errors import Stale
@@ -188,3 +189,14 @@ async def test_a_mark_of_a_new_epoch_is_not_taken_away_by_who_weighs_from_an_ear
     assert marks
     assert all(due_ms % 2 == 0 for due_ms in marks), "a mark is no lease that somebody left"
     assert house.store.slots > 1 or answers == [False]
+
+
+async def test_a_version_that_comes_too_late_is_refused(house):
+    """Its publisher has given it up, and whoever found meanwhile that nothing has changed has made no version that would fence it."""
+    epoch = await house.store.epoch()
+    now_ms = await house.store.now_ms()
+    late = Publication(pool="late", epoch=epoch, ver=1, snapshot=b"{}", delta=b"{}", until_ms=now_ms - 1)
+    with pytest.raises(Stale):
+        await house.store.publish(late)
+    assert await house.store.snapshots(["late"]) == [b""]
+    assert (await house.store.publish(msgspec.structs.replace(late, until_ms=now_ms + 60_000))).publications == 1

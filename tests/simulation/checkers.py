@@ -27,6 +27,8 @@ STEPPED_MS = 15_000
 """Within this time after a step of the server's time what lies ahead is brought back, and so is until when a pool is vouched for."""
 LAG_MAX = 0.15
 """Part of a base share by which a published weight may differ from what the evidence gives at this moment."""
+LATE_MS = 20_000
+"""So much later than it was sent a request may still be served: a claim, say, whose caller has given it up."""
 SETTLED_MS = 6_000
 """A pool that is to be weighed within this time need not be published as it is now."""
 
@@ -62,6 +64,11 @@ def no_claim_is_settled_twice(world: World) -> Iterator[str]:
             yield f"{name}: the claim {token} was settled {count} times"
 
 
+def nothing_is_probed_after_its_lease(world: World) -> Iterator[str]:
+    """Whoever comes too late leaves the probe to whoever has it now."""
+    yield from world.seen.late
+
+
 def nobody_is_forgotten(world: World) -> Iterator[str]:
     """Every endpoint is probed again within two intervals, and a lease for each claim in a row that the weather may bring to nothing."""
     starts = defaultdict(list)
@@ -73,7 +80,8 @@ def nobody_is_forgotten(world: World) -> Iterator[str]:
             continue
         lease_ms = endpoint.attempts_budget_ms + LEASE_SLACK_MS
         turn_ms = 2 * endpoint.interval_ms + 1_000
-        late_ms = turn_ms + 2 * lease_ms + (15_000 if world.weather.server_steps_s else 0)
+        late_ms = turn_ms + 2 * lease_ms + (STEPPED_MS if world.weather.server_steps_s else 0)
+        late_ms += LATE_MS if world.weather.store_late or world.weather.outage_s else 0
         calm = [world.calm_at_ms + late_ms, *(at for at in starts[name] if at > world.calm_at_ms + late_ms), end_ms]
         yield from _gaps(name, calm, turn_ms, "in the calm")
         if world.weather.steady and not world.weather.operate_every_s and name not in damaged(world):
@@ -108,6 +116,25 @@ def transitions_form_a_chain(world: World) -> Iterator[str]:
             yield f"{name} is {record.breaker.state} (gen {record.breaker.gen}), the last transition led to {state} (gen {gen})"
 
 
+def words_form_a_chain(world: World) -> Iterator[str]:
+    """Each override and each pause names what it took the place of, and nobody's word got lost between two."""
+    last: dict[tuple[str, str], str] = {}
+    spoilt = damaged(world, "override", "endpoint")
+    for _, data in run_now(world.server.events(1_000_000)):
+        transition = msgspec.json.decode(data, type=Transition)
+        if transition.new in {"REMOVED", "REGISTERED"}:
+            last = {key: state for key, state in last.items() if key[1] != transition.endpoint}
+        if transition.kind == "override":
+            key, begins = ("override", transition.endpoint), "AUTO"
+        elif transition.kind == "registry" and transition.new in {"PAUSED", "ACTIVE"}:
+            key, begins = ("pause", transition.endpoint), "ACTIVE"
+        else:
+            continue
+        if transition.old != last.get(key, begins) and transition.endpoint not in spoilt:
+            yield f"{transition.endpoint}: {transition.old} -> {transition.new} ({transition.actor}) after {last.get(key, begins)}"
+        last[key] = transition.new
+
+
 def publications_are_sound(world: World) -> Iterator[str]:
     """What a consumer takes in only grows, is the fold of its deltas, weighs 1000 in all, and is in the end what was published last.
 
@@ -126,9 +153,9 @@ def publications_are_sound(world: World) -> Iterator[str]:
             if published.run == runs[pool]:
                 yield f"{at} came after {before.epoch}-{before.ver}"
             continue
-        if (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0):
-            if fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
-                yield f"{at} is not the fold of its log"
+        follows = (snapshot.epoch, snapshot.ver) == (before.epoch, before.ver + 1) and published.run == runs.get(pool, 0)
+        if follows and fold(before, msgspec.json.decode(publication.delta, type=Delta)) != snapshot:
+            yield f"{at} is not the fold of its log"
         folded[pool], runs[pool] = snapshot, published.run
         weights = sum(endpoint.weight for endpoint in snapshot.endpoints)
         admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED") for one in snapshot.endpoints)
@@ -143,6 +170,7 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
     """After the calm every pool's snapshot says what its records say, and names no pool that is gone."""
     server, now_ms = world.server, world.server.time.now_ms()
     live = {endpoint.pool for endpoint in endpoints(world).values()}
+    yield from world.seen.index
     if server.published != live:
         yield f"pools {sorted(server.published)} are published, {sorted(live)} live"
     for pool in sorted(live & server.published):
@@ -274,8 +302,10 @@ def _down_ms(world: World, name: str, from_ms: int, until_ms: int) -> float:
 CHECKERS = (
     nothing_was_left_uncaught,
     no_claim_is_settled_twice,
+    nothing_is_probed_after_its_lease,
     nobody_is_forgotten,
     transitions_form_a_chain,
+    words_form_a_chain,
     publications_are_sound,
     what_is_published_is_what_is_true,
     operators_last_word_stands,

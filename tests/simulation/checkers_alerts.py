@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from alert_rules.rules.alert import fingerprint
 from alert_rules.rules.evaluate import evaluate
-from alert_rules.rules.facts import endpoint_facts
+from alert_rules.rules.facts import endpoint_facts, pool_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, endpoint_subject, pool_subject
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Transition, decode_override, decode_record
@@ -21,6 +21,7 @@ from monitor.store.queues import QUEUES, Queue
 from tests.simulation.checkers import damaged, endpoints, read, record_of
 from tests.simulation.network import run_now
 from tests.simulation.parts import rules
+from tests.simulation.seen import Told
 from tests.simulation.world import World
 from workers.journey.deliver import _decode_delivery
 from workers.journey.flush import _decode_alert, _decode_log, _decode_meta
@@ -61,7 +62,7 @@ def the_store_says_what_the_records_say(world: World) -> Iterator[str]:
 
 
 def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
-    """The rules of endpoints, evaluated with nothing remembered, find the alerts that are held (those that wait for nothing)."""
+    """The rules of endpoints and pools, evaluated with nothing remembered, find the alerts that are held."""
     now_ms = world.server.time.now_ms()
     kept = memories(world)
     for name, endpoint in endpoints(world).items():
@@ -73,6 +74,14 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
         remembered = {state.rule for state in kept[endpoint_subject(name)].firing} - waiting
         if expected != remembered:
             yield f"{name}: {sorted(expected)} should fire, {sorted(remembered)} are held"
+    for pool, data in zip(pools := sorted(world.server.published), run_now(world.server.snapshots(pools)), strict=True):
+        snapshot = read(decode_snapshot, data)
+        if snapshot is None:
+            continue
+        found = evaluate(rules(), {"pool": pool}, None, pool_facts(snapshot), Memory(), now_ms).memory
+        remembered = {state.rule for state in kept.get(pool_subject(pool), Memory()).firing}
+        if {state.rule for state in found.firing} != remembered:
+            yield f"pool {pool}: {sorted(state.rule for state in found.firing)} should fire, {sorted(remembered)} are held"
 
 
 def people_know_how_it_ended(world: World) -> Iterator[str]:
@@ -107,12 +116,23 @@ def somebody_was_told(world: World) -> Iterator[str]:
 
 def nobody_is_told_twice(world: World) -> Iterator[str]:
     """A message comes again only where its sender died, or could not reach the store, between the acceptance and the log."""
-    before: dict[tuple[str, str, tuple[str, ...]], bool] = {}
+    before: dict[tuple[str, str, tuple[str, ...]], Told] = {}
     for message in world.seen.told:
         key = (message.place, message.group, tuple(sorted(message.lines)))
-        if before.get(key) and message.reason != REPEATED and not _touched(world, message.lines):
+        first = before.get(key)
+        if first and not _unlogged(world, first, message) and message.reason != REPEATED and not _touched(world, message.lines):
             yield f"at {message.at_ms} {message.place} was told again ({message.reason}) {message.group}: {'; '.join(message.lines)}"
-        before[key] = message.logged
+        before[key] = message
+
+
+def _unlogged(world: World, first: Told, again: Told) -> bool:
+    """Whether the log of the first of two messages could not be written before the second was sent."""
+    if first.logged:
+        return False
+    weather = world.weather
+    lossy = weather.store_refusal or weather.store_silence or weather.store_late or weather.outage_s
+    stepped = any(first.sent_ms <= step_ms <= again.sent_ms for step_ms in world.steps_ms)  # That ends every lease.
+    return bool(lossy) or stepped or first.unheard or first.sender.died_s * 1000 <= again.at_ms
 
 
 def _touched(world: World, lines: tuple[str, ...]) -> bool:
@@ -160,16 +180,7 @@ def everything_is_bounded(world: World) -> Iterator[str]:
             yield f"the freshness of {sorted(left)} is left, which are no more"
         if any(len(own) > keys.OWN_LOG_LENGTH_MAX for own in slot.logs.values()):
             yield "an endpoint's own log is longer than its cap"
-    for (queue, number), members in server._queues.items():
-        late = {member: due - now_ms for member, due in members.items() if now_ms - due > QUEUED_MS}
-        if late:
-            yield f"{queue.value}{number}: {late} are past their turn (ms)"
-        known = {Queue.DIRTY: pools, Queue.REEVALUATE: live.keys(), Queue.GROUPS: server._groups.keys()}.get(queue)
-        if known is not None and (left := members.keys() - known):
-            yield f"{queue.value}{number} holds {sorted(left)}, which are no more"
-        horizon_ms = getattr(QUEUES[queue], "horizon_ms", 0) or 600_000
-        if far := {member: due - now_ms for member, due in members.items() if due - now_ms > horizon_ms}:
-            yield f"{queue.value}{number}: {far} are further ahead (ms) than they can be"
+    yield from _queues(world, live.keys(), pools)
     if server._deliveries:
         yield f"deliveries are left: {sorted(server._deliveries)}"
     if any(stream.after(0) for stream in server._alert_events):
@@ -178,6 +189,20 @@ def everything_is_bounded(world: World) -> Iterator[str]:
     hearts = {name for name, (at_ms, _) in server._hearts.items() if now_ms - at_ms > STALE_MS + 5_000}
     if hearts:
         yield f"heartbeats of {sorted(hearts)} were not swept"
+
+
+def _queues(world: World, live: Collection[str], pools: set[str]) -> Iterator[str]:
+    server, now_ms = world.server, world.server.time.now_ms()
+    for (queue, number), members in server._queues.items():
+        late = {member: due - now_ms for member, due in members.items() if now_ms - due > QUEUED_MS}
+        if late:
+            yield f"{queue.value}{number}: {late} are past their turn (ms)"
+        known = {Queue.DIRTY: pools, Queue.REEVALUATE: set(live), Queue.GROUPS: server._groups.keys()}.get(queue)
+        if known is not None and (left := members.keys() - known):
+            yield f"{queue.value}{number} holds {sorted(left)}, which are no more"
+        horizon_ms = getattr(QUEUES[queue], "horizon_ms", 0) or 600_000
+        if far := {member: due - now_ms for member, due in members.items() if due - now_ms > horizon_ms}:
+            yield f"{queue.value}{number}: {far} are further ahead (ms) than they can be"
 
 
 def _alert_store(world: World, pools: set[str]) -> Iterator[str]:
@@ -215,10 +240,8 @@ def everything_can_be_read(world: World) -> Iterator[str]:
         "pool": msgspec.json.Decoder(Pool).decode,
     }
     for kind, key, data, _ in world.vandal.places():
-        if kind == "subject":
-            decode = decode_memory if key == SYSTEM_SUBJECT else decode_pool_record
-        else:
-            decode = decoders.get(kind, bytes)
+        body = decode_memory if key == SYSTEM_SUBJECT else decode_pool_record
+        decode = body if kind == "subject" else decoders.get(kind, bytes)
         try:
             if data:
                 decode(data)

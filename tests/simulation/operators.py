@@ -57,6 +57,8 @@ class Wish:
     sets: dict[tuple[str, str], Any]
     do: Callable[[Any], Awaitable[Values]]
     actor: str = field(default="ann")
+    halfway: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """What may be so where it failed on its way."""
 
 
 class Operators:
@@ -80,11 +82,15 @@ class Operators:
         self.world.seen.errors.append("the manifest could not be applied")
 
     async def work(self) -> None:
+        rng = self.world.rng
         while True:
-            await asyncio.sleep(self.world.rng.expovariate(1 / self.world.weather.operate_every_s))
-            work = asyncio.ensure_future(self._act(self._wish()))
-            self._running.add(work)
-            work.add_done_callback(self._running.discard)
+            await asyncio.sleep(rng.expovariate(1 / self.world.weather.operate_every_s))
+            name = rng.choice(self.names)
+            for _ in range(rng.choice([1, 1, 2, 3])):  # In an incident several people look at the same endpoint.
+                work = asyncio.ensure_future(self._act(self._wish(name)))
+                self._running.add(work)
+                work.add_done_callback(self._running.discard)
+                await asyncio.sleep(rng.uniform(0, 0.02))
 
     async def finish(self) -> None:
         """Wait for what is in flight; then write anew what became unreadable."""
@@ -128,7 +134,7 @@ class Operators:
             for (name, field), value in act.sets.items()
             if value == ABSENT or (field == "paused" and value)
         }
-        return {*POOLS, SOLO} - touched
+        return {*POOLS, SOLO} - touched - set(map(pool_of, self.removed))
 
     async def _act(self, wish: Wish) -> bool:
         """Run one command as a process of its own. Whether it was acknowledged."""
@@ -151,15 +157,16 @@ class Operators:
             said = repr(error)
             world.seen.errors.append(f"{life.name} {wish.what}: {error!r}")
         act.ended_s = world.loop.time()
+        if wish.halfway and not act.acknowledged:
+            self.acts.append(Act(f"{wish.what} (half of it)", act.began_s, wish.halfway, life, act.ended_s))
         world.note(f"{life.name} ({wish.actor}) {wish.what}: {said}")
         life.kill()
         return act.acknowledged
 
     # What they do ---------------------------------------------------------------------------------------------------
 
-    def _wish(self) -> Wish:
+    def _wish(self, name: str) -> Wish:
         rng = self.world.rng
-        name = rng.choice(self.names)
         make: Callable[[str], Wish] = rng.choice(
             [
                 self._edit,
@@ -170,6 +177,7 @@ class Operators:
                 self._remove,
                 self._add,
                 self._add,
+                self._recreate,
                 lambda name: self._override(name, Override.DRAIN),
                 self._undrain,
                 lambda name: self._override(name, Override.FORCED_OPEN),
@@ -229,6 +237,22 @@ class Operators:
             return sets
 
         wish = Wish(f"adds {name} every {interval}", sets, do)
+        return wish
+
+    def _recreate(self, name: str) -> Wish:
+        interval = self.world.rng.choice(INTERVALS)
+        sets = _fresh(name, interval)
+
+        async def do(store: Any) -> Values:
+            await registry.remove(store, [name], actor=wish.actor)
+            await asyncio.sleep(pause_s)
+            await registry.add(store, _entry(name, interval), actor=wish.actor)
+            return sets
+
+        self.removed.add(name)
+        pause_s = self.world.rng.choice([0.0, 0.5])
+        wish = Wish(f"removes {name} and adds it every {interval}", sets, do)
+        wish.halfway = {(name, field_name): ABSENT for field_name in FIELDS}
         return wish
 
     def _override(self, name: str, override: Override | None) -> Wish:

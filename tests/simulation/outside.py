@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
 from collections import defaultdict
+from collections.abc import Callable
 
 from alert_rules.routes.route import Integration
 from monitor.clock import Clock
@@ -18,6 +19,10 @@ from tests.simulation.weather import Weather
 
 SERVICES = 3
 """Services behind an address that stands for several."""
+SKEW_MS = 1_000
+"""By how much a process may know the server's time wrongly."""
+FAR_MS = 600_000
+"""Beyond this it is the server's time that has stepped."""
 CUT_OFF_S = 30.0
 """How long a sender waits for a service."""
 
@@ -25,7 +30,8 @@ CUT_OFF_S = 30.0
 class Targets:
     """What is probed. A target stays as it is until it is turned."""
 
-    def __init__(self, loop: VirtualLoop, rng: random.Random, seen: Seen) -> None:
+    def __init__(self, loop: VirtualLoop, rng: random.Random, seen: Seen, server_now_ms: Callable[[], int]) -> None:
+        self._server_now_ms = server_now_ms
         self.failing: set[str] = set()
         self.down_since_s: dict[str, float] = {}
         self.spells: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -52,6 +58,9 @@ class Targets:
     async def probe(self, endpoint: Endpoint, clock: Clock, due_ms: int) -> Result:
         """What a prober finds, measured with the clock of its process."""
         self._seen.starts.append(Start(endpoint.id, self._loop.now_ms()))
+        lease_ms, now_ms = self._seen.leases.get((endpoint.id, due_ms)), self._server_now_ms()
+        if lease_ms is not None and 0 < now_ms - lease_ms - SKEW_MS < FAR_MS:
+            self._seen.late.append(f"{endpoint.id} due at {due_ms} was probed {now_ms - lease_ms} ms after its lease had ended")
         started_ms, began_ms = clock.now_ms(), clock.monotonic_ms()
         hangs = self._rng.random() < 0.02
         await asyncio.sleep(endpoint.timeout_ms / 1000 if hangs else self._rng.uniform(0.001, 0.05))
@@ -100,6 +109,7 @@ class Services:
             raise DeliveryError("simulated: status 503", permanent=rng.random() < 0.1)
         reason, group, *lines = body.splitlines()
         life = current_life()
+        assert life is not None
         told = Told(
             place=integration.log_key,
             group=group,
@@ -108,14 +118,16 @@ class Services:
             sent_ms=sent_ms,
             at_ms=self._loop.now_ms(),
             delivery=asyncio.current_task(),
+            sender=life,
         )
         self._seen.told.append(told)
         self._seen.log.append(f"{self._loop.now_ms()} told {told.place} {told.group} {reason}: {'; '.join(lines)}")
-        if life is not None and not calm and rng.random() < weather.kill_after_acceptance:
+        if not calm and rng.random() < weather.kill_after_acceptance:
             self._seen.kills.append((self._loop.now_ms(), f"{life.name} after acceptance"))
             life.kill()
             await self._loop.create_future()
         await asyncio.sleep(rng.uniform(0, 0.01))
         if not calm and rng.random() < weather.service_slow / 4:
+            told.unheard = True
             raise DeliveryError("simulated: no answer within 30 s", unheard=True)
         return "accepted"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from alert_rules.files.routing_file import parse_routing
-from alert_rules.files.rule_file import load_rules
+from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.routes.route import Integration
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import ServerClock
@@ -58,13 +58,24 @@ receivers:
           {{ reason }}
           {{ group }}
           {% for a in firing %}
-          FIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          FIRING {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }}
+          {%- set l = a.labels %} {{ l.endpoint or l.pool or l.subject or 'system' }}
           {% endfor %}
           {% for a in resolved %}
-          RESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }} {{ a.labels.endpoint or a.labels.pool or a.labels.subject or 'system' }}
+          RESOLVED {{ a.fingerprint }} {{ a.starts_at }} {{ a.labels.alertname }}
+          {%- set l = a.labels %} {{ l.endpoint or l.pool or l.subject or 'system' }}
           {% endfor %}
   - name: pager
     apprise_configs: [{url: "one://", body: *body}]
+"""
+
+
+RULES = """
+groups:
+  - name: words
+    rules:
+      - {alert: Drained, expr: 'override == "DRAIN"', labels: {severity: info}}
+      - {alert: Forced, expr: 'override == "FORCED_OPEN"', labels: {severity: info}}
 """
 
 
@@ -76,6 +87,10 @@ class Machine:
         self._origin_ms = rng.randrange(1_000_000_000)
         self._rate = 1.0 + rng.uniform(-drift_ppm, drift_ppm) / 1_000_000
         self.skew_ms = round(rng.uniform(-skew_s, skew_s) * 1000)
+
+    def wall_ms(self) -> int:
+        """The wall clock's reading, counted from the beginning of the world."""
+        return int(self._loop.time() * 1000) + self.skew_ms
 
     def monotonic_ms(self) -> int:
         return self._origin_ms + int(self._loop.time() * 1000 * self._rate)
@@ -90,7 +105,7 @@ class Part:
         self.life = life
         self.machine = machine
         self.link: Any = Link(world.network, life)
-        self.clock = world.make_clock(machine)
+        self.clock = ServerClock(machine.monotonic_ms)
         self.services: Services | None = None
         self.open = False
         life.part = self
@@ -186,8 +201,9 @@ async def _service_names(integration: Integration) -> tuple[str, ...]:
 
 @functools.cache
 def rules() -> RuleSet:
-    """The shipped rules."""
-    return load_rules()
+    """The shipped rules, and some about what operators say."""
+    shipped, more = load_rules(), parse_rule_text(RULES)
+    return RuleSet((*shipped.rules, *more.rules), shipped.version + more.version)
 
 
 @functools.cache

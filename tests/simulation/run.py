@@ -9,10 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from tests.simulation import checkers, checkers_alerts
-from tests.simulation.parts import Machine, outside_replaced
+from tests.simulation.parts import outside_replaced
 from tests.simulation.virtual import current_life, run
 from tests.simulation.weather import WEATHERS
 from tests.simulation.world import World
@@ -35,9 +34,9 @@ class Outcome:
         return "\n  ".join([head, *self.complaints[:SHOWN_MAX], *more])
 
 
-def simulate(seed: int, weather: str, make_clock: Callable[[Machine], Any] | None = None) -> Outcome:
+def simulate(seed: int, weather: str) -> Outcome:
     """Live through one world, and ask every checker."""
-    world = World(seed, WEATHERS[weather], make_clock)
+    world = World(seed, WEATHERS[weather])
 
     async def story() -> list[str]:
         await world.live()
@@ -83,15 +82,31 @@ def simulate_many(runs: Iterable[tuple[int, str]], processes: int) -> Iterable[O
         yield from pool.imap_unordered(_simulate, runs)
 
 
+def _try_mutations() -> int:
+    from tests.simulation.mutations import MUTATIONS  # noqa: PLC0415 - it patches what this module runs.
+
+    logging.disable(logging.CRITICAL)
+    missed = 0
+    for mutation in MUTATIONS:
+        outcome = mutation.found()
+        missed += outcome is None
+        found = f"seed {outcome.seed}: {outcome.complaints[0]}" if outcome else "NOT FOUND"
+        print(f"{mutation.name} ({mutation.fault}), {mutation.weather}, {found}", flush=True)
+    return bool(missed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds, over all weathers by turns")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this seed alone, and print all that happens in it")
     parser.add_argument("--weather", choices=[name.replace(" ", "-") for name in WEATHERS], help="in this weather alone")
+    parser.add_argument("--mutations", action="store_true", help="put each fault of mutations.py back, and see whether it is found")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
     weather = chosen.weather.replace("-", " ") if chosen.weather else None
+    if chosen.mutations:
+        return _try_mutations()
     if chosen.seed is not None:
         logging.basicConfig(level=logging.INFO, handlers=[_Diary()])
         outcome = simulate(chosen.seed, weather or weather_of(chosen.seed))

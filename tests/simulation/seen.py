@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from monitor.store.port import Publication
+from tests.simulation.virtual import Life
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Vouched:
 
 @dataclass(slots=True)
 class Told:
-    """A message that a service accepted. `delivery` is the work that sent it, `logged` whether its log was written afterwards."""
+    """A message that a service accepted. `delivery` is the work that sent it and `sender` its process; `logged` says whether the log
+    was written afterwards, `unheard` whether the sender never heard of the acceptance."""
 
     place: str
     group: str
@@ -42,7 +44,9 @@ class Told:
     sent_ms: int
     at_ms: int
     delivery: object
+    sender: Life
     logged: bool = False
+    unheard: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +62,12 @@ class Damage:
 class Seen:
     """Times are milliseconds since the world began, by no clock of it."""
 
+    leases: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(endpoint, due time) -> until when whoever claimed it has it, by the server's time."""
+    late: list[str] = field(default_factory=list)
+    """Probes that began after that."""
+    index: list[str] = field(default_factory=list)
+    """Where the published index was not what the snapshots are."""
     starts: list[Start] = field(default_factory=list)
     settled: list[tuple[int, str, int]] = field(default_factory=list)
     """(run, endpoint, lease token) of every accepted commit of a result."""

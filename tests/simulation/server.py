@@ -10,7 +10,7 @@ import msgspec
 
 from alert_rules.notify.dedup import LogEntry
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import NO_EPOCH, Commit, Committed, Epoch, Publication, Settle
+from monitor.store.port import NO_EPOCH, Claim, Commit, Committed, Epoch, Publication, Settle
 from tests.simulation.network import Network
 from tests.simulation.seen import Published, Seen, Vouched
 from tests.simulation.virtual import VirtualLoop
@@ -60,6 +60,11 @@ class Server(MemoryStore):
                 self.seen.conclusive.append((self._loop.now_ms(), item.pool, item.fresh_until_ms))
         return answers
 
+    async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
+        claim = await super().claim_probes(slot, limit, horizon_ms)
+        self.seen.leases |= {(item.id, item.due_ms): item.token_ms for item in claim.items}
+        return claim
+
     async def publish(self, publication: Publication) -> Epoch:
         epoch = await super().publish(publication)
         self.seen.publications.append(Published(publication, self._loop.now_ms(), self.run))
@@ -73,6 +78,10 @@ class Server(MemoryStore):
 
     async def alive(self) -> list[str]:
         lagging = await super().alive()
+        for pool, publication in self._published.items():
+            if publication.tombstone is (pool in self.published):
+                said = "a tombstone" if publication.tombstone else "alive"
+                self.seen.index.append(f"at {self._loop.now_ms()} {pool} is {said}, and the index says otherwise")
         self.seen.vouched.append(Vouched(self._loop.now_ms(), self.heartbeat_value))
         return lagging
 

@@ -16,7 +16,8 @@ from tests.simulation.seen import Damage
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_ENUM = re.compile(rb'"(CLOSED|OPEN|HALF_OPEN|SUCCESS|FAILURE|FORCED_OPEN|FORCED_CLOSED|DRAIN|DISABLED|firing|pending|HEALTHY|UNKNOWN)"')
+_ENUM = re.compile(rb'"(CLOSED|OPEN|HALF_OPEN|SUCCESS|FAILURE|FORCED_OPEN|FORCED_CLOSED|DRAIN|DISABLED|FIRING|PENDING|HEALTHY|UNKNOWN)"')
+"""Values that only releases which know them can read."""
 
 Place = tuple[str, str, bytes, Callable[[bytes], None]]
 """A kind and a key, what is there, and how to write it."""

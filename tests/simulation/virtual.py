@@ -22,7 +22,7 @@ NOBODY = contextvars.Context()
 class Life:
     """One process from its start to its end. Its tasks are kept here: a task that nobody holds would be closed by the collector."""
 
-    __slots__ = ("alive", "ended", "loop", "name", "part", "served_s", "tasks")
+    __slots__ = ("alive", "died_s", "ended", "loop", "name", "part", "served_s", "tasks")
 
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
@@ -30,6 +30,7 @@ class Life:
         self.part: Any = None
         """What runs in it."""
         self.alive = True
+        self.died_s = float("inf")
         self.served_s = 0.0
         """When the server last did something that it had asked for, seconds."""
         self.ended: asyncio.Future[None] = loop.create_future()
@@ -51,6 +52,8 @@ class Life:
 
     def kill(self) -> None:
         """kill -9."""
+        if self.alive:
+            self.died_s = self.loop.time()
         self.alive = False
         if not self.ended.done():
             self.ended.set_result(None)

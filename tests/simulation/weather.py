@@ -111,12 +111,13 @@ WEATHERS: Final = MappingProxyType(
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
         "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=160.0),
-        "operators": Weather(operate_every_s=1.5, store_slow=0.02, store_silence=0.01),
+        "operators": Weather(operate_every_s=1.5, store_slow=0.02, store_silence=0.01, store_late=0.02),
         "rubbish": Weather(rubbish_every_s=4.0, operate_every_s=15.0, calm_s=540.0),
         "services": Weather(service_refusal=0.3, service_slow=0.2, kill_after_acceptance=0.2, flap_every_s=15.0, calm_s=160.0),
         "restart": Weather(restart=True, kill_every_s=20.0, operate_every_s=20.0),
         "flush": Weather(flush=True, kill_every_s=25.0),
         "storm": _STORM,
+        "crowd": Weather(operate_every_s=0.3, store_late=0.05, store_slow=0.02, live_s=40.0),
         "hurricane": msgspec.structs.replace(
             _STORM, outage_s=20.0, rubbish_every_s=15.0, restart=True, kill_every_s=8.0, clock_skew_s=86_400.0, calm_s=540.0
         ),

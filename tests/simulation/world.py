@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
-from collections.abc import Callable
 from typing import Any
 
-from monitor.clock import ServerClock
 from monitor.core.errors import WatchkeeperError
 from tests.simulation.broker import Broker
 from tests.simulation.network import Network, run_now
@@ -26,12 +24,9 @@ SLOTS = 2
 
 
 class World:
-    """One run: `seed` and `weather` give the same story each time.
+    """One run: `seed` and `weather` give the same story each time."""
 
-    `make_clock` gives a process the clock of its machine; a mutation of the simulation may give another one.
-    """
-
-    def __init__(self, seed: int, weather: Weather, make_clock: Callable[[Machine], Any] | None = None) -> None:
+    def __init__(self, seed: int, weather: Weather) -> None:
         self.loop = VirtualLoop()
         self.rng = random.Random(seed)
         self.seed = seed
@@ -43,11 +38,10 @@ class World:
         self.server.network = self.network
         run_now(self.server.open(create=True))
         self.broker = Broker(self.loop, self.rng, weather, self._takers)
-        self.targets = Targets(self.loop, self.rng, self.seen)
+        self.targets = Targets(self.loop, self.rng, self.seen, self.server.time.now_ms)
         self.services = Services(self.loop, self.rng, self.seen, weather)
         self.operators = Operators(self)
         self.vandal = Vandal(self)
-        self.make_clock = make_clock or (lambda machine: ServerClock(machine.monotonic_ms))
         self.calm = False
         self.calm_at_ms = 0
         self.steps_ms: list[int] = []

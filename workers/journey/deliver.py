@@ -277,9 +277,12 @@ class DeliverStep:
             self._soon(Queue.GROUPS, 0, notification.group_key, due_time(self._clock.now_ms()))
 
     async def _leaving(self, notification: Notification) -> dict[str, int]:
-        """The alerts that may leave their group once this notification is accepted, with their ends as the store has them."""
+        """The alerts that may leave their group once this notification is accepted, with their ends as the store has them.
+
+        While another delivery is in flight, what its service will have been told is not known: then the next tick sees to it.
+        """
         group = await self._groups.read(notification.group_key)
-        if group is None:
+        if group is None or group.in_flight.keys() - {notification.log_key}:
             return {}
         ended = [
             key

@@ -32,7 +32,7 @@ from monitor.pool.compose import (
 )
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
-from monitor.store.queues import Queue, due_time
+from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 
@@ -228,6 +228,7 @@ class Publisher:
             snapshot=_encode(snapshot),
             delta=_encode(diff(previous, snapshot)),
             tombstone=snapshot.tombstone is True,
+            until_ms=self._clock.now_ms() + QUEUES[Queue.DIRTY].lease_ms,
         )
         self._epoch = max(self._epoch, await self._store.publish(publication))
         self._counters.add("publications")

@@ -34,7 +34,7 @@ for i, id in ipairs(ids) do
     -- a lease that ends within the horizon is still somebody's
   elseif plans[i] then
     local interval, phase, lease = string.match(plans[i], '^(%d+):(%d+):(%d+)')
-    if not is_lease(score) and now - score >= tonumber(interval) then
+    if now - score >= tonumber(interval) then
       score = at_once(now - (now - phase) % interval)
     end
     local token = lease_token(math.max(now, score) + lease)

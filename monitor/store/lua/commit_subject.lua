@@ -1,13 +1,19 @@
 -- Write the alert states of a pool or of the system, if nobody else did meanwhile, with the events that follow from them.
--- @include version hints
+-- A pool that is written for the first time is weighed once more: what was sent before it was removed may come after that.
+-- @include version hints times dirty
 --
--- KEYS  1 subjects   2 alerts   3 events
--- ARGV  1 subject   2 version held (13 digits)   3 body with its new version, '' to take the subject out   4 cap of alerts
+-- KEYS  1 subjects   2 alerts   3 events   4 dirty
+-- ARGV  1 subject, a pool's is "pool:<name>"   2 version held (13 digits)   3 body with its new version, '' to take the subject out   4 cap of alerts
 --       5 cap of events
 --       6 how many alerts   7... alerts, then transitions
 -- Returns 1, or 0 when the version moved.
-if version_of(redis.call('HGET', KEYS[1], ARGV[1])) ~= ARGV[2] then
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if version_of(held) ~= ARGV[2] then
   return 0
+end
+local pool = string.match(ARGV[1], '^pool:(.*)$')
+if pool and not held and ARGV[3] ~= '' then
+  mark_dirty(KEYS[4], pool, now_ms())
 end
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])

@@ -1,14 +1,18 @@
 -- Publish a pool's next version: log entry, snapshot, index and hint, fenced by the epoch and by the log's last id, which the server
 -- itself lets only grow.
+-- @include times
 --
 -- KEYS  1 snap   2 log   3 pools   4 epoch
 -- ARGV  1 epoch   2 ver   3 publications of this epoch that the publisher has seen   4 pool   5 delta   6 snapshot   7 channel
---       8 cap of the log   9 '' , or for a tombstone how long it and the log stay (ms)
--- Returns how many publications this epoch has had by now, 0 when this version or a newer one is already there, -1 when the epoch is
--- not (any more) the publisher's.
+--       8 cap of the log   9 '' , or for a tombstone how long it and the log stay (ms)   10 until when it may be done (ms), 0 for ever
+-- Returns how many publications this epoch has had by now, 0 when this version or a newer one is already there or it is too late, -1
+-- when the epoch is not (any more) the publisher's.
 local held = redis.call('HMGET', KEYS[4], 'epoch', 'publications')
 if tonumber(held[1] or 0) ~= tonumber(ARGV[1]) or tonumber(held[2] or 0) < tonumber(ARGV[3]) then
   return -1
+end
+if tonumber(ARGV[10]) > 0 and now_ms() > tonumber(ARGV[10]) then
+  return 0
 end
 local version = ARGV[1] .. '-' .. ARGV[2]
 local kind = redis.call('TYPE', KEYS[2]).ok

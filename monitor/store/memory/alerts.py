@@ -102,6 +102,9 @@ class MemoryAlerts:
         if self._subjects.get(subject, (0, b""))[0] != ver:
             return False
         if body:
+            kind, _, pool = subject.partition(":")
+            if subject not in self._subjects and kind == "pool":
+                self._mark_dirty(0, pool, self._clock.now_ms())
             self._subjects[subject] = next_ver, body
         else:
             self._subjects.pop(subject, None)

@@ -439,8 +439,9 @@ class MemoryStore(MemoryAlerts):
         pool, epoch = publication.pool, publication.epoch
         if self._epoch.number != epoch.number or self._epoch.publications < epoch.publications:
             raise EpochEnded(f"epoch {epoch.number} has ended")
-        if (epoch.number, publication.ver) <= await self.last_version(pool):
-            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
+        late = 0 < publication.until_ms < self._clock.now_ms()
+        if late or (epoch.number, publication.ver) <= await self.last_version(pool):
+            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one, or it comes too late")
         self._published[pool] = publication
         self._expiry.pop(pool, None)
         if publication.tombstone:

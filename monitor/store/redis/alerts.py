@@ -37,7 +37,7 @@ class AlertCalls(ABC):
     async def commit_subject(
         self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
     ) -> bool:
-        names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events")]
+        names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events"), keys.in_slot(0, "dirty")]
         held = b"%013d%b" % (next_ver, body) if body else b""
         head = subject, keys.version_text(ver), held, keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, len(alerts)
         return bool(await self._wire.run("commit_subject", names, *head, *alerts, *transitions))

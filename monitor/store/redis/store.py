@@ -205,11 +205,11 @@ class RedisStore(RegistryCalls, AlertCalls):
         version = epoch.number, publication.ver, epoch.publications
         bodies = pool, publication.delta, publication.snapshot, keys.channel(pool)
         stays_ms = MAX_STALE_MS if publication.tombstone else ""
-        count = int(await self._wire.run("publish", names, *version, *bodies, keys.LOG_LENGTH_MAX, stays_ms))
+        count = int(await self._wire.run("publish", names, *version, *bodies, keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms))
         if count < 0:
             raise EpochEnded(f"epoch {epoch.number} has ended")
         if not count:
-            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one")
+            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one, or it comes too late")
         return Epoch(epoch.number, count)
 
     async def published_pools(self) -> list[str]:
