@@ -148,7 +148,7 @@ async def _measure(client: redis.Redis, url: str, scale: Scale) -> list[Report]:
     await store.open(create=True)
     steps = Bench(client, store, scale.stored)
     await steps.run()
-    client.flushdb()
+    client.execute_command("FLUSHDB", "SYNC")  # Memory that is freed later would be taken for that of the empty store.
     await store.close()
     store = RedisStore(url)
     await store.open(create=True)

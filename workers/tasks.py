@@ -14,7 +14,6 @@ from typing import Any
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from monitor.store.port import Lease
-from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 from workers.app import app
 from workers.runtime.services import RUNTIME
 
@@ -29,7 +28,7 @@ def _leases(items: Leases) -> list[Lease]:
     return RUNTIME.services.current([Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items])
 
 
-@app.task(name="probe_batch", queue=PROBE_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="probe_batch")  # type: ignore[untyped-decorator]
 def probe_batch(slot: int, rev: int, items: Leases) -> None:
     """Probe claimed endpoints and commit their results, as soon as this process can."""
     if RUNTIME.admit(items):
@@ -38,39 +37,39 @@ def probe_batch(slot: int, rev: int, items: Leases) -> None:
         RUNTIME.count("probes_expired", len(items))
 
 
-@app.task(name="weigh_pools", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="weigh_pools")  # type: ignore[untyped-decorator]
 def weigh_pools(slot: int, items: Leases) -> None:
     """Weigh and publish pools whose time has come: warm-up, damping, a change that its committer did not live to publish."""
     RUNTIME.start(RUNTIME.services.weigh(slot, _leases(items)))
 
 
-@app.task(name="reevaluate_endpoints", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="reevaluate_endpoints")  # type: ignore[untyped-decorator]
 def reevaluate_endpoints(slot: int, items: Leases) -> None:
     """Re-evaluate endpoints whose time has come without a result."""
     RUNTIME.start(RUNTIME.services.deciding.reevaluate(slot, _leases(items)))
 
 
-@app.task(name="route_alerts", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="route_alerts")  # type: ignore[untyped-decorator]
 def route_alerts(slot: int) -> None:
     """Put alerts into groups that nobody heard of."""
     RUNTIME.start(RUNTIME.services.alerting.route(slot))
 
 
-@app.task(name="flush_groups", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="flush_groups")  # type: ignore[untyped-decorator]
 def flush_groups(slot: int, items: Leases) -> None:
     """Let groups whose timer has come decide what to send."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.flush(_leases(items)))
 
 
-@app.task(name="end_unasserted", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="end_unasserted")  # type: ignore[untyped-decorator]
 def end_unasserted(slot: int, items: Leases) -> None:
     """End the alerts of subjects that nobody asserts any more."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.end_unasserted(_leases(items)))
 
 
-@app.task(name="deliver", queue=ALERT_QUEUE)  # type: ignore[untyped-decorator]
+@app.task(name="deliver")  # type: ignore[untyped-decorator]
 def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot

@@ -113,7 +113,7 @@ def test_nobody_is_ejected(seconds: int, jumping: JumpingClock, new_server: NewS
 
 @pytest.mark.timeout(180)
 def test_processes_hours_apart_work_as_one(jumping: JumpingClock, new_server: NewServer, receiver: Receiver, tmp_path: Path) -> None:
-    """Beats, workers and alert workers whose clocks disagree by up to a day: no slot is missed, no result lost, and a notice and its end
+    """Beats, workers and alert workers whose clocks disagree by up to a day: no result is lost, and a notice and its end
     come once each and in time."""
     parts = {"beat": -5 * HOUR_S, "worker": 3 * HOUR_S, "alert-worker": DAY_S, "web": -HOUR_S}
     with contextlib.ExitStack() as stack:
@@ -132,7 +132,7 @@ def test_processes_hours_apart_work_as_one(jumping: JumpingClock, new_server: Ne
         eventually(lambda: CLOCK.now_ms() > began_ms + 12 * INTERVAL_MS, 15)
         slots = (CLOCK.now_ms() - began_ms) // INTERVAL_MS
         # libfaketime makes every look at a clock, and every wait, slower: a message may be lost with its lease, but no result.
-        missed = {name: missing for name in NAMES if (missing := slots - targets.since(name, began_ms)) > slots // 2}
+        missed = {name: missing for name in NAMES if (missing := slots - targets.since(name, began_ms)) > slots // 4}
         after = system.execute(lambda store: store.counters())
         assert not missed, f"of {slots} slots were missed: {missed}; counters {before}, then {after}"
 
