@@ -48,7 +48,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
             alive_file=settings.alive_file,
-            duties={"realigning": self._dispatcher.realign, "live workers": functools.partial(self._dispatcher.count_live, age_max_ms)},
+            duties={"live workers": functools.partial(self._dispatcher.count_live, age_max_ms)},
         )
         self._heartbeat_ms = settings.heartbeat_ms
         self._next_heartbeat_ms = 0

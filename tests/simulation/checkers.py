@@ -25,8 +25,9 @@ T = TypeVar("T")
 
 STEPPED_MS = 15_000
 """Within this time after a step of the server's time what lies ahead is brought back, and so is until when a pool is vouched for."""
-LAG_MAX = 0.15
-"""Part of a base share by which a published weight may differ from what the evidence gives at this moment."""
+LAG_MAX = 0.25
+"""Part of a base share by which a published weight may differ from what the evidence gives at this moment: a step of latency moves it by
+up to 18 % where probes are frequent, and so may the steps of others that it is compared with."""
 LATE_MS = 20_000
 """So much later than it was sent a request may still be served: a claim, say, whose caller has given it up."""
 SETTLED_MS = 6_000

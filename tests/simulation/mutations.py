@@ -238,7 +238,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
     Mutation("late tombstones count", "a live pool disappears", "crowd", 3, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 12, _one_epoch_for_ever),
-    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 47, _pools_are_told_once),
+    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 21, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 4, _our_outage_is_their_silence),
     Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 13, _duplicates_are_sent),

@@ -145,7 +145,7 @@ class Part:
             location="",
             interval_ms=settings.heartbeat_ms,
             alive_file=None,
-            duties={"realigning": dispatcher.realign, "live workers": functools.partial(dispatcher.count_live, age_max_ms)},
+            duties={"live workers": functools.partial(dispatcher.count_live, age_max_ms)},
         )
         heart.name = self.name
         next_beat_ms = 0

@@ -12,7 +12,7 @@ from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 from tests.registering import register
-from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, WAITING_MAX, Dispatcher, Message
+from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, REALIGN_MS, WAITING_MAX, Dispatcher, Message
 
 TICK_MS = 150
 """As often as beat ticks unless it is told otherwise."""
@@ -81,6 +81,19 @@ def test_every_slot_of_the_shortest_interval_is_claimed_before_it_begins() -> No
         assert len(probed) >= 0.99 * 50 * 2 * seconds
         assert len({(name, due_ms) for name, _, due_ms in probed}) == len(probed)
         assert all(due_ms >= began_ms - 500 for _, _, due_ms in probed)
+
+    play(story)
+
+
+def test_a_step_back_of_the_servers_time_is_made_good_with_the_next_claim() -> None:
+    async def story() -> None:
+        house = House()
+        await house.register(20, 1_000)
+        await house.ticks(REALIGN_MS + 1_000)
+        house.clock.jump(-3_600_000)
+        house.taken.clear()
+        await house.ticks(2_500)
+        assert {name for name, _, _ in house.probed()} == {f"e{i}" for i in range(20)}
 
     play(story)
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from monitor.clock import Clock
+from monitor.core.tilt import JUMP_MS
 from monitor.store.port import Lease, Store
 from monitor.store.queues import ALERT_QUEUE, CLAIM_MAX, PROBE_QUEUE, QUEUES, Queue
 
@@ -26,7 +27,7 @@ WAITING_MAX = 4
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are served that a dead worker may have left."""
 REALIGN_MS = 10_000
-"""How often due times are held against the server's time: one that has stepped back leaves them far ahead."""
+"""How often due times are held against the server's time, also where no claim has shown that it stepped back."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Dispatcher:
         self._probes_at_ms = 0
         self._streams_at_ms = 0
         self._realign_at_ms = 0
+        self._claimed_ms: dict[int, int] = {}
 
     async def tick(self) -> list[Message]:
         """Claim everything that is due now and that live workers can begin with."""
@@ -69,6 +71,7 @@ class Dispatcher:
             self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
             for slot in range(self._store.slots):
                 messages += await self._probes(slot)
+        await self._realign(now_ms)
         return messages + await self._alerts(now_ms)
 
     async def _alerts(self, now_ms: int) -> list[Message]:
@@ -97,9 +100,8 @@ class Dispatcher:
     def _room(self, queue: str, part: str) -> bool:
         return self._waiting(queue) < WAITING_MAX * max(1, self._live[part])
 
-    async def realign(self) -> None:
-        """Now and then, bring back endpoints that a clock's jump put far into the future."""
-        now_ms = self._clock.monotonic_ms()
+    async def _realign(self, now_ms: int) -> None:
+        """Bring back what a step of the server's time left far ahead: at once when claims show the step, else now and then."""
         if now_ms < self._realign_at_ms:
             return
         self._realign_at_ms = now_ms + REALIGN_MS
@@ -117,6 +119,9 @@ class Dispatcher:
 
     async def _probes(self, slot: int) -> list[Message]:
         claim = await self._store.claim_probes(slot, self._claim_limit, HORIZON_MS)
+        if self._claimed_ms.get(slot, 0) - claim.now_ms > JUMP_MS:
+            self._realign_at_ms = 0
+        self._claimed_ms[slot] = claim.now_ms
         self._learn_interval(claim.interval_min_ms)
         if len(claim.items) == self._claim_limit:
             self._probes_at_ms = 0
