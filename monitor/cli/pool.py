@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from monitor.cli.common import System, by_option, needs_system
+from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.output import emit, output_option, say
 from monitor.core.record import Override
 
@@ -43,6 +43,26 @@ def list_pools(system: System, output: str) -> None:
     emit(rows, columns, output)
     for unreadable in known.unreadable():
         say(unreadable)
+
+
+@pool.command()
+@click.argument("pool_name", metavar="POOL")
+@by_option
+@why_option
+@needs_system
+def reset(system: System, pool_name: str, actor: str, reason: str) -> None:
+    """Take a pool's settings away, also those that cannot be read; it goes on with what is built in. Its endpoints stay.
+
+    \b
+    Example:
+      watchkeeper pool reset shop
+    """
+    from monitor import registry  # noqa: PLC0415 - after the help
+
+    if system.run(lambda store: registry.reset_pool(store, pool_name, actor=actor, reason=reason)):
+        say(f"pool {pool_name}: works with the built-in settings now")
+    else:
+        say(f"pool {pool_name}: nothing to change")
 
 
 @pool.command()

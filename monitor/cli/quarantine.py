@@ -9,6 +9,7 @@ import click
 from monitor.cli.common import System, needs_system
 from monitor.cli.look import stamp
 from monitor.cli.output import emit, output_option, say
+from monitor.store.names import printable
 
 if TYPE_CHECKING:
     from monitor.store.port import SetAside, Store
@@ -37,8 +38,8 @@ def list_aside(system: System, output: str) -> None:
     """
     rows = [
         {
-            "kind": item.kind,
-            "key": item.key,
+            "kind": printable(item.kind),
+            "key": printable(item.key),
             "at": stamp(item.at_ms),
             "at_ms": item.at_ms,
             "bytes": len(item.data),
@@ -70,14 +71,14 @@ def rm(system: System, kind: str | None, key: str | None, everything: bool) -> N
         raise click.UsageError("give KIND and KEY as `watchkeeper quarantine list` shows them, or --all")
 
     async def discard(store: Store) -> list[SetAside]:
-        wanted = [item for item in await store.aside() if everything or (item.kind, item.key) == (kind, key)]
+        wanted = [item for item in await store.aside() if everything or (printable(item.kind), printable(item.key)) == (kind, key)]
         for item in wanted:
             await store.discard_aside(item.kind, item.key)
         return wanted
 
     gone = system.run(discard)
     for item in gone:
-        click.echo(f"{item.kind} {item.key} deleted")
+        click.echo(f"{printable(item.kind)} {printable(item.key)} deleted")
     if not gone and not everything:
         say(f"there is no copy of {kind} {key}")
         raise click.exceptions.Exit(1)

@@ -11,6 +11,7 @@ from alert_rules.rules.alert import Alert, AlertState, AlertStatus
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, alert_of, decode_memory, endpoint_subject
 from monitor.pool.compose import decode_pool_record
 from monitor.query.readable import readable
+from monitor.store.names import printable
 from monitor.store.port import AlertPhase, Store, StoredAlert
 from workers.journey.deliver import Sent, decode_sent
 
@@ -67,8 +68,8 @@ def _stored(one: StoredAlert, status: str, state: AlertState | None) -> AlertVie
     alert = readable(_decode_alert, one.alert)
     return AlertView(
         status=status,
-        fingerprint=one.fingerprint,
-        subject=one.subject,
+        fingerprint=printable(one.fingerprint),
+        subject=printable(one.subject),
         labels=alert.labels if alert else {},
         annotations=alert.annotations if alert else {},
         value=alert.value if alert else "",

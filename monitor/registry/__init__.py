@@ -8,6 +8,7 @@ from monitor.registry.apply import Changes, EndpointChange, Progress, apply, pla
 from monitor.registry.endpoints import add, edit, remove, set_paused
 from monitor.registry.known import Known, export_manifest, find, read_known
 from monitor.registry.overrides import set_override
+from monitor.registry.pools import reset_pool
 
 __all__ = [
     "Changes",
@@ -22,6 +23,7 @@ __all__ = [
     "plan",
     "read_known",
     "remove",
+    "reset_pool",
     "set_override",
     "set_paused",
 ]

@@ -16,7 +16,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.journal import ROUNDS_MAX, Act, Fields, act, contended
 from monitor.registry.known import Known, read_known
-from monitor.store.port import PoolPut, PoolRemoval, Put, RegistryChanges, Removal, Store
+from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryChanges, Removal, Store
 
 WRITE_BATCH = 500
 TOLD_ONE_BY_ONE_MAX = 100
@@ -116,8 +116,12 @@ def _unwritten(
 
 
 def _same(old: Endpoint | Pool | None, new: Endpoint | Pool) -> bool:
-    """Compare as stored: JSON has no tuples."""
-    return old == new or msgspec.json.encode(old, order="sorted") == msgspec.json.encode(new, order="sorted")
+    """Compare values: what comes from the store has lists where tuples were written."""
+    return old == new or (old is not None and _values(old) == _values(new))
+
+
+def _values(entry: Endpoint | Pool) -> Any:
+    return msgspec.to_builtins(msgspec.structs.asdict(entry))
 
 
 def differences(old: Endpoint, new: Endpoint) -> Fields:
@@ -267,14 +271,14 @@ class _Round:
 
     def _pool_put(self, name: str) -> PoolPut:
         pool, entry = self.manifest.pools[name], self.known.pools.get(name)
-        return PoolPut(pool=pool, old=entry, transitions=self._told(entry.value if entry else None, pool, name))
+        return PoolPut(pool=pool, old=entry, transitions=self._told(entry, pool, name))
 
     def _pool_removal(self, name: str) -> PoolRemoval:
         entry = self.known.pools[name]
-        return PoolRemoval(name=name, old=entry, transitions=self._told(entry.value, None, name))
+        return PoolRemoval(name=name, old=entry, transitions=self._told(entry, None, name))
 
-    def _told(self, old: Pool | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
-        return () if self.made.summarised else self.doing.pool(old, new, name)
+    def _told(self, entry: Entry[Pool] | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
+        return () if self.made.summarised else self.doing.pool(entry, new, name)
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -14,7 +14,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.apply import EndpointChange, differences
 from monitor.registry.journal import ROUNDS_MAX, Act, act, contended
-from monitor.registry.known import among, find_entry, read_known, readable
+from monitor.registry.known import among, find_entry, named, read_known, readable
 from monitor.store.port import Put, RegistryChanges, Removal, Store
 
 
@@ -68,20 +68,18 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
     ConfigError where others depend on one; with `force` those lose that parent.
     """
     doing = await act(store, actor, reason)
-    for endpoint_id in endpoint_ids:
-        await find_entry(store, endpoint_id)
-    gone = set(endpoint_ids)
+    entries = await store.endpoint_entries()
+    gone = {named(entries, endpoint_id): None for endpoint_id in endpoint_ids}
     for _ in range(ROUNDS_MAX):
-        entries = (await read_known(store)).endpoints
         orphans = [
             (entry, entry.value)
             for name, entry in entries.items()
-            if name not in gone and entry.value and gone.intersection(entry.value.depends_on)
+            if name not in gone and entry.value and not gone.keys().isdisjoint(entry.value.depends_on)
         ]
         if orphans and not force:
             raise ConfigError([_depended_on(child, gone) for _, child in orphans])
         freed = [(entry, child, _without(child, gone)) for entry, child in orphans]
-        removals = [(name, entries[name]) for name in endpoint_ids if name in entries]
+        removals = [(name, entries[name]) for name in gone if name in entries]
         changes = RegistryChanges(
             puts=tuple(
                 Put(endpoint=new, old=entry, transitions=doing.changed(old, new, differences(old, new))) for entry, old, new in freed
@@ -93,6 +91,7 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
         answer = await store.register(changes)
         if answer.ok:
             return
+        entries = await store.endpoint_entries()
     raise await contended(store, next(iter(answer.stale)))
 
 

@@ -10,7 +10,8 @@ import msgspec
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
 from monitor.core.record import Transition
-from monitor.store.port import Store
+from monitor.store.names import printable
+from monitor.store.port import Entry, Store
 
 KIND: Final = "registry"
 ABSENT: Final = "ABSENT"
@@ -65,12 +66,14 @@ class Act(msgspec.Struct, frozen=True):
     def removed(self, endpoint_id: str, endpoint: Endpoint | None, pool: str) -> tuple[bytes, ...]:
         """`endpoint` None: its entry could not be read."""
         old = REGISTERED if endpoint else UNREADABLE
-        return (self._encoded(endpoint_id, pool, old, REMOVED, self.reason or "removed"),)
+        return (self._encoded(printable(endpoint_id), printable(pool), old, REMOVED, self.reason or "removed"),)
 
-    def pool(self, old: Pool | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
+    def pool(self, entry: Entry[Pool] | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
         """A pool's settings are written or taken away (`new` None), and pass to another owner."""
-        before, after = (REGISTERED if old else ABSENT), (REMOVED if new is None else CHANGED if old else REGISTERED)
-        told = [self._encoded("", name, before, after, self.reason or "the pool's settings")]
+        old = entry.value if entry else None
+        before = ABSENT if entry is None else REGISTERED if old else UNREADABLE
+        after = REMOVED if new is None else CHANGED if old else REGISTERED
+        told = [self._encoded("", printable(name), before, after, self.reason or "the pool's settings")]
         if old and new and old.owner != new.owner:
             told.append(self._encoded("", name, old.owner, new.owner, self._because("the owner changed")))
         return tuple(told)
@@ -120,17 +123,20 @@ def check_reason(reason: str) -> str:
     return reason
 
 
-async def contended(store: Store, endpoint_id: str) -> ConfigError:
-    """The refusal of a use case that lost against others in every round: what they changed, and who they are."""
+async def contended(store: Store, name: str, what: str = "endpoint") -> ConfigError:
+    """The refusal of a use case that lost against others in every round: what they changed, and who they are.
+
+    `what` is `endpoint`, or `pool`, which has no log of its own.
+    """
     said = "somebody else keeps changing it"
-    for data in reversed(await store.transitions(endpoint_id)):
+    for data in reversed(await store.transitions(name) if what == "endpoint" else []):
         try:
             last = _decode(data)
         except (msgspec.MsgspecError, ValueError):
             continue
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break
-    return ConfigError([Problem("", "endpoint", repr(endpoint_id), said, "see what it is now, and repeat the command")])
+    return ConfigError([Problem("", what, repr(name), said, "see what it is now, and repeat the command")])
 
 
 def shown_fields(fields: Fields) -> str:

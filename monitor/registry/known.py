@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -10,6 +11,7 @@ from monitor.config.manifest import Registered
 from monitor.config.manifest_writer import export
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.store.names import printable
 from monitor.store.port import Entry, Store
 
 
@@ -30,17 +32,22 @@ class Known(msgspec.Struct, frozen=True):
     def unreadable(self) -> list[str]:
         """One sentence for each entry that cannot be read: what is wrong, and how to fix it."""
         endpoints = (
-            f"endpoint {name} cannot be read: {entry.why}; write it anew with `watchkeeper apply`, or remove it with "
-            f"`watchkeeper endpoint rm {name}`"
+            f"endpoint {printable(name)} cannot be read: {entry.why}; {_way_out('endpoint rm', name)}"
             for name, entry in sorted(self.endpoints.items())
             if entry.value is None
         )
         pools = (
-            f"the settings of pool {name} cannot be read: {entry.why}; write them anew with `watchkeeper apply`"
+            f"the settings of pool {printable(name)} cannot be read: {entry.why}; {_way_out('pool reset', name)}"
             for name, entry in sorted(self.pools.items())
             if entry.value is None
         )
         return [*endpoints, *pools]
+
+
+def _way_out(command: str, name: str) -> str:
+    """How an entry that cannot be read is made good or taken away."""
+    again = "" if printable(name) != name else "write it anew with `watchkeeper apply`, or "
+    return f"{again}remove it with `watchkeeper {command} {shlex.quote(printable(name))}`"
 
 
 async def read_known(store: Store) -> Known:
@@ -56,9 +63,18 @@ async def find_entry(store: Store, endpoint_id: str) -> Entry[Endpoint]:
 
 def among(entries: Mapping[str, Entry[Endpoint]], endpoint_id: str) -> Entry[Endpoint]:
     """As `find_entry`, where all entries are known."""
+    return entries[named(entries, endpoint_id)]
+
+
+def named(entries: Collection[str], endpoint_id: str) -> str:
+    """The name under which an endpoint stands that people call `endpoint_id` (one that is no text is called as it is shown); ConfigError
+    with the nearest where there is none."""
     if endpoint_id in entries:
-        return entries[endpoint_id]
-    hint = did_you_mean(endpoint_id, sorted(entries), "`watchkeeper endpoint list` shows the endpoints")
+        return endpoint_id
+    called = {printable(name): name for name in entries}
+    if endpoint_id in called:
+        return called[endpoint_id]
+    hint = did_you_mean(endpoint_id, sorted(called), "`watchkeeper endpoint list` shows the endpoints")
     raise ConfigError([Problem("", "endpoint", repr(endpoint_id), "there is no endpoint of this id", hint)])
 
 
@@ -70,8 +86,8 @@ async def find(store: Store, endpoint_id: str) -> Endpoint:
 def readable(endpoint_id: str, entry: Entry[Endpoint]) -> Endpoint:
     """Return the endpoint of an entry; ConfigError where it cannot be read."""
     if entry.value is None:
-        hint = f"write it anew with `watchkeeper apply`, or remove it with `watchkeeper endpoint rm {endpoint_id}`"
-        raise ConfigError([Problem("", "endpoint", repr(endpoint_id), f"its entry cannot be read: {entry.why}", hint)])
+        problem = Problem("", "endpoint", repr(endpoint_id), f"its entry cannot be read: {entry.why}", _way_out("endpoint rm", endpoint_id))
+        raise ConfigError([problem])
     return entry.value
 
 

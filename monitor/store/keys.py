@@ -15,7 +15,7 @@ wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    con
 
 Internal (may change with any release)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
-wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry -> claim and commit scripts
+wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry, realign -> claim, commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
 wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
                                  the server's time has stepped back and is not yet made good   claim_probes, realign
@@ -67,6 +67,7 @@ import zlib
 from collections.abc import Sequence
 
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
+from monitor.store.names import stored
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
@@ -123,7 +124,7 @@ def read_slots(marker: bytes | None, wanted: int | None) -> int:
 
 def slot_of(endpoint_id: str, slots: int) -> int:
     """The slot in which an endpoint lives."""
-    return zlib.crc32(endpoint_id.encode()) % slots if slots > 1 else 0
+    return zlib.crc32(stored(endpoint_id)) % slots if slots > 1 else 0
 
 
 def in_slot(slot: int, name: str) -> str:
@@ -186,4 +187,4 @@ def split_version(held: bytes | None) -> tuple[int, bytes]:
 
 def aside_field(kind: str, key: str) -> bytes:
     """The field under which a copy of what cannot be read is kept."""
-    return f"{kind} {key}".encode()
+    return stored(f"{kind} {key}")

@@ -17,6 +17,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import Stale
 from monitor.core.history import RowWrite as Write
+from monitor.store.names import printable
 from monitor.store.queues import Queue, is_lease
 
 T = TypeVar("T")
@@ -202,8 +203,7 @@ class SetAside(msgspec.Struct, frozen=True):
 
     def kept(self, bytes_max: int, now_ms: int) -> SetAside:
         """The copy as it is kept; a key may itself be what cannot be written."""
-        key = self.key.encode(errors="backslashreplace").decode()
-        return SetAside(self.kind, key, self.data[:bytes_max], self.why, now_ms)
+        return SetAside(self.kind, printable(self.key), self.data[:bytes_max], self.why, now_ms)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -534,6 +534,9 @@ class Store(Protocol):
     async def end_asserted(self, subject: str, token_ms: int, at_ms: int, reason: str, next_ms: int) -> int:
         """End what a claimed member of ASSERTIONS asserted last; it falls due again at `next_ms`, and is then forgotten. Returns how
         many alerts ended. Stale when the lease is not ours any more."""
+
+    async def end_orphans(self, at_ms: int, reason: str) -> int:
+        """End alerts that fire though no subject's last assertion names them, which happens only where data were lost. Returns how many."""
 
     async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         """Up to `limit` alerts: of those that fire the ones that began first, of the others those that ended last."""

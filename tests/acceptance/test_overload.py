@@ -22,7 +22,7 @@ TIMES = 3
 """How many times what the machine can do is registered."""
 FIRST = 6_000
 FIRST_MAX = 96_000
-"""So many are registered, doubled until the machine cannot do them: what it can do is measured under them."""
+"""So many are registered, and twice as many until the machine cannot do them: what it can do is measured under them."""
 OVERLOADED = 0.9
 """A machine that does less than this part of what it is asked for can do no more."""
 LATE_P99_MAX_MS = 5_000

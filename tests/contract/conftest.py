@@ -128,6 +128,14 @@ class House:
             assert isinstance(self.store, RedisStore)
             await self.store._wire.execute_one("ZADD", keys.in_slot(slot, "judged"), until_ms, pool)
 
+    async def lose_assertion(self, subject: str) -> None:
+        """Replace what a subject asserted last by bytes that cannot be read."""
+        if isinstance(self.store, MemoryStore):
+            self.store._asserted[subject] = (keys.UNREADABLE, [])
+        else:
+            assert isinstance(self.store, RedisStore)
+            await self.store._wire.execute_one("HSET", keys.ASSERTED, subject, b"\xff")
+
     async def judged(self, pool: str) -> int | None:
         """Until when the pool counts as judged, over all slots; None where nobody vouches for it."""
         if isinstance(self.store, MemoryStore):

@@ -225,6 +225,23 @@ async def test_a_new_assertion_takes_the_subject_from_whoever_is_ending_it(house
     assert await house.store.alert("f") == stored(ver=2)
 
 
+@pytest.mark.parametrize("lost", ["what it asserted", "when it is to be asserted again"])
+async def test_an_alert_that_fires_though_its_subject_is_not_known_to_assert_it_ends(house, lost):
+    await house.store.assert_alerts([says(1, fires("f"), fires("g", ends_ms=7)), says(1, fires("h"), subject="pool:p")])
+    assert await house.store.end_orphans(500, "lost") == 0
+    if lost == "what it asserted":
+        await house.lose_assertion(SUBJECT)
+        await house.store.assert_alerts([says(2, fires("g", ends_ms=7))])
+    else:
+        (lease,) = [one for one in await house.store.claim(Queue.ASSERTIONS, 0, 10, 60_000) if one.member == SUBJECT]
+        await house.store.finish(Queue.ASSERTIONS, 0, SUBJECT, lease.token_ms, None)
+    assert (await house.store.alert("f")).ends_ms == 0, "nothing has ended it"
+    assert await house.store.end_orphans(500, "lost") == 1
+    assert await house.store.end_orphans(600, "lost") == 0
+    assert await house.store.alert("f") == stored(ends_ms=500, reason="lost")
+    assert [one.fingerprint for one in await house.store.alerts(AlertPhase.FIRING, 10)] == ["h"]
+
+
 async def test_an_alert_without_a_group_goes_with_its_end(house):
     await house.store.assert_alerts([says(1, fires(groups=""))])
     assert await house.store.alert("f") == stored()
@@ -280,6 +297,16 @@ async def test_a_flush_makes_deliveries_one_for_each_service(house):
     await house.store.commit_flush(await tick(house, deliveries=(delivery("d3"),)))
     assert (await house.store.load_group("g")).in_flight == {"mail": "d1", "chat": "d2"}
     assert await house.drain(Queue.DELIVERIES) == ["d1", "d2"]
+
+
+async def test_a_delivery_in_flight_that_the_outbox_has_lost_holds_up_no_other(house):
+    await firing(house)
+    await house.store.commit_flush(await tick(house, deliveries=(delivery("d1"), delivery("d2", "chat"))))
+    (lost,) = await house.store.claim(Queue.DELIVERIES, 0, 1, 60_000)
+    await house.store.finish(Queue.DELIVERIES, 0, lost.member, lost.token_ms, None)
+    assert (await house.store.load_group("g")).in_flight == {"chat": "d2"}
+    await house.store.commit_flush(await tick(house, deliveries=(delivery("d3"),)))
+    assert (await house.store.load_group("g")).in_flight == {"chat": "d2", "mail": "d3"}
 
 
 async def test_a_flush_counts_once(house):

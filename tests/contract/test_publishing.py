@@ -110,6 +110,15 @@ async def test_keys_of_another_type_are_replaced(house):
     assert await house.store.last_version("shop") == (epoch.number, 2)
 
 
+async def test_a_log_of_an_epoch_that_no_time_can_have_made_is_begun_anew(house):
+    if not house.url:
+        return
+    epoch = await house.store.epoch()
+    await house.store._wire.execute_one("XADD", keys.log("shop"), f"{2**64 - 1}-{2**64 - 1}", "d", "x")
+    await house.store.publish(version(epoch, 2))
+    assert await house.store.last_version("shop") == (epoch.number, 2)
+
+
 async def test_pools_are_marked_for_weighing_by_name(house):
     epoch = await house.store.epoch()
     for pool in ("shop", "db", "gone"):

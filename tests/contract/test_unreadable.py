@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Committed, Loaded, SetAside
@@ -79,3 +82,60 @@ async def test_a_subject_that_cannot_be_read_is_replaced_too(house):
     assert not await house.store.commit_subject("pool:shop", 0, 1, b"x")
     assert await house.store.commit_subject("pool:shop", keys.UNREADABLE, 5, b"fresh")
     assert await house.store.load_subject("pool:shop") == (5, b"fresh")
+
+
+# Scalars that no process decodes as a record, but every claim and every commit reads.
+
+
+async def test_a_plan_that_cannot_be_read_harms_nobody_and_is_made_good(house):
+    if isinstance(house.store, MemoryStore):
+        return  # It has no text to spoil.
+    await house.register(*(house.endpoint(name) for name in ("a", "b", "unread")))
+    slots = {name: keys.slot_of(name, house.store.slots) for name in ("a", "unread", "stray")}
+    for name in ("a", "unread"):
+        await house.store._wire.execute_one("HSET", keys.in_slot(slots[name], "plan"), name, b"\xff")
+    await house.store._wire.execute_one("HSET", keys.in_slot(slots["stray"], "plan"), "stray", "0:0:0:0")
+    await house.store._wire.execute_one("ZADD", keys.in_slot(slots["stray"], "due"), 2, "stray")
+    await house.store._wire.execute_one("HSET", keys.in_slot(slots["unread"], "spec"), "unread", "{")
+
+    claimed = await house.claim()
+    assert claimed.keys() == {"a", "b", "unread", "stray"}
+    assert await house.commit(house.result(claimed["a"]), house.result(claimed["b"])) == [Committed.OK, Committed.OK]
+    for slot in range(house.store.slots):
+        await house.store.realign(slot)
+    plans = {name: await house.store._wire.execute_one("HGET", keys.in_slot(slot, "plan"), name) for name, slot in slots.items()}
+    assert plans == {"a": str(Plan.of(house.endpoint("a"))).encode(), "unread": b"\xff", "stray": None}
+    assert await house.score("a") <= await house.store.now_ms(), "it is due by its own plan at once"
+    assert await house.score("stray") is None
+
+
+@pytest.mark.parametrize("rubbish", [b"\xff", b"-", b"1e999", b""])
+async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish):
+    if isinstance(house.store, MemoryStore):
+        return
+    await house.register(house.endpoint("e"))
+    await house.claim()
+    await house.store.count({"probes_success": 1})
+    await house.store.heartbeat("beat:h:1", b"{}")
+    for slot in range(house.store.slots):
+        await house.store._wire.execute_one("SET", keys.in_slot(slot, "rev"), rubbish)
+        await house.store._wire.execute_one(
+            "HSET", keys.in_slot(slot, "pace"), "last", rubbish, "since", rubbish, "back", rubbish, rubbish, rubbish
+        )
+        await house.store._wire.execute_one("HSET", keys.in_slot(slot, "unpublished"), "shop", rubbish)
+    for key, field in ((keys.COUNTERS, "probes_failure"), (keys.PROCESSES, "beat:h:2"), (keys.ALERTS_PACE, "last"), (keys.EPOCH, "epoch")):
+        await house.store._wire.execute_one("HSET", key, field, rubbish)
+    await house.store._wire.execute_one("SET", keys.ALIVE, rubbish)
+
+    assert (await house.claim()).keys() <= {"e"}
+    for slot in range(house.store.slots):
+        await house.store.judging_since(slot)
+        await house.store.realign(slot)
+    await house.store.load_with_revisions(["e"])
+    await house.register(house.endpoint("e", interval_ms=20_000))
+    _, revisions = await house.store.load_with_revisions(["e"])
+    assert next(iter(revisions.values())) > 1_000_000_000_000, "an edit is seen"
+    assert (await house.store.counters())["probes_success"] == 1
+    assert list(await house.store.heartbeats(60_000)) == ["beat:h:1"]
+    assert await house.store.alive() == []
+    assert (await house.store.epoch()).number > 1_000_000_000_000

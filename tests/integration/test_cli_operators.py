@@ -126,6 +126,24 @@ def test_an_entry_that_cannot_be_read_is_written_anew_by_applying(run: Run, clie
     assert run("endpoint", "list").stderr == ""
 
 
+@pytest.mark.parametrize("settings", [b"garbage", b'{"name":"shop","policy":["newer"]}', None])
+def test_a_pools_settings_are_taken_away_whether_they_can_be_read_or_not(run: Run, client: redis.Redis, settings: bytes | None) -> None:
+    run("apply", "-f", "-", stdin=SHOP)
+    before = {row["pool"]: row for row in json.loads(run("pool", "list", "-o", "json").stdout)}
+    if settings:
+        client.hset(keys.REGISTRY_POOLS, "shop", settings)
+        assert "remove it with `watchkeeper pool reset shop`" in run("pool", "list").stderr
+    assert "built-in settings" in run("pool", "reset", "shop", "--by", "ann", "--reason", "try the defaults").stderr
+    (row,) = json.loads(run("pool", "list", "-o", "json").stdout)
+    assert (row["members"], row["warm_up"]) == (2, "30s")
+    assert before["shop"]["warm_up"] != "30s"
+    last = events(run)[-1]
+    old = "UNREADABLE" if settings else "REGISTERED"
+    assert (last["pool"], last["old"], last["new"], last["actor"], last["reason"]) == ("shop", old, "REMOVED", "ann", "try the defaults")
+    assert "nothing to change" in run("pool", "reset", "shop").stderr
+    assert "did you mean shop?" in run("pool", "reset", "shpo", code=2).stderr
+
+
 @pytest.mark.parametrize("held", [b"garbage", b'{"override":"FROM_A_NEWER_RELEASE","reason":"r","at_ms":1}'])
 def test_an_override_that_cannot_be_read_is_cleared(run: Run, client: redis.Redis, held: bytes) -> None:
     run("apply", "-f", "-", stdin=SHOP)

@@ -1,5 +1,7 @@
 """Manifests: what is read, where settings come from, and the way back."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,9 @@ from hypothesis import strategies as st
 from monitor.config.manifest import Manifest, Registered, load_sources, read_manifest
 from monitor.config.manifest_writer import entry_of, export, shown
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.registry.apply import plan
+from monitor.registry.known import Known
+from monitor.store.port import Entry
 
 
 def read(text: str, *, endpoints: tuple[Endpoint, ...] = (), pools: tuple[Pool, ...] = ()) -> Manifest:
@@ -210,5 +215,17 @@ def test_what_is_exported_is_read_back_the_same(registry: tuple[list[Endpoint], 
     again = read(export(manifest.endpoints, stored))
     for read_back in (manifest, again):
         assert {endpoint.id: endpoint for endpoint in read_back.endpoints} == {endpoint.id: endpoint for endpoint in endpoints}
-        # As values: JSON has no tuples, and which defaults it leaves out depends on how a number came to be.
-        assert msgspec.to_builtins(dict(read_back.pools)) == msgspec.to_builtins({pool.name: pool for pool in pools})
+        assert {name: values(pool) for name, pool in read_back.pools.items()} == {pool.name: values(pool) for pool in pools}
+
+
+def values(pool: Pool) -> Any:
+    """JSON has no tuples, and which defaults it leaves out depends on how a number came to be."""
+    return msgspec.to_builtins(msgspec.structs.asdict(pool))
+
+
+def test_a_default_that_is_written_and_a_list_that_was_stored_are_no_change():
+    text = "pools: {shop: {warm_up: 30s, depends_on: [db]}}\nendpoints: [{url: 'tcp://h:1', id: db, pool: db}]\n"
+    manifest = read(text)
+    stored = {name: msgspec.json.decode(msgspec.json.encode(pool), type=Pool) for name, pool in manifest.pools.items()}
+    entries = {name: Entry("digest", pool) for name, pool in stored.items()}
+    assert plan(Known({"db": Entry("digest", manifest.endpoints[0], "db")}, entries), manifest, prune=False).empty

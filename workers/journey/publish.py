@@ -174,7 +174,8 @@ class Publisher:
                 except EpochEnded:
                     await self.renew_epoch()
                     continue
-                except Stale:
+                except Stale:  # Where the log is of a later epoch than the data set's, so must be what comes.
+                    await self.renew_epoch((await self._store.last_version(name))[0])
                     continue
             wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
             wakes = [wake_ms] if wake_ms > now_ms else []
@@ -240,6 +241,8 @@ class Publisher:
         word that is published holds on."""
         readings = []
         for member in members:
+            if not member.spec:  # Nothing is registered under this name.
+                continue
             endpoint = self._quarantine.read("endpoint", member.id, member.spec, _decode_endpoint)
             if endpoint is None:
                 continue

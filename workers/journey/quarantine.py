@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from monitor.store.keys import ASIDE_MAX
+from monitor.store.names import printable
 from monitor.store.port import SetAside, Store
 from workers.journey.counters import Counters
 
@@ -32,6 +33,7 @@ class Quarantine:
         try:
             return decode(data)
         except Exception as error:  # Whatever a decoder raises, the data is what it could not read.
+            key = printable(key)
             if self._told.get((kind, key)) != data:
                 if len(self._told) >= ASIDE_MAX:
                     self._told.clear()

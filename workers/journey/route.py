@@ -29,6 +29,8 @@ EVENTS_MAX = 200
 ROUTE_LEASE_MS = 10_000
 UNSERVED_MS = 30_000
 """A subject whose time comes up so late was not served by any alert worker; those that assert were not served either."""
+SWEEP_MS = 60_000
+ORPHANED = "what was stored of who asserts it is lost"
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class RouteStep:
         self._quarantine = quarantine
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wanted: set[int] = set()
+        self._sweep_ms = 0
 
     def request(self, slot: int) -> None:
         """Route soon. A request that comes while one is served is served after it: it may speak of an event that the other did not see."""
@@ -157,6 +160,16 @@ class RouteStep:
                 log.info("the alerts of %s go on: %s", lease.member, error)
             except Exception:
                 log.exception("the alerts of %s could not be ended", lease.member)
+
+    async def end_orphans(self) -> None:
+        """Every SWEEP_MS: end what fires though nobody's last assertion names it."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._sweep_ms:
+            return
+        self._sweep_ms = now_ms + SWEEP_MS
+        if ended := await self._store.end_orphans(self._clock.now_ms(), ORPHANED):
+            log.warning("%d alerts end: %s", ended, ORPHANED)
+            self._counters.add("alerts_unasserted", ended)
 
     async def _end_one(self, lease: Lease) -> None:
         timeout_ms, now_ms = self._routing.resolve_timeout_ms, self._clock.now_ms()

@@ -117,7 +117,11 @@ class Services:
         )
         duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
         duties.update(
-            {"rules about the system": system.evaluate, "snapshots": self.publisher.restore_snapshots}
+            {
+                "rules about the system": system.evaluate,
+                "snapshots": self.publisher.restore_snapshots,
+                "orphaned alerts": self.alerting.routing.end_orphans,
+            }
             if alerts
             else {"evaluator's heartbeat": store.alive}
         )

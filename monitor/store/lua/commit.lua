@@ -1,5 +1,5 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
--- @include times dirty version hints
+-- @include times dirty version hints plan
 --
 -- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged   11 alerting
 --       12... for each item in order: its own log if it has transitions, then one ring or rollup per write
@@ -25,8 +25,8 @@ local dirty, fresh, alerted = {}, {}, false
 local head, key, body = 0, 11, 4 -- the last of each that was used
 
 local function due_after(token, plan, every)
-  local interval, phase, lease = string.match(plan, '^(%d+):(%d+):(%d+)')
-  every = every > 0 and every or tonumber(interval)
+  local interval, phase, lease = plan_of(plan)
+  every = every > 0 and every or interval
   local base = math.max(now, token - lease) -- a result that came before its due time still uses up that slot
   return due_time(base - (base - phase) % every + every)
 end

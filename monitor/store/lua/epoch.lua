@@ -12,7 +12,7 @@ if kind ~= 'hash' and kind ~= 'none' then
 end
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local held = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'publications')
-local epoch, publications = tonumber(held[2] or 0) or 0, tonumber(held[3] or 0) or 0
+local epoch, publications = number_of(held[2]) or 0, number_of(held[3]) or 0
 local seen = tonumber(ARGV[1])
 if held[1] == run_id and epoch > 0 and (epoch > seen or epoch == seen and publications >= tonumber(ARGV[2])) then
   return {epoch, publications}

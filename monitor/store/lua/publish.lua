@@ -1,6 +1,6 @@
 -- Publish a pool's next version: log entry, snapshot, index and hint, fenced by the epoch and by the log's last id, which the server
 -- itself lets only grow.
--- @include times
+-- @include times stream
 --
 -- KEYS  1 snap   2 log   3 pools   4 epoch
 -- ARGV  1 epoch   2 ver   3 publications of this epoch that the publisher has seen   4 pool   5 delta   6 snapshot   7 channel
@@ -19,12 +19,20 @@ local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'stream' and kind ~= 'none' then -- somebody else's value: it would hold up this pool for ever
   redis.call('DEL', KEYS[2])
 end
-local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[8], version, 'd', ARGV[5])
-if type(added) == 'table' and added.err then
-  if string.find(added.err, 'equal or smaller', 1, true) then
+local function add()
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[8], version, 'd', ARGV[5])
+  return type(added) == 'table' and added.err and added
+end
+local refused = add()
+if refused and (string.find(refused.err, 'equal or smaller', 1, true) or string.find(refused.err, 'exhausted', 1, true)) then
+  if #string.match(last_id(KEYS[2]), '^%d+') < 16 then
     return 0
   end
-  return added
+  redis.call('DEL', KEYS[2]) -- an epoch that no time can have made
+  refused = add()
+end
+if refused then
+  return refused
 end
 redis.call('SET', KEYS[1], ARGV[6])
 if ARGV[9] == '' then

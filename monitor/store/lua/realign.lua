@@ -8,13 +8,13 @@
 -- Returns how many were moved.
 local now = now_ms()
 local pace = redis.call('HMGET', KEYS[1], 'last', 'back')
-local back = tonumber(pace[2] or 0)
+local back = number_of(pace[2]) or 0
 if ARGV[3] == '1' then
-  local ahead = tonumber(pace[1] or now) - now
+  local ahead = (number_of(pace[1]) or now) - now
   back = back + (ahead > tonumber(ARGV[2]) and ahead or 0)
   redis.call('HSET', KEYS[1], 'last', now)
 end
-back = math.max(back, tonumber(ARGV[4]))
+back = math.max(back, number_of(ARGV[4]) or 0)
 if back == 0 then
   return 0
 end

@@ -3,7 +3,7 @@
 -- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
 -- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
 -- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
--- @include times dirty version
+-- @include times dirty version plan
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
 --       11... members of pools, and endpoints' own logs
@@ -48,9 +48,9 @@ local function schedule(put)
   end
   redis.call('ZADD', KEYS[7], at_once(now), put.id)
   redis.call('ZADD', KEYS[10], 'NX', now + put.grace, put.pool)
-  local interval, phase = string.match(redis.call('HGET', KEYS[2], put.id) or '', '^(%d+):(%d+)')
+  local interval, phase = plan_of(redis.call('HGET', KEYS[2], put.id) or '')
   local claimed = is_lease(tonumber(score)) and tonumber(score) > now
-  if not claimed and (tonumber(interval) ~= put.interval or tonumber(phase) ~= put.phase) then
+  if not claimed and (interval ~= put.interval or phase ~= put.phase) then
     redis.call('ZADD', KEYS[4], on_grid(now, put), put.id)
   end
 end
@@ -127,6 +127,6 @@ for pool in pairs(touched) do
 end
 if changed then
   -- At least the time, so that a server which has lost its data does not count the same revisions again.
-  redis.call('SET', KEYS[3], string.format('%d', math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now)))
+  redis.call('SET', KEYS[3], string.format('%d', math.max((number_of(redis.call('GET', KEYS[3])) or 0) + 1, now)))
 end
 return stale

@@ -197,6 +197,17 @@ class MemoryAlerts:
         queue[subject] = due_time(next_ms)
         return len(fingerprints)
 
+    async def end_orphans(self, at_ms: int, reason: str) -> int:
+        queue = self._queue(Queue.ASSERTIONS)
+        orphans = [
+            (alert.subject, name)
+            for name, alert in self._alerts.items()
+            if not alert.ends_ms and (alert.subject not in queue or name not in self._asserted.get(alert.subject, (0, []))[1])
+        ]
+        for subject, fingerprint in orphans:
+            self._end(subject, fingerprint, at_ms, reason)
+        return len(orphans)
+
     def _end(self, subject: str, fingerprint: str, at_ms: int, reason: str) -> None:
         alert = self._alerts.get(fingerprint)
         if alert is None or alert.subject != subject:
@@ -248,6 +259,8 @@ class MemoryAlerts:
         held = self._groups.get(group)
         if held is None:
             return None
+        outbox = self._queue(Queue.DELIVERIES)
+        held.in_flight = {place: delivery for place, delivery in held.in_flight.items() if delivery in outbox}
         return GroupLoad(held.meta, {name: self._stored(name) for name in held.alerts}, dict(held.log), dict(held.in_flight))
 
     async def commit_flush(self, flush: Flush) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from monitor.core.errors import Stale
 from monitor.store import keys
+from monitor.store.names import name_of
 from monitor.store.port import (
     AlertPhase,
     DeliveryRow,
@@ -19,6 +20,8 @@ from monitor.store.port import (
     SubjectAssertion,
 )
 from monitor.store.redis.wire import Argument, Wire
+
+_SCAN = 500
 
 
 class AlertCalls(ABC):
@@ -86,6 +89,15 @@ class AlertCalls(ABC):
             raise Stale(f"the assertion of {subject} is not ours any more")
         return ended
 
+    async def end_orphans(self, at_ms: int, reason: str) -> int:
+        names, cursor = [keys.ASSERTED, keys.ASSERTIONS, *keys.ALERT_STORE], b"0"
+        ended: int = 0
+        while True:
+            cursor, now_ended = await self._wire.run("end_orphans", names, cursor, _SCAN, at_ms, reason)
+            ended += now_ended
+            if cursor == b"0":
+                return ended
+
     async def alerts(self, phase: AlertPhase, limit: int) -> list[StoredAlert]:
         return await self._alerts(phase.value, limit)
 
@@ -99,7 +111,7 @@ class AlertCalls(ABC):
         return _stored(await self._wire.run("load_alerts", [keys.ASSERTED, *keys.ALERT_STORE], which, limit, *names))
 
     async def load_group(self, group: str) -> GroupLoad | None:
-        fields, rows = await self._wire.run("load_group", [keys.group(group), *keys.ALERT_STORE])
+        fields, rows = await self._wire.run("load_group", [keys.group(group), *keys.ALERT_STORE, keys.DELIVERIES])
         if not fields and not rows:
             return None
         held = _fields(fields)
@@ -107,7 +119,7 @@ class AlertCalls(ABC):
             meta=held.get("meta", b""),
             alerts={alert.fingerprint: alert for alert in _stored(rows)},
             log={name[2:]: value for name, value in held.items() if name.startswith("n:")},
-            in_flight={name[2:]: value.decode() for name, value in held.items() if name.startswith("d:")},
+            in_flight={name[2:]: name_of(value) for name, value in held.items() if name.startswith("d:")},
         )
 
     async def commit_flush(self, flush: Flush) -> None:
@@ -120,7 +132,7 @@ class AlertCalls(ABC):
 
     async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
         found = await self._wire.execute(*(("HMGET", keys.delivery(one), "row", "group", "place") for one in ids))
-        return [None if row is None else DeliveryRow(row, (group or b"").decode(), (place or b"").decode()) for row, group, place in found]
+        return [None if row is None else DeliveryRow(row, name_of(group or b""), name_of(place or b"")) for row, group, place in found]
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         names = [keys.DELIVERIES, keys.delivery(delivery_id)]
@@ -144,18 +156,18 @@ def _stream(slot: int) -> list[str]:
 
 
 def _fields(flat: Sequence[Any]) -> dict[str, bytes]:
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {name_of(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _texts(found: Sequence[bytes]) -> list[str]:
-    return [one.decode() for one in found]
+    return list(map(name_of, found))
 
 
 def _stored(rows: Sequence[Any]) -> list[StoredAlert]:
     found = []
     for fingerprint, held, subject, ends_ms, reason in zip(*[iter(rows)] * 5, strict=True):
         ver, alert = keys.split_version(held)
-        found.append(StoredAlert(fingerprint.decode(), alert, ver, subject.decode(), ends_ms, reason.decode()))
+        found.append(StoredAlert(name_of(fingerprint), alert, ver, name_of(subject), ends_ms, name_of(reason)))
     return found
 
 

@@ -14,6 +14,7 @@ from monitor.core.errors import Stale
 from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.entries import endpoint_entry, pool_entry
+from monitor.store.names import name_of, stored
 from monitor.store.port import Entry, Put, RegistryAnswer, RegistryChanges, Removal
 from monitor.store.redis.wire import Command, Wire, script
 
@@ -50,7 +51,7 @@ class RegistryCalls(ABC):
                     await self._into(chunk, wanted[endpoint_id])
                 refused = (await self._wire.execute(chunk.command()))[0]
                 if refused:
-                    stale.update(name.decode() for name in refused)
+                    stale.update(map(name_of, refused))
                     unwritten.update(names)
         return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
@@ -68,7 +69,7 @@ class RegistryCalls(ABC):
             transitions += gone.transitions
             touched.add(gone.name)
         if args and (stale := await self._wire.run("register_pools", [keys.REGISTRY_POOLS], *args)):
-            return frozenset(name.decode() for name in stale)
+            return frozenset(map(name_of, stale))
         slots = self.slots if touched else 1 if transitions else 0
         chunks = [_Chunk(slot, touched, () if slot else transitions) for slot in range(slots)]
         await self._wire.execute(*(chunk.command() for chunk in chunks))
@@ -85,10 +86,11 @@ class RegistryCalls(ABC):
     async def _pools_of(self, slot: int, endpoint_id: str) -> list[str]:
         """The pools of an endpoint whose entry does not tell: rare enough to look through their names."""
         prefix = keys.members(slot, "")
-        cursor, names = b"0", []
+        cursor = b"0"
+        names: list[str] = []
         while True:
             cursor, found = await self._wire.execute_one("SCAN", cursor, "MATCH", prefix + "*", "COUNT", _SCAN)
-            names += [name.decode() for name in found]
+            names += map(name_of, found)
             if cursor == b"0":
                 break
         held = await self._wire.execute(*(("SISMEMBER", name, endpoint_id) for name in names))
@@ -106,7 +108,7 @@ class RegistryCalls(ABC):
     async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
         if ids is None:
             everything = await self._wire.execute(*(("HGETALL", keys.in_slot(slot, "spec")) for slot in range(self.slots)))
-            found = [(name.decode(errors="backslashreplace"), spec) for flat in everything for name, spec in _pairs(flat)]
+            found = [(name_of(name), spec) for flat in everything for name, spec in _pairs(flat)]
         else:
             by_slot = self._by_slot(ids)
             replies = await self._wire.execute(*(("HMGET", keys.in_slot(slot, "spec"), *batch) for slot, batch in by_slot.items()))
@@ -118,7 +120,7 @@ class RegistryCalls(ABC):
 
     async def pool_entries(self) -> dict[str, Entry[Pool]]:
         found = _pairs(await self._wire.execute_one("HGETALL", keys.REGISTRY_POOLS))
-        named = ((name.decode(errors="backslashreplace"), settings) for name, settings in found)
+        named = ((name_of(name), settings) for name, settings in found)
         return {name: pool_entry(name, settings) for name, settings in named}
 
     async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
@@ -138,6 +140,14 @@ class RegistryCalls(ABC):
         own = [keys.of_endpoint(slot, name, endpoint_id) for name in _OWN]
         version = keys.version_text(ver)
         return bool(await self._wire.run("forget", [*names, *own], endpoint_id, version, keys.ALERTS_LENGTH_MAX, *alerts))
+
+
+def _packed(name: str) -> str | msgspec.Raw:
+    """A name for MessagePack, also where it is no text (str 32 of its specification)."""
+    if name.isascii():
+        return name
+    data = stored(name)
+    return msgspec.Raw(b"\xdb" + len(data).to_bytes(4) + data)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -178,7 +188,7 @@ class _Chunk:
         self._removals.append(self._shared(removal.id, removal.old, old_pools, removal.transitions))
 
     def command(self) -> Command:
-        rest = _pack(self._pools), _pack(self._transitions), keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
+        rest = _pack(list(map(_packed, self._pools))), _pack(self._transitions), keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
         return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *rest)
 
     def _shared(
@@ -186,9 +196,9 @@ class _Chunk:
     ) -> dict[str, Any]:
         own = [transition.decode() for transition in transitions]
         return {
-            "id": endpoint_id,
+            "id": _packed(endpoint_id),
             "read": old.digest if old else "",
-            "leave": [[self._member_key(pool), pool] for pool in old_pools],
+            "leave": [[self._member_key(pool), _packed(pool)] for pool in old_pools],
             "log": self._place(keys.of_endpoint(self.slot, "log", endpoint_id)),
             "own": own,
             "told": own if self._in_stream else [],

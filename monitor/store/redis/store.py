@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from monitor.core.errors import Stale, StoreError
+from monitor.core.schedule import Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
+from monitor.store.names import name_of
 from monitor.store.port import (
     NO_EPOCH,
     Claim,
@@ -95,13 +97,13 @@ class RedisStore(RegistryCalls, AlertCalls):
         names = [keys.in_slot(slot, name) for name in ("due", "plan", "rev", "pace")]
         args = min(limit, keys.CLAIM_MAX), horizon_ms, JUDGING_GAP_MS, JUMP_MS
         now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
-        items = (Claimed(endpoint_id.decode(), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
+        items = (Claimed(name_of(endpoint_id), token_ms, due_ms) for endpoint_id, token_ms, due_ms in _by(3, taken))
         return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
 
     async def judging_since(self, slot: int) -> int:
         time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
         now_ms = _ms(time)
-        return int(since) if last and since and abs(now_ms - int(last)) <= JUDGING_GAP_MS else now_ms
+        return _number(since) or now_ms if abs(now_ms - _number(last)) <= JUDGING_GAP_MS else now_ms
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
@@ -113,10 +115,20 @@ class RedisStore(RegistryCalls, AlertCalls):
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
+            cursor, now_moved, broken = await self._wire.run("realign_probes", names, cursor, _BATCH_MAX)
             moved += now_moved
+            await self._replan(names, list(map(name_of, broken)))
             if cursor == b"0":
                 return moved
+
+    async def _replan(self, names: Sequence[str], ids: Sequence[str]) -> None:
+        """Make good the plans of endpoints that cannot be read."""
+        entries = await self.endpoint_entries(ids) if ids else {}
+        for endpoint_id in ids:
+            entry = entries.get(endpoint_id)
+            if entry is None or entry.value is not None:
+                plan = str(Plan.of(entry.value)) if entry and entry.value and not entry.value.paused else ""
+                await self._wire.run("replan", names, endpoint_id, plan)
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         return (await self.load_with_revisions(ids))[0]
@@ -133,7 +145,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         revisions: dict[int, int] = {}
         answers = [Loaded(0, b"", b"")] * len(ids)
         for batch, (records, overrides, memories, revision) in zip(batches, replies, strict=True):
-            revisions[slots[batch[0]]] = int(revision or 0)
+            revisions[slots[batch[0]]] = _number(revision)
             for i, record, override, memory in zip_longest(batch, records, overrides, memories):
                 if record or override or memory:
                     answers[i] = Loaded(*keys.split_version(record), override or b"", memory or b"")
@@ -159,7 +171,7 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         names = [_queue(queue, slot)]
         taken = await self._wire.run("claim", names, min(limit, keys.CLAIM_MAX), lease_ms, EARLY_MS, *members[:limit])
-        return [Lease(member.decode(), token_ms, due_ms) for member, token_ms, due_ms in _by(3, taken)]
+        return [Lease(name_of(member), token_ms, due_ms) for member, token_ms, due_ms in _by(3, taken)]
 
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
@@ -193,7 +205,7 @@ class RedisStore(RegistryCalls, AlertCalls):
             ),
         )
         members = [
-            Member(endpoint_id.decode(), spec or b"", keys.split_version(record)[1], override or b"")
+            Member(name_of(endpoint_id), spec or b"", keys.split_version(record)[1], override or b"")
             for reading in readings
             for endpoint_id, spec, record, override in zip(*reading, strict=True)
         ]
@@ -213,7 +225,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         return Epoch(epoch.number, count)
 
     async def published_pools(self) -> list[str]:
-        return sorted(name.decode() for name in await self._wire.execute_one("SMEMBERS", keys.POOLS))
+        return sorted(name_of(name) for name in await self._wire.execute_one("SMEMBERS", keys.POOLS))
 
     async def mark_pools(self, pools: Sequence[str]) -> None:
         for first in range(0, len(pools), _BATCH_MAX):
@@ -242,8 +254,8 @@ class RedisStore(RegistryCalls, AlertCalls):
             *(script("lagging", [keys.in_slot(slot, name) for name in _LAGGING], keys.ALIVE_TTL_MS, keys.LAGGING_MAX + 1) for slot in slots)
         )
         now_ms = min(now_ms for now_ms, _, _ in found)
-        silent = [(slot, name.decode()) for slot, (_, names, _) in zip(slots, found, strict=True) for name in names]
-        waiting = sorted({name.decode() for _, _, names in found for name in names})
+        silent = [(slot, name_of(name)) for slot, (_, names, _) in zip(slots, found, strict=True) for name in names]
+        waiting = sorted({name_of(name) for _, _, names in found for name in names})
         if not silent and not waiting:
             return now_ms, [], True
         silent_pools = await self._probed(silent)
@@ -255,7 +267,7 @@ class RedisStore(RegistryCalls, AlertCalls):
         judged = await self._wire.execute(
             *(("ZRANGEBYSCORE", keys.in_slot(slot, "judged"), now_ms, "+inf", "LIMIT", 0, keys.LAGGING_MAX + 1) for slot in slots)
         )
-        return now_ms, names, not {name.decode() for some in judged for name in some}.issubset(names)
+        return now_ms, names, not {name_of(name) for some in judged for name in some}.issubset(names)
 
     async def _probed(self, silent: Sequence[tuple[int, str]]) -> set[str]:
         """Those of the pools (each with its slot) that have a member there that is probed."""
@@ -283,8 +295,8 @@ class RedisStore(RegistryCalls, AlertCalls):
         return int(await self._wire.execute_one("HLEN", keys.ASIDE))
 
     async def aside(self) -> list[SetAside]:
-        held = await self._wire.execute_one("HVALS", keys.ASIDE)
-        return sorted((_unpack_aside(data) for data in held), key=lambda item: (item.kind, item.key))
+        held = await self._wire.execute_one("HGETALL", keys.ASIDE)
+        return sorted((_copy(name_of(field), data) for field, data in _by(2, held)), key=lambda item: (item.kind, item.key))
 
     async def discard_aside(self, kind: str, key: str) -> bool:
         return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
@@ -294,14 +306,14 @@ class RedisStore(RegistryCalls, AlertCalls):
         subjects, *found = await self._wire.execute(
             ("HKEYS", keys.SUBJECTS), *(("SMEMBERS", keys.in_slot(slot, "alerting")) for slot in range(self.slots))
         )
-        return sorted(name.decode() for names in found for name in names), sorted(map(bytes.decode, subjects))
+        return sorted(name_of(name) for names in found for name in names), sorted(map(name_of, subjects))
 
     async def pool_sizes(self) -> dict[str, int]:
         slots = range(self.slots)
         published, settings, *marked = await self._wire.execute(
             ("SMEMBERS", keys.POOLS), ("HKEYS", keys.REGISTRY_POOLS), *(("ZRANGE", keys.in_slot(slot, "dirty"), 0, -1) for slot in slots)
         )
-        names = sorted({name.decode(errors="replace") for found in (published, settings, *marked) for name in found})
+        names = sorted({name_of(name) for found in (published, settings, *marked) for name in found})
         counts = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in names for slot in slots))
         return {name: sum(counts[n * self.slots : (n + 1) * self.slots]) for n, name in enumerate(names)}
 
@@ -341,7 +353,7 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     async def heartbeats(self, max_age_ms: int) -> dict[str, bytes]:
         alive = await self._wire.run("heartbeats", [keys.PROCESSES], max_age_ms)
-        return {name.decode(): process for name, process in _by(2, alive)}
+        return {name_of(name): process for name, process in _by(2, alive)}
 
     async def count(self, increments: Mapping[str, int]) -> None:
         if increments:
@@ -349,7 +361,7 @@ class RedisStore(RegistryCalls, AlertCalls):
 
     async def counters(self) -> dict[str, int]:
         held = await self._wire.execute_one("HGETALL", keys.COUNTERS)
-        return {name.decode(): int(value) for name, value in _by(2, held)}
+        return {name_of(name): _number(value) for name, value in _by(2, held)}
 
 
 def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
@@ -393,6 +405,20 @@ def _queue(queue: Queue, slot: int) -> str:
 
 def _ms(time: Sequence[bytes]) -> int:
     return int(time[0]) * 1_000 + int(time[1]) // 1_000
+
+
+def _copy(field: str, data: bytes) -> SetAside:
+    """A copy that was set aside; one that cannot be read either is shown as it is."""
+    try:
+        return _unpack_aside(data)
+    except msgspec.MsgspecError as error:
+        kind, _, key = field.partition(" ")
+        return SetAside(kind, key, data, str(error))
+
+
+def _number(held: bytes | None) -> int:
+    """A count or a time; 0 for nothing, and for what is no number."""
+    return int(held) if held and held.isdigit() else 0
 
 
 def _by(size: int, flat: Sequence[Any]) -> Iterable[tuple[Any, ...]]:

@@ -82,6 +82,7 @@ class Wire:
         self._factory = ConnectionPool.from_url(
             url,
             protocol=2,
+            encoding_errors="surrogateescape",  # Names lead back to where they came from (store/names.py).
             socket_timeout=None,  # `execute` bounds the whole exchange
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,

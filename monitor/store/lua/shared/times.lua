@@ -4,6 +4,11 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A stored count or time; nil for nothing, and for what is no such number.
+local function number_of(held)
+  return held and #held <= 15 and tonumber(string.match(held, '^%d+$')) or nil
+end
+
 local function due_time(at)
   return at + at % 2
 end
