@@ -120,8 +120,9 @@ def _same(old: Endpoint | Pool | None, new: Endpoint | Pool) -> bool:
     return old == new or (old is not None and _values(old) == _values(new))
 
 
-def _values(entry: Endpoint | Pool) -> Any:
-    return msgspec.to_builtins(msgspec.structs.asdict(entry))
+def _values(entry: Endpoint | Pool) -> bytes:
+    """JSON leaves a default out only where it is the very same object, so that the struct itself does not always give the same."""
+    return msgspec.json.encode(msgspec.structs.asdict(entry), order="sorted")
 
 
 def differences(old: Endpoint, new: Endpoint) -> Fields:
