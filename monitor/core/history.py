@@ -29,6 +29,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import HistoryState, Rollup, Standing
+from monitor.core.schedule import under_way_max_ms
 
 RING_LENGTH: Final = 100
 SAMPLE_BYTES: Final = 16
@@ -131,8 +132,8 @@ def observe(
     """Return the history with one more result, and the bytes to write. `interval_ms` is the time to the next probe."""
     slot_ms = result.scheduled_ms or result.at_ms
     behind_ms = history.until_ms - slot_ms
-    # A pause that ended after this slot has accounted for the time up to then. By more than a slot, it is the clock that went back.
-    from_ms = history.until_ms if 0 < behind_ms <= endpoint.interval_ms + endpoint.attempts_budget_ms else slot_ms
+    # A pause that ended after this slot has accounted for the time up to then.
+    from_ms = history.until_ms if 0 < behind_ms <= under_way_max_ms(endpoint) else slot_ms
     sample = sample_write(history.place, result, outcome)
     minute, hour, day, rows = _account(history, endpoint, from_ms)
     if outcome is _SUCCESS:

@@ -185,6 +185,16 @@ def test_a_pause_is_paused_and_neither_up_nor_unknown() -> None:
     assert (whole.up_ms, whole.down_ms, whole.paused_ms, whole.unknown_ms) == (25_000, 0, 9 * HOUR_MS - 15_000, 5_000)
 
 
+def test_a_result_that_was_under_way_when_a_pause_ended_counts_no_time_twice() -> None:
+    t = Timeline(interval_ms=1_000, timeout_ms=500).at(0).ok()
+    t.endpoint = replace(t.endpoint, paused=True)
+    t.at(1_000).observe(TimePassed())
+    t.endpoint = replace(t.endpoint, paused=False)
+    t.at(9_000).observe(TimePassed()).at(9_500).ok(scheduled_ms=START_MS + 5_000)
+    whole = history.merge(history.open_rows(t.record.history, t.endpoint, START_MS + 10_000)["day"])
+    assert whole.up_ms + whole.down_ms + whole.paused_ms + whole.unknown_ms == 10_000
+
+
 def test_a_long_attempt_stands_until_the_next_one() -> None:
     """An endpoint that times out after 5 s is probed every 6 s at a fast interval of 1 s: it is down all the time."""
     t = Timeline(interval_ms=10_000, fast_interval_ms=1_000, failure_threshold=100)
