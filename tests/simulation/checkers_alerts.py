@@ -120,7 +120,8 @@ def nobody_is_told_twice(world: World) -> Iterator[str]:
     for message in world.seen.told:
         key = (message.place, message.group, tuple(sorted(message.lines)))
         first = before.get(key)
-        if first and not _unlogged(world, first, message) and message.reason != REPEATED and not _touched(world, message.lines):
+        excused = message.reason == REPEATED or _touched(world, message.lines) or _began_twice(world, message.lines)
+        if first and not _unlogged(world, first, message) and not excused:
             yield f"at {message.at_ms} {message.place} was told again ({message.reason}) {message.group}: {'; '.join(message.lines)}"
         before[key] = message
 
@@ -150,6 +151,15 @@ def _touched(world: World, lines: tuple[str, ...]) -> bool:
     )
 
 
+def _began_twice(world: World, lines: tuple[str, ...]) -> bool:
+    """Whether one of these alerts began, ended and began again within the second that a message tells."""
+    told = {(name, " ".join(start)) for _, name, *start, _, _ in map(str.split, lines)}
+    begun = defaultdict(set)
+    for _, name, start_ms in world.seen.ended:
+        begun[name, _second(start_ms // 1000)].add(start_ms)
+    return any(len(begun[one]) > 1 for one in told)
+
+
 def nobody_is_told_late(world: World) -> Iterator[str]:
     """No "firing" is sent later than 20 s after the alert's end."""
     ends = {(name, start_ms // 1000): at_ms for at_ms, name, start_ms in world.seen.ended}
@@ -158,13 +168,14 @@ def nobody_is_told_late(world: World) -> Iterator[str]:
             status, name, *start, _, _ = line.split()
             if status != "FIRING":
                 continue
-            ended_ms = next((at for (who, start_s), at in ends.items() if who == name and _same_start(start, start_s)), None)
+            ended_ms = next((at for (who, start_s), at in ends.items() if who == name and " ".join(start) == _second(start_s)), None)
             if ended_ms is not None and message.sent_ms - ended_ms > LATE_FIRING_MS:
                 yield f"at {message.sent_ms} {message.place} was told {line}, which ended at {ended_ms}"
 
 
-def _same_start(start: list[str], start_s: int) -> bool:
-    return datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") == " ".join(start)
+def _second(start_s: int) -> str:
+    """As a message tells it."""
+    return datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def everything_is_bounded(world: World) -> Iterator[str]:
