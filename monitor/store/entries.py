@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
@@ -19,26 +21,38 @@ class _Placed(msgspec.Struct, frozen=True):
 _placed = msgspec.json.Decoder(_Placed).decode
 
 
+def read_endpoint(name: str, spec: bytes) -> Endpoint:
+    """Return the endpoint that is registered under `name`. Raises ValueError (msgspec's among them) where it cannot be worked with."""
+    endpoint = _endpoint(spec)
+    if endpoint.id != name:
+        raise ValueError(f"it names itself {endpoint.id!r}")
+    _ = urlsplit(endpoint.url).port  # Raises where it is no port.
+    return endpoint
+
+
+def read_pool(name: str, settings: bytes) -> Pool:
+    """Return the pool whose settings are kept under `name`. Raises as `read_endpoint` does."""
+    pool = _pool(settings)
+    if pool.name != name:
+        raise ValueError(f"it names itself {pool.name!r}")
+    return pool
+
+
 def endpoint_entry(name: str, spec: bytes) -> Entry[Endpoint]:
     """Return the entry of an endpoint that is registered under `name`."""
     try:
-        endpoint = _endpoint(spec)
+        endpoint = read_endpoint(name, spec)
     except _UNREADABLE as error:
         return Entry(digest(spec), None, _pool_of(spec), str(error))
-    if endpoint.id != name:
-        return Entry(digest(spec), None, endpoint.pool, f"it names itself {endpoint.id!r}")
     return Entry(digest(spec), endpoint, endpoint.pool)
 
 
 def pool_entry(name: str, settings: bytes) -> Entry[Pool]:
     """Return the entry of a pool whose settings are kept under `name`."""
     try:
-        pool = _pool(settings)
+        return Entry(digest(settings), read_pool(name, settings))
     except _UNREADABLE as error:
         return Entry(digest(settings), None, "", str(error))
-    if pool.name != name:
-        return Entry(digest(settings), None, "", f"it names itself {pool.name!r}")
-    return Entry(digest(settings), pool)
 
 
 def _pool_of(spec: bytes) -> str:

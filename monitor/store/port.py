@@ -217,11 +217,15 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class PoolLoad(msgspec.Struct, frozen=True):
-    """A pool as one reading; `snapshot` is b"" before the first publication. Members are sorted by id."""
+    """A pool as one reading; `snapshot` is b"" before the first publication. Members are sorted by id.
+
+    `logged` is (epoch, ver) of the last version in the pool's log, (0, 0) where there is none; a snapshot that is older was put back.
+    """
 
     members: tuple[Member, ...]
     snapshot: bytes
     settings: bytes = b""
+    logged: tuple[int, int] = (0, 0)
     """The pool's settings as JSON; b"" where it has none of its own."""
 
 
@@ -244,7 +248,8 @@ class EpochEnded(Stale):
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """A pool's next version, under the epoch that the publisher has seen.
 
-    Refused (Stale) unless (epoch.number, ver) is larger than all before; `tombstone` takes the pool out of `pools` and lets snapshot
+    Refused (Stale) unless (epoch.number, ver) is larger than all before, and where it follows on the last one directly unless it was made
+    from that, since consumers fold `delta` onto it; `tombstone` takes the pool out of `pools` and lets snapshot
     and log go after MAX_STALE_MS, so that every consumer sees it and a pool that comes back goes on with the next version.
     """
 
@@ -253,10 +258,18 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ver: int
     snapshot: bytes
     delta: bytes
+    base: tuple[int, int] = (0, 0)
+    """Epoch and version of what `delta` starts from; (0, 0) where that is nothing."""
     tombstone: bool = False
     until_ms: int = 0
     """Stale after this time (0: never): a version that is done late, when its publisher has given it up, says what was, and others who
     found that nothing has changed have made no version since."""
+
+
+def refused(publication: Publication) -> Stale:
+    """What a publication that may not be done raises."""
+    version = f"{publication.epoch.number}-{publication.ver}"
+    return Stale(f"pool {publication.pool} has version {version} already, or a later or another one before it, or it comes too late")
 
 
 class AlertPhase(StrEnum):
@@ -483,9 +496,6 @@ class Store(Protocol):
 
     async def mark_pools(self, pools: Sequence[str]) -> None:
         """Let pools fall due for weighing at once."""
-
-    async def last_version(self, pool: str) -> tuple[int, int]:
-        """(epoch, ver) of the last publication, from the pool's log: for when the snapshot is lost. (0, 0) without a log."""
 
     async def not_published(self, pool: str, slot: int) -> None:
         """Note that a pool that was due in this slot could not be published. Failures within ALIVE_TTL_MS of each other are one."""

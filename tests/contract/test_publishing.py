@@ -12,7 +12,8 @@ from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Publication, Queue
 
 
 def version(epoch: Epoch, ver: int, pool: str = "shop", *, tombstone: bool = False) -> Publication:
-    return Publication(pool=pool, epoch=epoch, ver=ver, snapshot=b"s%d" % ver, delta=b"d%d" % ver, tombstone=tombstone)
+    base = (epoch.number, ver - 1)
+    return Publication(pool=pool, epoch=epoch, ver=ver, snapshot=b"s%d" % ver, delta=b"d%d" % ver, base=base, tombstone=tombstone)
 
 
 async def published(house) -> set[str]:
@@ -29,10 +30,22 @@ async def test_only_a_larger_version_is_published(house):
         with pytest.raises(Stale):
             await house.store.publish(version(epoch, ver))
     assert (await house.store.load_pool("shop")).snapshot == b"s2"
-    assert await house.store.last_version("shop") == (epoch.number, 2)
-    assert await house.store.last_version("ghost") == (0, 0)
+    assert (await house.store.load_pool("shop")).logged == (epoch.number, 2)
+    assert (await house.store.load_pool("ghost")).logged == (0, 0)
     assert await house.store.snapshots(["shop", "ghost"]) == [b"s2", b""]
     assert await house.store.snapshots([]) == []
+
+
+async def test_a_version_that_follows_on_another_than_it_was_made_from_is_stale(house):
+    """Consumers fold its delta onto the one before: two publishers that both found nothing published would lead them astray."""
+    epoch = await house.store.epoch()
+    first = msgspec.structs.replace(version(epoch, 49), base=(0, 0))
+    await house.store.publish(first)
+    for base in ((0, 0), (epoch.number - 1, 49), (epoch.number, 48)):
+        with pytest.raises(Stale):
+            await house.store.publish(msgspec.structs.replace(version(epoch, 50), base=base))
+    await house.store.publish(msgspec.structs.replace(version(epoch, 51), base=(0, 0)))  # A gap: they read the snapshot.
+    await house.store.publish(version(epoch, 52))
 
 
 async def test_the_loser_of_two_publishers_is_told_that_it_is_stale_and_nothing_else(house):
@@ -104,10 +117,10 @@ async def test_keys_of_another_type_are_replaced(house):
     assert [load.snapshot] == await house.store.snapshots(["shop"])
     assert load.snapshot
     assert load.snapshot[0:1] != b"{"
-    assert await house.store.last_version("shop") == (0, 0)
+    assert (await house.store.load_pool("shop")).logged == (0, 0)
     await house.store.publish(version(epoch, 2))
     assert (await house.store.load_pool("shop")).snapshot == b"s2"
-    assert await house.store.last_version("shop") == (epoch.number, 2)
+    assert (await house.store.load_pool("shop")).logged == (epoch.number, 2)
 
 
 async def test_a_log_of_an_epoch_that_no_time_can_have_made_is_begun_anew(house):
@@ -116,7 +129,7 @@ async def test_a_log_of_an_epoch_that_no_time_can_have_made_is_begun_anew(house)
     epoch = await house.store.epoch()
     await house.store._wire.execute_one("XADD", keys.log("shop"), f"{2**64 - 1}-{2**64 - 1}", "d", "x")
     await house.store.publish(version(epoch, 2))
-    assert await house.store.last_version("shop") == (epoch.number, 2)
+    assert (await house.store.load_pool("shop")).logged == (epoch.number, 2)
 
 
 async def test_pools_are_marked_for_weighing_by_name(house):
@@ -170,7 +183,7 @@ async def test_a_data_set_that_went_back_refuses_publishers_and_begins_a_larger_
     with pytest.raises(EpochEnded):
         await house.store.publish(version(epoch, 4))
     await house.store.publish(version(renewed, 1))
-    assert await house.store.last_version("shop") == (renewed.number, 1)
+    assert (await house.store.load_pool("shop")).logged == (renewed.number, 1)
 
 
 async def test_the_others_adopt_the_new_epoch_instead_of_beginning_one_each(house):

@@ -334,6 +334,24 @@ async def test_a_publisher_that_has_not_heard_of_the_new_epoch_learns_of_it_when
 
 
 @story
+async def test_an_older_snapshot_that_was_put_back_is_gone_beyond(house: House) -> None:
+    await house.publisher.publish("shop")
+    older = house.store._published["shop"].snapshot
+    for breaker in (Breaker.OPEN, Breaker.CLOSED, Breaker.OPEN):
+        await house.become(breaker, "a")
+        await house.publisher.publish("shop")
+    latest = await house.snapshot()
+    house.store._published["shop"] = msgspec.structs.replace(house.store._published["shop"], snapshot=older)
+    await house.become(Breaker.CLOSED, "a")  # As the older one says: whoever holds the latest must hear of it.
+    await house.publisher.publish("shop")
+    after = await house.snapshot()
+    assert latest is not None
+    assert after is not None
+    assert after.ver > latest.ver + 1, "consumers read the snapshot"
+    assert all((await house.weights()).values())
+
+
+@story
 async def test_a_log_of_a_later_epoch_than_the_data_sets_is_gone_beyond(house: House) -> None:
     await house.publisher.publish("shop")
     before = await house.snapshot()
@@ -496,7 +514,11 @@ async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
     assert await house.store.lagging() == ["shop"], "consumers must not take it for fresh"
 
 
-@pytest.mark.parametrize("spec", [b"{", b'{"id":"a","url":"http://127.0.0.1:99999/","pool":"shop"}', b""])
+@pytest.mark.parametrize(
+    "spec",
+    [b"{", b'{"id":"a","url":"http://127.0.0.1:99999/","pool":"shop"}', b'{"id":"b","url":"http://127.0.0.1/b","pool":"shop"}', b""],
+    ids=["no JSON", "no port", "another's", "nothing"],
+)
 def test_an_endpoint_that_cannot_be_read_leaves_its_share_to_the_others(spec: bytes) -> None:
     async def tell() -> None:
         house = await House().opened()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,7 +14,7 @@ from alert_rules.rules.facts import pool_facts
 from alert_rules.rules.memory import Memory, assertion, decode_memory, encode_assertion, encode_memory, pool_subject
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
 from monitor.core.record import DECISION_SKEW_MAX_MS, EMPTY, Transition, decode_override, decode_record, next_version
 from monitor.pool.compose import (
@@ -31,6 +31,7 @@ from monitor.pool.compose import (
     worth_telling,
 )
 from monitor.pool.snapshot import Snapshot, diff
+from monitor.store.entries import read_endpoint, read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
 from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
@@ -48,15 +49,6 @@ EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_endpoint_of = msgspec.json.Decoder(Endpoint).decode
-_decode_pool = msgspec.json.Decoder(Pool).decode
-
-
-def _decode_endpoint(data: bytes) -> Endpoint:
-    """Raises ValueError (msgspec's among them) for an endpoint that cannot be published either: its port is no port."""
-    endpoint = _endpoint_of(data)
-    _ = urlsplit(endpoint.url).port
-    return endpoint
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -155,27 +147,28 @@ class Publisher:
         for _ in range(ROUNDS_MAX):
             load = await self._store.load_pool(name)
             previous = self._quarantine.read("snapshot", name, load.snapshot, decode_snapshot)
-            if not self._epoch.number or (previous and previous.epoch > self._epoch.number):
-                await self.renew_epoch(previous.epoch if previous else 0)
+            if previous and (previous.epoch, previous.ver) < load.logged:
+                previous = None  # An older one was put back: what consumers hold is not known.
+            published = max((previous.epoch, previous.ver) if previous else (0, 0), load.logged)
+            if published[0] > self._epoch.number or not self._epoch.number:
+                await self.renew_epoch(published[0])
             readings = self._readings(load.members, previous)
             await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
             now_ms = self._time_for(previous)
-            last_ver = previous.ver if previous else (await self._store.last_version(name))[1]
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
-            ver = last_ver + GAP if last_ver else now_ms - self._epoch.number
+            ver = published[1] + GAP if published[1] else now_ms - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
-            elif readings or last_ver:  # Of a pool that never had a member there is nothing to tell.
+            elif readings or published[1]:  # Of a pool that never had a member there is nothing to tell.
                 try:
                     await self._publish(previous, snapshot)
                 except EpochEnded:
                     await self.renew_epoch()
                     continue
-                except Stale:  # Where the log is of a later epoch than the data set's, so must be what comes.
-                    await self.renew_epoch((await self._store.last_version(name))[0])
+                except Stale:
                     continue
             wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
             wakes = [wake_ms] if wake_ms > now_ms else []
@@ -228,6 +221,7 @@ class Publisher:
             ver=snapshot.ver,
             snapshot=_encode(snapshot),
             delta=_encode(diff(previous, snapshot)),
+            base=(previous.epoch, previous.ver) if previous else (0, 0),
             tombstone=snapshot.tombstone is True,
             until_ms=self._clock.now_ms() + QUEUES[Queue.DIRTY].lease_ms,
         )
@@ -243,7 +237,7 @@ class Publisher:
         for member in members:
             if not member.spec:  # Nothing is registered under this name.
                 continue
-            endpoint = self._quarantine.read("endpoint", member.id, member.spec, _decode_endpoint)
+            endpoint = self._quarantine.read("endpoint", member.id, member.spec, functools.partial(read_endpoint, member.id))
             if endpoint is None:
                 continue
             record = self._quarantine.read("record", member.id, member.record, decode_record) or EMPTY
@@ -254,7 +248,7 @@ class Publisher:
         return readings
 
     def _settings(self, name: str, load: PoolLoad) -> Pool:
-        settings = self._quarantine.read("pool", name, load.settings, _decode_pool) if load.settings else None
+        settings = self._quarantine.read("pool", name, load.settings, functools.partial(read_pool, name)) if load.settings else None
         return settings or Pool(name=name)
 
     # The pool as a subject --------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
--- Read a pool's snapshot; a key of another type reads as '?', which is no snapshot, so that it can be replaced.
+-- Read a pool's snapshot.
+-- @include snapshot
 --
 -- KEYS  1 snap
-local held = redis.pcall('GET', KEYS[1])
-return type(held) == 'table' and held.err and '?' or held
+return snapshot_in(KEYS[1])

@@ -42,6 +42,7 @@ from monitor.store.port import (
     Removal,
     SetAside,
     digest,
+    refused,
 )
 from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease, lease_token
 
@@ -433,15 +434,18 @@ class MemoryStore(MemoryAlerts):
             for endpoint_id in slot.members(pool)
         ]
         settings = self._pools.get(pool, b"")
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), (await self.snapshots([pool]))[0], settings)
+        (snapshot,) = await self.snapshots([pool])
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot, settings, self._logged(pool))
 
     async def publish(self, publication: Publication) -> Epoch:
         pool, epoch = publication.pool, publication.epoch
         if self._epoch.number != epoch.number or self._epoch.publications < epoch.publications:
             raise EpochEnded(f"epoch {epoch.number} has ended")
         late = 0 < publication.until_ms < self._clock.now_ms()
-        if late or (epoch.number, publication.ver) <= await self.last_version(pool):
-            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one, or it comes too late")
+        last = self._logged(pool)
+        elsewhere = last == (epoch.number, publication.ver - 1) != publication.base
+        if late or elsewhere or (epoch.number, publication.ver) <= last:
+            raise refused(publication)
         self._published[pool] = publication
         self._expiry.pop(pool, None)
         if publication.tombstone:
@@ -459,7 +463,7 @@ class MemoryStore(MemoryAlerts):
         for pool in pools:
             self._mark_dirty(0, pool, self._clock.now_ms())
 
-    async def last_version(self, pool: str) -> tuple[int, int]:
+    def _logged(self, pool: str) -> tuple[int, int]:
         held = self._publication(pool)
         return (held.epoch.number, held.ver) if held else (0, 0)
 

@@ -33,6 +33,7 @@ from monitor.store.port import (
     PoolLoad,
     Publication,
     SetAside,
+    refused,
 )
 from monitor.store.queues import EARLY_MS, JUDGING_GAP_MS, QUEUES, Queue
 from monitor.store.redis.alerts import AlertCalls
@@ -196,8 +197,8 @@ class RedisStore(RegistryCalls, AlertCalls):
     # Pools ------------------------------------------------------------------------------------------------------
     async def load_pool(self, pool: str) -> PoolLoad:
         """The snapshot is read before the members: a reading that mixes two versions is then refused when it is published."""
-        snapshot, settings, *readings = await self._wire.execute(
-            script("load_snapshot", [keys.snapshot(pool)]),
+        (snapshot, last), settings, *readings = await self._wire.execute(
+            script("load_published", [keys.snapshot(pool), keys.log(pool)]),
             ("HGET", keys.REGISTRY_POOLS, pool),
             *(
                 script("load_pool", [keys.members(slot, pool), *(keys.in_slot(slot, name) for name in ("spec", "rec", "ovr"))])
@@ -209,7 +210,7 @@ class RedisStore(RegistryCalls, AlertCalls):
             for reading in readings
             for endpoint_id, spec, record, override in zip(*reading, strict=True)
         ]
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot or b"", settings or b"")
+        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot or b"", settings or b"", _version(last))
 
     async def publish(self, publication: Publication) -> Epoch:
         pool, epoch = publication.pool, publication.epoch
@@ -217,11 +218,12 @@ class RedisStore(RegistryCalls, AlertCalls):
         version = epoch.number, publication.ver, epoch.publications
         bodies = pool, publication.delta, publication.snapshot, keys.channel(pool)
         stays_ms = MAX_STALE_MS if publication.tombstone else ""
-        count = int(await self._wire.run("publish", names, *version, *bodies, keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms))
+        rest = keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms, "{}-{}".format(*publication.base)
+        count = int(await self._wire.run("publish", names, *version, *bodies, *rest))
         if count < 0:
             raise EpochEnded(f"epoch {epoch.number} has ended")
         if not count:
-            raise Stale(f"pool {pool} has version {epoch.number}-{publication.ver} already, or a later one, or it comes too late")
+            raise refused(publication)
         return Epoch(epoch.number, count)
 
     async def published_pools(self) -> list[str]:
@@ -230,10 +232,6 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def mark_pools(self, pools: Sequence[str]) -> None:
         for first in range(0, len(pools), _BATCH_MAX):
             await self._wire.run("mark_pools", [keys.in_slot(0, "dirty")], *pools[first : first + _BATCH_MAX])
-
-    async def last_version(self, pool: str) -> tuple[int, int]:
-        epoch, _, ver = (await self._wire.run("last_version", [keys.log(pool)])).partition(b"-")
-        return int(epoch), int(ver)
 
     async def not_published(self, pool: str, slot: int) -> None:
         await self._wire.run("unpublished", [keys.in_slot(slot, "unpublished")], pool, keys.ALIVE_TTL_MS)
@@ -414,6 +412,12 @@ def _copy(field: str, data: bytes) -> SetAside:
     except msgspec.MsgspecError as error:
         kind, _, key = field.partition(" ")
         return SetAside(kind, key, data, str(error))
+
+
+def _version(last_id: bytes) -> tuple[int, int]:
+    """Epoch and version of a log's entry; nothing for one that no time can have made (publish.lua begins such a log anew)."""
+    epoch, _, ver = last_id.partition(b"-")
+    return (int(epoch), int(ver)) if len(epoch) < 16 and len(ver) < 16 else (0, 0)
 
 
 def _number(held: bytes | None) -> int:
