@@ -29,7 +29,7 @@ from monitor.core.record import (
     Standing,
     Transition,
 )
-from monitor.core.schedule import silent_after_ms, under_way_max_ms
+from monitor.core.schedule import result_age_max_ms, silent_after_ms
 from monitor.core.verdict import verdict
 
 AUTOMATIC: Final = "AUTO"
@@ -245,7 +245,7 @@ def _step(seen: Seen, ruling: Ruling) -> BreakerState:
 
 def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
     """Older than the newest result that was decided on. By more than a claim can last, it is the clock that went back, and life goes on."""
-    return 0 < record.probes.last.at_ms - result.at_ms <= under_way_max_ms(endpoint)
+    return 0 < record.probes.last.at_ms - result.at_ms <= result_age_max_ms(endpoint)
 
 
 def _last(before: LastResult, result: Result) -> LastResult:

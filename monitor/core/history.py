@@ -29,7 +29,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import HistoryState, Rollup, Standing
-from monitor.core.schedule import under_way_max_ms
+from monitor.core.schedule import result_age_max_ms
 
 RING_LENGTH: Final = 100
 SAMPLE_BYTES: Final = 16
@@ -133,7 +133,7 @@ def observe(
     slot_ms = result.scheduled_ms or result.at_ms
     behind_ms = history.until_ms - slot_ms
     # A pause that ended after this slot has accounted for the time up to then.
-    from_ms = history.until_ms if 0 < behind_ms <= under_way_max_ms(endpoint) else slot_ms
+    from_ms = history.until_ms if 0 < behind_ms <= result_age_max_ms(endpoint) else slot_ms
     sample = sample_write(history.place, result, outcome)
     minute, hour, day, rows = _account(history, endpoint, from_ms)
     if outcome is _SUCCESS:

@@ -22,7 +22,7 @@ def lease_ms(endpoint: Endpoint) -> int:
     return endpoint.attempts_budget_ms + LEASE_SLACK_MS
 
 
-def under_way_max_ms(endpoint: Endpoint) -> int:
+def result_age_max_ms(endpoint: Endpoint) -> int:
     """How long after its slot a result may be decided on: it may begin late by an interval, and no claim lasts longer than its lease. What
     seems later than that comes from a clock that went back."""
     return endpoint.interval_ms + lease_ms(endpoint)

@@ -185,7 +185,7 @@ def test_a_pause_is_paused_and_neither_up_nor_unknown() -> None:
     assert (whole.up_ms, whole.down_ms, whole.paused_ms, whole.unknown_ms) == (25_000, 0, 9 * HOUR_MS - 15_000, 5_000)
 
 
-def test_a_result_that_was_under_way_when_a_pause_ended_counts_no_time_twice() -> None:
+def test_a_result_that_began_before_a_pause_ended_counts_no_time_twice() -> None:
     t = Timeline(interval_ms=1_000, timeout_ms=500).at(0).ok()
     t.endpoint = replace(t.endpoint, paused=True)
     t.at(1_000).observe(TimePassed())
