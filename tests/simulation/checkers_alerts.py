@@ -85,7 +85,8 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
 
 
 def people_know_how_it_ended(world: World) -> Iterator[str]:
-    """Every service that was told that an alert fires was told its end, unless it still fires."""
+    """Every service that was told that an alert fires was told its end, unless it still fires. Where the alert and a group that holds it
+    became unreadable both, nothing says any more where it belonged."""
     told: dict[tuple[str, str], str] = {}
     since_ms, until_ms = world.lost_ms
     for message in world.seen.told:
@@ -95,7 +96,10 @@ def people_know_how_it_ended(world: World) -> Iterator[str]:
             status, name, rest = line.split(" ", 2)
             told[message.place, name] = f"{status} {rest}"
     stored = firing(world)
+    nowhere = damaged(world, "alert") if damaged(world, "group") else set()
     for (place, name), said in told.items():
+        if name in nowhere:
+            continue
         if said.startswith("FIRING") and name not in stored:
             yield f"{place} was never told that {name} ({said}) ended"
         if said.startswith("RESOLVED") and name in stored:
