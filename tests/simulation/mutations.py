@@ -25,6 +25,7 @@ from tests.simulation.virtual import NOBODY
 from workers.journey import decide, deliver
 from workers.journey.deliver import DeliverStep
 from workers.journey.flush import FlushStep
+from workers.journey.pool_subject import PoolSubject
 from workers.journey.probe import ProbeStep
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
@@ -178,20 +179,20 @@ def _one_epoch_for_ever() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def _pools_are_told_once() -> Iterator[None]:
-    tell, publish = Publisher._evaluate_until_told, Publisher._publish
+    tell, publish = PoolSubject.tell, Publisher._publish
     published: set[str] = set()
 
     async def noting(self: Publisher, previous: Any, snapshot: Any) -> None:
         await publish(self, previous, snapshot)
         published.add(snapshot.pool)
 
-    async def once(self: Publisher, name: str, *args: Any) -> int:
+    async def once(self: PoolSubject, name: str, *args: Any) -> int:
         if name not in published:
             return 0
         published.discard(name)
         return await tell(self, name, *args)
 
-    with mock.patch.object(Publisher, "_publish", noting), mock.patch.object(Publisher, "_evaluate_until_told", once):
+    with mock.patch.object(Publisher, "_publish", noting), mock.patch.object(PoolSubject, "tell", once):
         yield
 
 

@@ -34,6 +34,7 @@ from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.publish import leave
 from workers.journey.quarantine import Quarantine
+from workers.journey.subject import heard
 
 COMMIT_STEADY_MIN_MS = 50
 COMMIT_STEADY_MAX_MS = 400
@@ -259,24 +260,26 @@ class DecideStep:
         now_ms, tilted = self._clock.now_ms(), self._clock.tilted
         decision = core.decide(subject, record, observation, now_ms, tilted=tilted)
         after = decision.record
-        evaluation = evaluate(
-            self._rules,
-            prepared.labels,
-            endpoint_facts(endpoint, record) if record.decided_ms else None,
-            endpoint_facts(endpoint, after),
-            memory,
-            after.decided_ms or now_ms,
-            version=self._rules.version + prepared.digest,
+        at_ms = after.decided_ms or now_ms
+        subject_name = memories.endpoint_subject(endpoint.id)
+        evaluation = heard(
+            subject_name,
+            evaluate(
+                self._rules,
+                prepared.labels,
+                endpoint_facts(endpoint, record) if record.decided_ms else None,
+                endpoint_facts(endpoint, after),
+                memory,
+                at_ms,
+                version=self._rules.version + prepared.digest,
+            ),
         )
-        for error in evaluation.errors:
-            log.warning("rule error on %s: %s", endpoint.id, error)
         next_ver = next_version(loaded.ver, now_ms)
         judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
         silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
-            subject_name = memories.endpoint_subject(endpoint.id)
             alerts = (memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms)),)
         return Commit(
             id=endpoint.id,
