@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from alert_rules.files.rule_file import load_rules
+from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.rules.memory import decode_memory
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
@@ -31,7 +32,7 @@ HOUR_MS = 3_600_000
 class House:
     """A store in memory with one endpoint, and the step that decides about its results."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, rules: RuleSet | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.published: list[str] = []
@@ -43,7 +44,7 @@ class House:
             store=self.store,
             clock=self.clock,
             cache=self.cache,
-            rules=load_rules(),
+            rules=rules or load_rules(),
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
             counters=counters,
@@ -64,6 +65,11 @@ class House:
         ended = asyncio.Event()
         self.step.submit(Probed(self.cache.make(self.endpoint), claimed.token_ms, result, ended.set), asyncio.get_running_loop())
         await ended.wait()
+
+    async def firing(self) -> list[str]:
+        """The rules whose alerts fire."""
+        (loaded,) = await self.store.load(["e"])
+        return [state.rule for state in decode_memory(loaded.memory).firing]
 
     def vouched_for_ms(self) -> int:
         """For how long from now somebody vouches for the pool; 0 or less: nobody does."""
@@ -97,6 +103,21 @@ def test_a_result_that_taught_nothing_vouches_for_nothing() -> None:
         before_ms = house.vouched_for_ms()
         await house.result(INCONCLUSIVE)
         assert house.vouched_for_ms() == before_ms - 1_000
+
+    asyncio.run(story())
+
+
+def test_no_time_passes_for_the_rules_of_an_endpoint_while_the_timeline_is_tilted() -> None:
+    async def story() -> None:
+        rules = parse_rule_text("groups: [{name: one, rules: [{alert: Failing, expr: failures > 0, for: 1h}]}]")
+        house = House(rules, interval_ms=1_000)
+        await house.result(FAILURE)
+        house.clock.jump(HOUR_MS)
+        await house.result(FAILURE)
+        assert await house.firing() == []
+        house.clock.advance(HOUR_MS)
+        await house.result(FAILURE)
+        assert len(await house.firing()) == 1
 
     asyncio.run(story())
 

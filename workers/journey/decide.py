@@ -277,7 +277,7 @@ class DecideStep:
         next_ver = next_version(loaded.ver, now_ms)
         judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
         silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
-        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
             alerts = (memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms)),)

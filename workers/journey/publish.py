@@ -13,7 +13,8 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import DECISION_SKEW_MAX_MS, EMPTY, decode_override, decode_record
+from monitor.core.record import EMPTY, decode_override, decode_record
+from monitor.core.tilt import judging_ms
 from monitor.pool.compose import GAP, Reading, compose, decode_snapshot, last_word, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.entries import read_endpoint, read_pool
@@ -127,9 +128,9 @@ class Publisher:
             await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
-            now_ms = self._time_for(previous)
+            now_ms = self._time_for(readings, previous)
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
-            ver = published[1] + GAP if published[1] else now_ms - self._epoch.number
+            ver = published[1] + GAP if published[1] else self._clock.now_ms() - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
@@ -150,15 +151,10 @@ class Publisher:
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
 
-    def _time_for(self, previous: Snapshot | None) -> int:
-        """The time that a pool is weighed for. It does not go back where another process's clock is ahead, and does not pass while the
-        timeline is tilted: warm-up, damping and `for` wait, what has changed is published."""
-        now_ms = self._clock.now_ms()
-        if previous is None:
-            return now_ms
-        if self._clock.tilted:
-            return min(now_ms, previous.ts_ms)
-        return previous.ts_ms if 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS else now_ms
+    def _time_for(self, readings: Sequence[Reading], previous: Snapshot | None) -> int:
+        """The time that a pool is weighed for: not before it was last published, nor before what is known of its members was decided."""
+        known_ms = (reading.record.decided_ms for reading in readings)
+        return judging_ms(self._clock.now_ms(), previous.ts_ms if previous else 0, *known_ms, tilted=self._clock.tilted)
 
     async def renew_epoch(self, at_least: int = 0) -> None:
         """Learn which life of the data set this is: after a restart of the server that lost the last second, after a flush and after an

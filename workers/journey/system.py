@@ -13,6 +13,7 @@ from alert_rules.rules.facts import system_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, encode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
+from monitor.core.tilt import judging_ms
 from monitor.store.port import Store
 from monitor.store.queues import Queue
 from workers.journey.deliver import decode_sent
@@ -60,10 +61,11 @@ class SystemStep:
         self._heartbeat_age_max_ms = heartbeat_age_max_ms
         self._quarantine = quarantine
         self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
+        self._judged_ms = 0
 
     async def evaluate(self) -> None:
         """Evaluate the rules about Watchkeeper itself: lag, missing processes, notifications given up, data that cannot be read."""
-        at_ms = self._clock.now_ms()
+        self._judged_ms = at_ms = judging_ms(self._clock.now_ms(), self._judged_ms, tilted=self._clock.tilted)
         facts = await self._facts(at_ms)
 
         async def decide(held: bytes, _turn: int) -> Told:
