@@ -14,6 +14,7 @@ from alert_rules.rules.memory import decode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreError
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import Breaker, decode_record
 from monitor.store.memory.store import MemoryStore
@@ -21,7 +22,7 @@ from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
 from tests.registering import register
 from workers.journey.counters import Counters
-from workers.journey.decide import WEIGH_MS, DecideStep, Probed
+from workers.journey.decide import COMMIT_MAX, WEIGH_MS, DecideStep, Probed
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.quarantine import Quarantine
 
@@ -38,7 +39,7 @@ class House:
         self.published: list[str] = []
         self.due: list[tuple[Queue, str, int]] = []
         self.endpoint = Endpoint(**{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "failure_threshold": 2, **settings})
-        counters = Counters()
+        self.counters = counters = Counters()
         self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
         self.step = DecideStep(
             store=self.store,
@@ -65,6 +66,16 @@ class House:
         ended = asyncio.Event()
         self.step.submit(Probed(self.cache.make(self.endpoint), claimed.token_ms, result, ended.set), asyncio.get_running_loop())
         await ended.wait()
+
+    async def many(self, n: int) -> list[Probed]:
+        """Register this many endpoints and claim them; a success of each."""
+        await register(self.store, [replace(self.endpoint, id=f"e{i}") for i in range(n)])
+        self.clock.advance(self.endpoint.interval_ms)
+        prepared = await self.cache.ready(0, 1, [f"e{i}" for i in range(n)])
+        now_ms = self.clock.now_ms()
+        result = Result(outcome=SUCCESS, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=now_ms)
+        claim = await self.store.claim_probes(0, n, HOUR_MS)
+        return [Probed(prepared[claimed.id], claimed.token_ms, result, lambda: None) for claimed in claim.items]
 
     async def firing(self) -> list[str]:
         """The rules whose alerts fire."""
@@ -185,5 +196,43 @@ def test_an_act_between_loading_and_committing_is_decided_afresh(what: str) -> N
         record = decode_record(loaded.record)
         assert record.breaker.state is Breaker.CLOSED
         assert bool(record.probes.results) is (what == "edit")
+
+    asyncio.run(story())
+
+
+def test_a_commit_writes_so_many_results_at_most() -> None:
+    async def story() -> None:
+        house = House()
+        commit, sizes = house.store.commit, []
+
+        async def counted(items: Sequence[Commit]) -> list[Committed]:
+            sizes.append(len(items))
+            return await commit(items)
+
+        house.store.commit = counted  # type: ignore[method-assign]
+        for item in await house.many(2 * COMMIT_MAX + 1):
+            house.step.submit(item, asyncio.get_running_loop())
+        house.step._start_commit()
+        await asyncio.gather(*house.step._running)
+        assert sizes == [COMMIT_MAX, COMMIT_MAX, 1]
+
+    asyncio.run(story())
+
+
+def test_only_what_is_left_counts_as_uncommitted() -> None:
+    async def story() -> None:
+        house = House()
+        commit, rounds = house.store.commit, 0
+
+        async def fails_in_the_second_round(items: Sequence[Commit]) -> list[Committed]:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 2:
+                raise StoreError("simulated")
+            return [*await commit(items[1:]), Committed.STALE][::-1]
+
+        house.store.commit = fails_in_the_second_round  # type: ignore[method-assign]
+        await house.step._commit_results(await house.many(10))
+        assert house.counters.take() == {"results_uncommitted": 1}
 
     asyncio.run(story())

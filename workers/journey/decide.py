@@ -43,6 +43,7 @@ commit is cheap."""
 COMMIT_URGENT_MS = 5
 """How long anything else waits."""
 COMMIT_MAX = 200
+"""Results that one commit writes at most; more are committed beside each other."""
 STALE_ROUNDS_MAX = 5
 REEVALUATIONS_MAX = 4
 """Re-evaluations of claimed endpoints that one process does side by side: after an outage every endpoint falls due at once."""
@@ -123,13 +124,14 @@ class DecideStep:
     def _start_commit(self) -> None:
         self._timer = None
         items, self._pending = self._pending, []
-        task = asyncio.ensure_future(self._commit_results(items))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        for first in range(0, len(items), COMMIT_MAX):
+            task = asyncio.ensure_future(self._commit_results(items[first : first + COMMIT_MAX]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     async def _commit_results(self, items: list[Probed]) -> None:
+        left = items
         try:
-            left = items
             for _ in range(STALE_ROUNDS_MAX):
                 left = await self._commit_once(left)
                 if not left:
@@ -137,8 +139,8 @@ class DecideStep:
             self._counters.add("results_stale", len(left))
         except StoreError as error:
             # Nothing is lost but these results: their leases expire and the endpoints are probed again.
-            log.warning("%d results could not be committed: %s", len(items), error)
-            self._counters.add("results_uncommitted", len(items))
+            log.warning("%d results could not be committed: %s", len(left), error)
+            self._counters.add("results_uncommitted", len(left))
         finally:
             for item in items:
                 item.ended()
