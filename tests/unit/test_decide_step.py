@@ -14,11 +14,11 @@ from alert_rules.rules.memory import decode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
-from monitor.core.errors import StoreError
+from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import Breaker, decode_record
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Committed
+from monitor.store.port import Commit, Committed, Lease
 from monitor.store.queues import Queue
 from tests.registering import register
 from workers.journey.counters import Counters
@@ -234,5 +234,28 @@ def test_only_what_is_left_counts_as_uncommitted() -> None:
         house.store.commit = fails_in_the_second_round  # type: ignore[method-assign]
         await house.step._commit_results(await house.many(10))
         assert house.counters.take() == {"results_uncommitted": 1}
+
+    asyncio.run(story())
+
+
+def test_a_commit_that_the_store_refuses_keeps_nobody_else_from_being_committed() -> None:
+    async def story() -> None:
+        house = House()
+        commit = house.store.commit
+
+        async def refuses(items: Sequence[Commit]) -> list[Committed]:
+            if any(item.id == "e1" for item in items):
+                raise StoreRefusal("simulated")
+            return await commit(items)
+
+        house.store.commit = refuses  # type: ignore[method-assign]
+        await house.step._commit_results(await house.many(3))
+        assert [bool(loaded.record) for loaded in await house.store.load(["e0", "e1", "e2"])] == [True, False, True]
+        assert house.counters.take() == {"commits_refused": 1, "results_lost": 1}
+        house.clock.advance(1)
+        leases = [Lease(f"e{i}", house.clock.now_ms() + 5_000, house.clock.now_ms()) for i in range(3)]
+        await house.step.reevaluate(0, leases)
+        assert [loaded.ver > 0 for loaded in await house.store.load(["e0", "e1", "e2"])] == [True, False, True]
+        assert house.counters.take() == {"commits_refused": 1}
 
     asyncio.run(story())

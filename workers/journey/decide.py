@@ -21,7 +21,7 @@ from monitor.clock import Clock
 from monitor.core import decide as core
 from monitor.core import record as records
 from monitor.core.decide import Subject, silent_at_ms
-from monitor.core.errors import StoreError
+from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import next_version
@@ -161,7 +161,7 @@ class DecideStep:
                 decided.append((item, commit))
         await self._quarantine.flush()
         stale = []
-        answers = await self._store.commit([commit for _, commit in decided])
+        answers = await self._write([commit for _, commit in decided])
         for (item, commit), answer in zip(decided, answers, strict=True):
             if answer is Committed.OK:
                 self._after(commit)
@@ -206,7 +206,7 @@ class DecideStep:
                 commits.append(commit)
         await self._quarantine.flush()
         stale = []
-        for commit, answer in zip(commits, await self._store.commit(commits), strict=True):
+        for commit, answer in zip(commits, await self._write(commits), strict=True):
             if answer is Committed.OK:
                 self._after(commit)
             elif answer is Committed.STALE:
@@ -300,6 +300,17 @@ class DecideStep:
             alerts=alerts,
             dirty_at_ms=now_ms + WEIGH_MS if decision.weigh else None,
         )
+
+    async def _write(self, commits: Sequence[Commit]) -> list[Committed]:
+        """Commit; where the store refuses commits together each goes alone, and one that it refuses is given up."""
+        try:
+            return await self._store.commit(commits)
+        except StoreRefusal as error:
+            if len(commits) > 1:
+                return [answer for commit in commits for answer in await self._write([commit])]
+            log.warning("the commit of %s is given up: %s", commits[0].id, error)
+            self._counters.add("commits_refused")
+            return [Committed.LOST]
 
     def _after(self, commit: Commit) -> None:
         """Tell the next steps what this commit made due; should we die before that, the queues do."""
