@@ -25,8 +25,7 @@ from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import next_version
-from monitor.core.schedule import SILENT_INTERVALS
-from monitor.pool.snapshot import TTL_MS
+from monitor.core.schedule import vouched_ms
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from monitor.store.queues import Queue, mark
@@ -330,4 +329,4 @@ def _fresh_until_ms(prepared: Prepared, observation: Observation, now_ms: int, *
     """Until when a result vouches for its pool; what taught nothing vouches for nothing."""
     if not isinstance(observation, Result) or observation.outcome is Outcome.INCONCLUSIVE or tilted:
         return 0
-    return now_ms + max(TTL_MS, SILENT_INTERVALS * prepared.endpoint.interval_ms)
+    return now_ms + vouched_ms(prepared.endpoint.interval_ms)
