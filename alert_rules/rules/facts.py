@@ -69,9 +69,9 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("failures", "Failed probes in a row, up to the last result; 0 after a success.", 0, 3, 1_000),
         _int("successes", "Successful probes in a row, up to the last result; 0 after a failure.", 0, 3, 1_000),
         _bool("flapping", "Its outcomes change too often to be believed."),
-        _int("status", "Status code of the last result; 0 where the protocol has none or no answer came.", 0, 200, 503),
-        _text("error", "What the last result saw and wanted, where it failed; empty after a success.", "", "connection refused"),
-        _choice("failure_class", "Where the last result failed; empty after a success.", ("", *FailureClass)),
+        _int("status", "Status code of the last conclusive result; 0 where the protocol has none or no answer came.", 0, 200, 503),
+        _text("error", "What the last conclusive result saw and wanted, where it failed; empty after a success.", "", "connection refused"),
+        _choice("failure_class", "Where the last conclusive result failed; empty after a success.", ("", *FailureClass)),
         _int(
             "latency_ms",
             "Latency of its successes, the median of three: a rise counts at once, a fall gradually; 0 before the first.",
@@ -136,7 +136,7 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
     probes, override = record.probes, record.override
     no_data = record.silent and not endpoint.paused
     last = probes.last
-    failed = last.outcome is Outcome.FAILURE
+    failing = probes.run_outcome is Outcome.FAILURE
     expires_ms = last.certificate_not_after_ms
     return {
         "endpoint": endpoint.id,
@@ -147,12 +147,12 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
         "verdict": verdict(record, no_data=no_data)._value_,
         "breaker": record.breaker.state._value_,
         "override": override._value_ if override else "",
-        "failures": probes.run_length if probes.run_outcome is Outcome.FAILURE else 0,
+        "failures": probes.run_length if failing else 0,
         "successes": probes.run_length if probes.run_outcome is Outcome.SUCCESS else 0,
         "flapping": probes.flapping,
         "status": last.status,
-        "error": last.text if failed else "",
-        "failure_class": last.failure._value_ if failed and last.failure else "",
+        "error": probes.last_failure_text if failing else "",
+        "failure_class": last.failure._value_ if failing and last.failure else "",
         "latency_ms": two_digits(record.weighing.latency_ms),
         "timeout_ms": endpoint.timeout_ms,
         "interval_ms": endpoint.interval_ms,

@@ -17,7 +17,6 @@ from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES
 from monitor.core.policies.policy import Ruling, Seen
 from monitor.core.record import (
-    DECISION_SKEW_MAX_MS,
     SOURCES_MAX,
     Breaker,
     BreakerState,
@@ -30,6 +29,7 @@ from monitor.core.record import (
     Transition,
 )
 from monitor.core.schedule import result_age_max_ms, silent_after_ms
+from monitor.core.tilt import judging_ms
 from monitor.core.verdict import verdict
 
 AUTOMATIC: Final = "AUTO"
@@ -72,8 +72,7 @@ def decide(subject: Subject, record: Record, observation: Observation, now_ms: i
     An inconclusive result, and any result while `tilted`, is recorded (as inconclusive) and judges nothing. A result older than the
     newest one, and a report whose sequence its source has passed, change nothing.
     """
-    if 0 < record.decided_ms - now_ms <= DECISION_SKEW_MAX_MS:
-        now_ms = record.decided_ms
+    now_ms = judging_ms(now_ms, record.decided_ms, tilted=tilted)
     if isinstance(observation, Result):
         return _probed(subject, record, observation, now_ms, tilted)
     if isinstance(observation, TimePassed):
@@ -97,7 +96,7 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
             record, interval_ms=next_interval_ms(endpoint, record.breaker, record.probes), refused="overtaken by a newer result"
         )
     outcome = _INCONCLUSIVE if tilted else result.outcome
-    last = _last(record.probes.last, result)
+    last = _last(record.probes.last, result, outcome)
     since_ms = record.since_ms or now_ms
     if outcome is _INCONCLUSIVE:
         probes = replace(record.probes, last=last)
@@ -248,18 +247,20 @@ def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
     return 0 < record.probes.last.at_ms - result.at_ms <= result_age_max_ms(endpoint)
 
 
-def _last(before: LastResult, result: Result) -> LastResult:
-    certificate = result.certificate
-    if certificate is not None:
-        not_after_ms = certificate.not_after_ms
-    else:  # A connection that failed says nothing about the certificate seen before.
-        not_after_ms = 0 if result.outcome is _SUCCESS else before.certificate_not_after_ms
+def _last(before: LastResult, result: Result, outcome: Outcome) -> LastResult:
+    failure, status, not_after_ms = before.failure, before.status, before.certificate_not_after_ms
+    if outcome is not _INCONCLUSIVE:
+        failure, status = result.failure, result.status
+        if result.certificate is not None:
+            not_after_ms = result.certificate.not_after_ms
+        elif outcome is _SUCCESS:  # A connection that failed says nothing about the certificate seen before.
+            not_after_ms = 0
     return LastResult(
         result.at_ms,
-        result.outcome,
-        result.failure,
+        outcome,
+        failure,
         result.text,
-        result.status,
+        status,
         result.duration_ms,
         result.attempts,
         result.phases,

@@ -83,7 +83,10 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest result, as probes.base gave it; `at_ms` 0 before the first."""
+    """The newest result, with its outcome as it was judged; `at_ms` 0 before the first.
+
+    `failure`, `status` and the certificate are those of the newest conclusive one, also after others: rules know them.
+    """
 
     at_ms: int = 0
     outcome: Outcome = Outcome.INCONCLUSIVE
@@ -207,8 +210,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 EMPTY: Final = Record()
 SOURCES_MAX: Final = 64
-DECISION_SKEW_MAX_MS: Final = 2_000
-"""Two processes know the server's time to within a few milliseconds; a decision made later is never dated earlier than this allows."""
 
 _decode_record = msgspec.json.Decoder(Record).decode
 _decode_override = msgspec.json.Decoder(OverrideRecord).decode

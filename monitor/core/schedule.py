@@ -13,8 +13,8 @@ from monitor.core.endpoint import Endpoint
 LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
 SILENT_INTERVALS = 3
-GRACE_MIN_MS = 15_000
-"""A new pool counts as judged for this long at least: what is published is fresh for as long."""
+FRESH_MS = 15_000
+"""How long what was published, or vouched for, is fresh without a further word."""
 
 
 def lease_ms(endpoint: Endpoint) -> int:
@@ -33,6 +33,12 @@ def silent_after_ms(endpoint: Endpoint) -> int:
     return SILENT_INTERVALS * endpoint.interval_ms + lease_ms(endpoint)
 
 
+def vouched_ms(interval_ms: int) -> int:
+    """How long one result of an endpoint with this interval vouches for its pool: three may be missing, and FRESH_MS pass, before anybody
+    is told."""
+    return max(FRESH_MS, SILENT_INTERVALS * interval_ms)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """`delay_ms` is how much later than its grid the first probe may be."""
 
@@ -49,7 +55,7 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def grace_ms(self) -> int:
         """How long a new pool counts as judged before its first result."""
-        return self.delay_ms + max(GRACE_MIN_MS, SILENT_INTERVALS * self.interval_ms)
+        return self.delay_ms + vouched_ms(self.interval_ms)
 
     def on_grid(self, from_ms: int) -> int:
         """The first time of the grid at or after `from_ms`."""

@@ -14,6 +14,8 @@ import msgspec
 JUMP_MS: Final = 2_000
 TILT_MS: Final = 30_000
 """Sentinel's SENTINEL_TILT_TRIGGER and SENTINEL_TILT_PERIOD."""
+SKEW_MAX_MS: Final = 2_000
+"""Two processes know the server's time to within a few milliseconds; by more than this it is no skew, but a step."""
 
 
 class Tilt(msgspec.Struct, frozen=True):
@@ -36,3 +38,13 @@ class Tilt(msgspec.Struct, frozen=True):
         if abs(jump_ms) > JUMP_MS:
             return Tilt(wall_ms, monotonic_ms, monotonic_ms + TILT_MS)
         return Tilt(wall_ms, monotonic_ms, self.until_ms)
+
+
+def judging_ms(now_ms: int, *judged_ms: int, tilted: bool) -> int:
+    """The time (ms) at which a subject is judged now that was judged before at `judged_ms` (0: never).
+
+    It does not go back where another process's clock is a little ahead, and does not pass while the timeline is tilted: what has
+    changed is told, and nothing ends, begins or moves because time has passed. A time that lies further ahead was left by a step.
+    """
+    before_ms = max((ms for ms in judged_ms if ms - now_ms <= SKEW_MAX_MS), default=0)
+    return min(now_ms, before_ms) if tilted and before_ms else max(now_ms, before_ms)

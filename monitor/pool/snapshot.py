@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from monitor.core.schedule import FRESH_MS
+
 SCHEMA = 1
-TTL_MS = 15_000
+TTL_MS = FRESH_MS
 MAX_STALE_MS = 180_000
 WEIGHT_SUM = 1_000
 

@@ -67,13 +67,14 @@ import zlib
 from collections.abc import Sequence
 
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
+from monitor.core.schedule import FRESH_MS
 from monitor.store.names import stored
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
 ALERTS_LENGTH_MAX = 100_000
 SENT_LENGTH_MAX = 1_000
-ALIVE_TTL_MS = 15_000
+ALIVE_TTL_MS = FRESH_MS
 LAGGING_MAX = 1_000
 """Most pools that a heartbeat names; where more lag it vouches for none."""
 CLAIM_MAX = 2_000

@@ -7,7 +7,8 @@ import pytest
 from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Committed, Loaded, SetAside
+from monitor.store.port import Committed, Loaded, SetAside, Write
+from monitor.store.queues import Queue
 from tests.registering import register
 
 
@@ -139,3 +140,36 @@ async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish)
     assert list(await house.store.heartbeats(60_000)) == ["beat:h:1"]
     assert await house.store.alive() == []
     assert (await house.store.epoch()).number > 1_000_000_000_000
+
+
+async def test_a_key_of_another_type_is_replaced_and_keeps_nobody_from_being_committed(house):
+    if isinstance(house.store, MemoryStore):
+        return  # It has no types to confuse.
+    await house.register(house.endpoint("a"), house.endpoint("b"))
+    await house.dirty()
+    now_ms = await house.store.now_ms()
+    slot = keys.slot_of("b", house.store.slots)
+    own = [keys.of_endpoint(slot, name, "b") for name in ("ring", "day", "log")]
+    shared = [keys.in_slot(slot, name) for name in ("events", "alerts", "reevaluate", "judged", "alerting", "dirty")]
+    for name in [*own, *shared]:
+        await house.store._wire.execute(("DEL", name), ("HSET", name, "x", "y"))
+    claimed = await house.claim()
+    everything = {
+        "writes": (Write("ring", 16, b"\xff" * 16), Write("day", 0, b"day")),
+        "transitions": (b"t1", b"t2"),
+        "alerts": (b"alert",),
+        "memory": b"m",
+        "alerting": True,
+        "reevaluate_ms": now_ms - 1,
+        "fresh_until_ms": now_ms + 60_000,
+        "dirty_at_ms": now_ms,
+    }
+    answers = await house.commit(*(house.result(claimed[name], **everything) for name in ("a", "b")))
+    assert answers == [Committed.OK, Committed.OK]
+    assert await house.store.samples("b", "ring") == bytes(16) + b"\xff" * 16
+    assert await house.store.samples("b", "day") == b"day"
+    assert await house.store.transitions("b") == [b"t1", b"t2"]
+    assert sorted(data for _, data in await house.store.events(10)) == [b"t1", b"t1", b"t2", b"t2"]
+    assert await house.drain(Queue.REEVALUATE) == ["a", "b"]
+    assert await house.judged("shop") == now_ms + 60_000
+    assert set(await house.dirty()) == {"shop"}

@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from alert_rules.files.rule_file import load_rules
+from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.rules.memory import decode_memory
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import Breaker, decode_record
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit, Committed
+from monitor.store.port import Commit, Committed, Lease
 from monitor.store.queues import Queue
 from tests.registering import register
 from workers.journey.counters import Counters
-from workers.journey.decide import WEIGH_MS, DecideStep, Probed
+from workers.journey.decide import COMMIT_MAX, WEIGH_MS, DecideStep, Probed
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.quarantine import Quarantine
 
@@ -31,19 +33,19 @@ HOUR_MS = 3_600_000
 class House:
     """A store in memory with one endpoint, and the step that decides about its results."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, rules: RuleSet | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.published: list[str] = []
         self.due: list[tuple[Queue, str, int]] = []
         self.endpoint = Endpoint(**{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "failure_threshold": 2, **settings})
-        counters = Counters()
+        self.counters = counters = Counters()
         self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
         self.step = DecideStep(
             store=self.store,
             clock=self.clock,
             cache=self.cache,
-            rules=load_rules(),
+            rules=rules or load_rules(),
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
             counters=counters,
@@ -64,6 +66,21 @@ class House:
         ended = asyncio.Event()
         self.step.submit(Probed(self.cache.make(self.endpoint), claimed.token_ms, result, ended.set), asyncio.get_running_loop())
         await ended.wait()
+
+    async def many(self, n: int) -> list[Probed]:
+        """Register this many endpoints and claim them; a success of each."""
+        await register(self.store, [replace(self.endpoint, id=f"e{i}") for i in range(n)])
+        self.clock.advance(self.endpoint.interval_ms)
+        prepared = await self.cache.ready(0, 1, [f"e{i}" for i in range(n)])
+        now_ms = self.clock.now_ms()
+        result = Result(outcome=SUCCESS, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=now_ms)
+        claim = await self.store.claim_probes(0, n, HOUR_MS)
+        return [Probed(prepared[claimed.id], claimed.token_ms, result, lambda: None) for claimed in claim.items]
+
+    async def firing(self) -> list[str]:
+        """The rules whose alerts fire."""
+        (loaded,) = await self.store.load(["e"])
+        return [state.rule for state in decode_memory(loaded.memory).firing]
 
     def vouched_for_ms(self) -> int:
         """For how long from now somebody vouches for the pool; 0 or less: nobody does."""
@@ -97,6 +114,21 @@ def test_a_result_that_taught_nothing_vouches_for_nothing() -> None:
         before_ms = house.vouched_for_ms()
         await house.result(INCONCLUSIVE)
         assert house.vouched_for_ms() == before_ms - 1_000
+
+    asyncio.run(story())
+
+
+def test_no_time_passes_for_the_rules_of_an_endpoint_while_the_timeline_is_tilted() -> None:
+    async def story() -> None:
+        rules = parse_rule_text("groups: [{name: one, rules: [{alert: Failing, expr: failures > 0, for: 1h}]}]")
+        house = House(rules, interval_ms=1_000)
+        await house.result(FAILURE)
+        house.clock.jump(HOUR_MS)
+        await house.result(FAILURE)
+        assert await house.firing() == []
+        house.clock.advance(HOUR_MS)
+        await house.result(FAILURE)
+        assert len(await house.firing()) == 1
 
     asyncio.run(story())
 
@@ -164,5 +196,66 @@ def test_an_act_between_loading_and_committing_is_decided_afresh(what: str) -> N
         record = decode_record(loaded.record)
         assert record.breaker.state is Breaker.CLOSED
         assert bool(record.probes.results) is (what == "edit")
+
+    asyncio.run(story())
+
+
+def test_a_commit_writes_so_many_results_at_most() -> None:
+    async def story() -> None:
+        house = House()
+        commit, sizes = house.store.commit, []
+
+        async def counted(items: Sequence[Commit]) -> list[Committed]:
+            sizes.append(len(items))
+            return await commit(items)
+
+        house.store.commit = counted  # type: ignore[method-assign]
+        for item in await house.many(2 * COMMIT_MAX + 1):
+            house.step.submit(item, asyncio.get_running_loop())
+        house.step._start_commit()
+        await asyncio.gather(*house.step._running)
+        assert sizes == [COMMIT_MAX, COMMIT_MAX, 1]
+
+    asyncio.run(story())
+
+
+def test_only_what_is_left_counts_as_uncommitted() -> None:
+    async def story() -> None:
+        house = House()
+        commit, rounds = house.store.commit, 0
+
+        async def fails_in_the_second_round(items: Sequence[Commit]) -> list[Committed]:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 2:
+                raise StoreError("simulated")
+            return [*await commit(items[1:]), Committed.STALE][::-1]
+
+        house.store.commit = fails_in_the_second_round  # type: ignore[method-assign]
+        await house.step._commit_results(await house.many(10))
+        assert house.counters.take() == {"results_uncommitted": 1}
+
+    asyncio.run(story())
+
+
+def test_a_commit_that_the_store_refuses_keeps_nobody_else_from_being_committed() -> None:
+    async def story() -> None:
+        house = House()
+        commit = house.store.commit
+
+        async def refuses(items: Sequence[Commit]) -> list[Committed]:
+            if any(item.id == "e1" for item in items):
+                raise StoreRefusal("simulated")
+            return await commit(items)
+
+        house.store.commit = refuses  # type: ignore[method-assign]
+        await house.step._commit_results(await house.many(3))
+        assert [bool(loaded.record) for loaded in await house.store.load(["e0", "e1", "e2"])] == [True, False, True]
+        assert house.counters.take() == {"commits_refused": 1, "results_lost": 1}
+        house.clock.advance(1)
+        leases = [Lease(f"e{i}", house.clock.now_ms() + 5_000, house.clock.now_ms()) for i in range(3)]
+        await house.step.reevaluate(0, leases)
+        assert [loaded.ver > 0 for loaded in await house.store.load(["e0", "e1", "e2"])] == [True, False, True]
+        assert house.counters.take() == {"commits_refused": 1}
 
     asyncio.run(story())

@@ -62,7 +62,7 @@ class House:
         for one, held in zip(ids, await self.store.load(ids), strict=True):
             probes = ProbeStatistics(Outcome.SUCCESS, 5, results=5, last_success_ms=self.clock.now_ms())
             state = BreakerState(state=breaker, reason="a test")
-            record = encode_record(Record(breaker=state, probes=probes, since_ms=1))
+            record = encode_record(Record(breaker=state, probes=probes, since_ms=1, decided_ms=self.clock.now_ms()))
             commit = Commit(id=one, token_ms=None, ver=held.ver, next_ver=held.ver + 1, record=record, reevaluate_ms=0, pool="shop")
             assert await self.store.commit([commit]) == [Committed.OK]
 
@@ -591,3 +591,18 @@ async def test_no_time_passes_for_a_pool_while_the_timeline_is_tilted_and_an_ope
     house.clock.advance(31_000)
     await house.publisher.publish("shop")
     assert (await house.weights())["c"] > drained["c"]
+
+
+@story
+async def test_while_the_timeline_is_tilted_a_pool_stands_where_its_members_were_last_judged(house: House) -> None:
+    """And not where it was last published, which may be days ago."""
+    await house.publisher.publish("shop")
+    house.clock.advance(3_600_000)
+    await house.become(Breaker.CLOSED, *IDS)
+    house.clock.jump(3_600_000)
+    drain = msgspec.json.encode(OverrideRecord(override=Override.DRAIN, reason="a test", at_ms=house.clock.now_ms()))
+    await set_override(house.store, endpoint("a"), drain, b"")
+    await house.publisher.publish("shop")
+    snapshot = await house.snapshot()
+    assert snapshot is not None
+    assert snapshot.ts_ms == house.clock.now_ms() - 3_600_000

@@ -21,12 +21,11 @@ from monitor.clock import Clock
 from monitor.core import decide as core
 from monitor.core import record as records
 from monitor.core.decide import Subject, silent_at_ms
-from monitor.core.errors import StoreError
+from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.observation import Observation, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import next_version
-from monitor.core.schedule import SILENT_INTERVALS
-from monitor.pool.snapshot import TTL_MS
+from monitor.core.schedule import vouched_ms
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from monitor.store.queues import Queue, mark
@@ -34,6 +33,7 @@ from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.publish import leave
 from workers.journey.quarantine import Quarantine
+from workers.journey.subject import heard
 
 COMMIT_STEADY_MIN_MS = 50
 COMMIT_STEADY_MAX_MS = 400
@@ -42,6 +42,7 @@ commit is cheap."""
 COMMIT_URGENT_MS = 5
 """How long anything else waits."""
 COMMIT_MAX = 200
+"""Results that one commit writes at most; more are committed beside each other."""
 STALE_ROUNDS_MAX = 5
 REEVALUATIONS_MAX = 4
 """Re-evaluations of claimed endpoints that one process does side by side: after an outage every endpoint falls due at once."""
@@ -122,13 +123,14 @@ class DecideStep:
     def _start_commit(self) -> None:
         self._timer = None
         items, self._pending = self._pending, []
-        task = asyncio.ensure_future(self._commit_results(items))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        for first in range(0, len(items), COMMIT_MAX):
+            task = asyncio.ensure_future(self._commit_results(items[first : first + COMMIT_MAX]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     async def _commit_results(self, items: list[Probed]) -> None:
+        left = items
         try:
-            left = items
             for _ in range(STALE_ROUNDS_MAX):
                 left = await self._commit_once(left)
                 if not left:
@@ -136,8 +138,8 @@ class DecideStep:
             self._counters.add("results_stale", len(left))
         except StoreError as error:
             # Nothing is lost but these results: their leases expire and the endpoints are probed again.
-            log.warning("%d results could not be committed: %s", len(items), error)
-            self._counters.add("results_uncommitted", len(items))
+            log.warning("%d results could not be committed: %s", len(left), error)
+            self._counters.add("results_uncommitted", len(left))
         finally:
             for item in items:
                 item.ended()
@@ -158,7 +160,7 @@ class DecideStep:
                 decided.append((item, commit))
         await self._quarantine.flush()
         stale = []
-        answers = await self._store.commit([commit for _, commit in decided])
+        answers = await self._write([commit for _, commit in decided])
         for (item, commit), answer in zip(decided, answers, strict=True):
             if answer is Committed.OK:
                 self._after(commit)
@@ -203,7 +205,7 @@ class DecideStep:
                 commits.append(commit)
         await self._quarantine.flush()
         stale = []
-        for commit, answer in zip(commits, await self._store.commit(commits), strict=True):
+        for commit, answer in zip(commits, await self._write(commits), strict=True):
             if answer is Committed.OK:
                 self._after(commit)
             elif answer is Committed.STALE:
@@ -259,24 +261,26 @@ class DecideStep:
         now_ms, tilted = self._clock.now_ms(), self._clock.tilted
         decision = core.decide(subject, record, observation, now_ms, tilted=tilted)
         after = decision.record
-        evaluation = evaluate(
-            self._rules,
-            prepared.labels,
-            endpoint_facts(endpoint, record) if record.decided_ms else None,
-            endpoint_facts(endpoint, after),
-            memory,
-            after.decided_ms or now_ms,
-            version=self._rules.version + prepared.digest,
+        at_ms = after.decided_ms or now_ms
+        subject_name = memories.endpoint_subject(endpoint.id)
+        evaluation = heard(
+            subject_name,
+            evaluate(
+                self._rules,
+                prepared.labels,
+                endpoint_facts(endpoint, record) if record.decided_ms else None,
+                endpoint_facts(endpoint, after),
+                memory,
+                at_ms,
+                version=self._rules.version + prepared.digest,
+            ),
         )
-        for error in evaluation.errors:
-            log.warning("rule error on %s: %s", endpoint.id, error)
         next_ver = next_version(loaded.ver, now_ms)
         judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
         silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
-        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, now_ms), silent_ms) if at_ms]
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
-            subject_name = memories.endpoint_subject(endpoint.id)
             alerts = (memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms)),)
         return Commit(
             id=endpoint.id,
@@ -296,6 +300,17 @@ class DecideStep:
             dirty_at_ms=now_ms + WEIGH_MS if decision.weigh else None,
         )
 
+    async def _write(self, commits: Sequence[Commit]) -> list[Committed]:
+        """Commit; where the store refuses commits together each goes alone, and one that it refuses is given up."""
+        try:
+            return await self._store.commit(commits)
+        except StoreRefusal as error:
+            if len(commits) > 1:
+                return [answer for commit in commits for answer in await self._write([commit])]
+            log.warning("the commit of %s is given up: %s", commits[0].id, error)
+            self._counters.add("commits_refused")
+            return [Committed.LOST]
+
     def _after(self, commit: Commit) -> None:
         """Tell the next steps what this commit made due; should we die before that, the queues do."""
         slot = slot_of(commit.id, self._store.slots)
@@ -314,4 +329,4 @@ def _fresh_until_ms(prepared: Prepared, observation: Observation, now_ms: int, *
     """Until when a result vouches for its pool; what taught nothing vouches for nothing."""
     if not isinstance(observation, Result) or observation.outcome is Outcome.INCONCLUSIVE or tilted:
         return 0
-    return now_ms + max(TTL_MS, SILENT_INTERVALS * prepared.endpoint.interval_ms)
+    return now_ms + vouched_ms(prepared.endpoint.interval_ms)

@@ -9,32 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from alert_rules.rules.evaluate import evaluate
-from alert_rules.rules.facts import pool_facts
-from alert_rules.rules.memory import Memory, assertion, decode_memory, encode_assertion, encode_memory, pool_subject
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import DECISION_SKEW_MAX_MS, EMPTY, Transition, decode_override, decode_record, next_version
-from monitor.pool.compose import (
-    GAP,
-    NOTHING_TOLD,
-    PoolRecord,
-    Reading,
-    compose,
-    decode_pool_record,
-    decode_snapshot,
-    encode_pool_record,
-    last_word,
-    tell,
-    worth_telling,
-)
+from monitor.core.record import EMPTY, decode_override, decode_record
+from monitor.core.tilt import judging_ms
+from monitor.pool.compose import GAP, Reading, compose, decode_snapshot, last_word, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.entries import read_endpoint, read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
 from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
+from workers.journey.pool_subject import PoolSubject
 from workers.journey.quarantine import Quarantine
 
 RISE_MS = 1_000
@@ -45,23 +32,9 @@ CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
 TOGETHER_MAX = 16
 """Pools that one process weighs side by side: their commands share exchanges, and their members are in memory together."""
-EMPTIED = "the pool has no endpoint any more"
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What is to be written and told of a pool as a subject. `record` None: the pool is no more, and its record goes.
-
-    `memory` is what is to be asserted of it, None for nothing; `ended` why alerts that it does not hold have ended.
-    """
-
-    record: PoolRecord | None
-    transitions: tuple[Transition, ...]
-    memory: Memory | None
-    wake_ms: int
-    ended: str = ""
 
 
 def leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
@@ -87,11 +60,10 @@ class Publisher:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._rules = rules
-        self._route = route
         self._counters = counters
         self._quarantine = quarantine
         self._soon = soon
+        self._subject = PoolSubject(store=store, rules=rules, route=route, quarantine=quarantine)
         self._turns = asyncio.Semaphore(TOGETHER_MAX)
         self._epoch = NO_EPOCH
         self._checked_ms: int | None = None
@@ -156,9 +128,9 @@ class Publisher:
             await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
-            now_ms = self._time_for(previous)
+            now_ms = self._time_for(readings, previous)
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
-            ver = published[1] + GAP if published[1] else now_ms - self._epoch.number
+            ver = published[1] + GAP if published[1] else self._clock.now_ms() - self._epoch.number
             snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
             if not worth_telling(previous, snapshot, weighing):
                 snapshot = previous or snapshot
@@ -170,7 +142,7 @@ class Publisher:
                     continue
                 except Stale:
                     continue
-            wake_ms = await self._evaluate_until_told(name, snapshot, now_ms)
+            wake_ms = await self._subject.tell(name, snapshot, now_ms)
             wakes = [wake_ms] if wake_ms > now_ms else []
             if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
@@ -179,15 +151,10 @@ class Publisher:
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
 
-    def _time_for(self, previous: Snapshot | None) -> int:
-        """The time that a pool is weighed for. It does not go back where another process's clock is ahead, and does not pass while the
-        timeline is tilted: warm-up, damping and `for` wait, what has changed is published."""
-        now_ms = self._clock.now_ms()
-        if previous is None:
-            return now_ms
-        if self._clock.tilted:
-            return min(now_ms, previous.ts_ms)
-        return previous.ts_ms if 0 < previous.ts_ms - now_ms <= DECISION_SKEW_MAX_MS else now_ms
+    def _time_for(self, readings: Sequence[Reading], previous: Snapshot | None) -> int:
+        """The time that a pool is weighed for: not before it was last published, nor before what is known of its members was decided."""
+        known_ms = (reading.record.decided_ms for reading in readings)
+        return judging_ms(self._clock.now_ms(), previous.ts_ms if previous else 0, *known_ms, tilted=self._clock.tilted)
 
     async def renew_epoch(self, at_least: int = 0) -> None:
         """Learn which life of the data set this is: after a restart of the server that lost the last second, after a flush and after an
@@ -250,52 +217,3 @@ class Publisher:
     def _settings(self, name: str, load: PoolLoad) -> Pool:
         settings = self._quarantine.read("pool", name, load.settings, functools.partial(read_pool, name)) if load.settings else None
         return settings or Pool(name=name)
-
-    # The pool as a subject --------------------------------------------------------------------------------------
-
-    async def _evaluate_until_told(self, name: str, snapshot: Snapshot, now_ms: int) -> int:
-        """Tell what is true of the pool and was not told yet; return when its rules are to be evaluated again, or 0.
-
-        What differs is decided afresh on what is published by then, until nothing is left to tell: another process may have
-        published meanwhile, or died between its publication and this. The record is read before the snapshot, so that
-        whoever publishes later also evaluates later.
-        """
-        subject = pool_subject(name)
-        for turn in range(ROUNDS_MAX):
-            ver, data = await self._store.load_subject(subject)
-            if turn:
-                snapshot = await self._newest(name, snapshot)
-            record = self._quarantine.read("subject", subject, data, decode_pool_record)
-            told = self._decide(name, record or NOTHING_TOLD, snapshot, now_ms)
-            body = encode_pool_record(told.record) if told.record else b""
-            if body == data:
-                return told.wake_ms
-            if not turn:
-                continue
-            await self._quarantine.flush()
-            next_ver = next_version(ver, now_ms)
-            transitions = list(map(_encode, told.transitions))
-            alerts = []
-            if told.memory is not None:
-                alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, now_ms, told.ended)))
-            if await self._store.commit_subject(subject, ver, next_ver, body, alerts=alerts, transitions=transitions) and alerts:
-                self._route(0)
-        raise Stale(f"what is told of pool {name} kept changing")
-
-    async def _newest(self, name: str, snapshot: Snapshot) -> Snapshot:
-        (data,) = await self._store.snapshots([name])
-        published = self._quarantine.read("snapshot", name, data, decode_snapshot)
-        return max(filter(None, (snapshot, published)), key=lambda one: (one.epoch, one.ver))
-
-    def _decide(self, name: str, record: PoolRecord, snapshot: Snapshot, now_ms: int) -> Told:
-        """What the rules and the pool's own transitions make of what is published."""
-        memory = self._quarantine.read("memory", pool_subject(name), bytes(record.memory), decode_memory) or Memory()
-        after, transitions = tell(name, record, snapshot, now_ms)
-        if not snapshot.endpoints:  # The pool is no more: what fired has ended.
-            return Told(None, transitions, Memory() if memory.firing else None, 0, EMPTIED)
-        evaluation = evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, now_ms)
-        for error in evaluation.errors:
-            log.warning("rule error on pool %s: %s", name, error)
-        held = msgspec.Raw(encode_memory(evaluation.memory))
-        asserted = evaluation.memory if evaluation.asserts else None
-        return Told(msgspec.structs.replace(after, memory=held), transitions, asserted, evaluation.wake_ms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,21 +10,18 @@ import msgspec
 
 from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import system_facts
-from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, assertion, decode_memory, encode_assertion, encode_memory
+from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, encode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
-from monitor.core.errors import Stale
-from monitor.core.record import next_version
+from monitor.core.tilt import judging_ms
 from monitor.store.port import Store
 from monitor.store.queues import Queue
 from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
+from workers.journey.subject import Subjects, Told, heard
 
 DEAD_WINDOW_MS = 3_600_000
 DEAD_EXAMINED = 100
-ROUNDS_MAX = 8
-
-log = logging.getLogger(__name__)
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,31 +59,24 @@ class SystemStep:
         self._clock = clock
         self._rules = rules
         self._heartbeat_age_max_ms = heartbeat_age_max_ms
-        self._route = route
         self._quarantine = quarantine
+        self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
+        self._judged_ms = 0
 
     async def evaluate(self) -> None:
         """Evaluate the rules about Watchkeeper itself: lag, missing processes, notifications given up, data that cannot be read."""
-        facts = await self._facts()
-        for _ in range(ROUNDS_MAX):
-            ver, data = await self._store.load_subject(SYSTEM_SUBJECT)
-            memory = self._quarantine.read("subject", SYSTEM_SUBJECT, data, decode_memory) or Memory()
-            await self._quarantine.flush()
-            now_ms = self._clock.now_ms()
-            evaluation = evaluate(self._rules, {}, None, facts, memory, now_ms)
-            for error in evaluation.errors:
-                log.warning("rule error on the system: %s", error)
-            if evaluation.memory is memory and not evaluation.asserts:
-                return
-            next_ver = next_version(ver, now_ms)
-            alerts = [encode_assertion(assertion(SYSTEM_SUBJECT, next_ver, evaluation.memory, now_ms))] if evaluation.asserts else []
-            if await self._store.commit_subject(SYSTEM_SUBJECT, ver, next_ver, encode_memory(evaluation.memory), alerts=alerts):
-                if alerts:
-                    self._route(0)
-                return
-        raise Stale("what is told of the system kept changing")
+        self._judged_ms = at_ms = judging_ms(self._clock.now_ms(), self._judged_ms, tilted=self._clock.tilted)
+        facts = await self._facts(at_ms)
 
-    async def _facts(self) -> dict[str, Any]:
+        async def decide(held: bytes, _turn: int) -> Told:
+            memory = self._quarantine.read("subject", SYSTEM_SUBJECT, held, decode_memory) or Memory()
+            evaluation = heard(SYSTEM_SUBJECT, evaluate(self._rules, {}, None, facts, memory, at_ms))
+            body = held if evaluation.memory is memory else encode_memory(evaluation.memory)
+            return Told(body, evaluation.memory if evaluation.asserts else None)
+
+        await self._subjects.tell(SYSTEM_SUBJECT, at_ms, decide)
+
+    async def _facts(self, at_ms: int) -> dict[str, Any]:
         store, read = self._store, self._quarantine.read
         hearts = await store.heartbeats(self._heartbeat_age_max_ms)
         processes = [process for name, data in hearts.items() if (process := read("heartbeat", name, data, decode_process)) is not None]
@@ -103,7 +92,7 @@ class SystemStep:
             groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
             deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
             tilted=any(process.tilted for process in processes),
-            dead_deliveries=await self._dead_deliveries(self._clock.now_ms() - DEAD_WINDOW_MS),
+            dead_deliveries=await self._dead_deliveries(at_ms - DEAD_WINDOW_MS),
             pools_lagging=len(await store.lagging()),
             unreadable=await store.aside_count(),
         )

@@ -1,5 +1,5 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
--- @include times dirty version hints plan
+-- @include times dirty version hints plan write
 --
 -- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged   11 alerting
 --       12... for each item in order: its own log if it has transitions, then one ring or rollup per write
@@ -53,7 +53,7 @@ for i, id in ipairs(ids) do
     if memory then
       memories[#memories + 1] = id
       memories[#memories + 1] = ARGV[body + 2]
-      redis.call(memory == 1 and 'SADD' or 'SREM', KEYS[11], id)
+      write(memory == 1 and 'SADD' or 'SREM', KEYS[11], id)
     end
     if token then
       due[#due + 1] = due_after(token, plans[i], every)
@@ -72,37 +72,37 @@ for i, id in ipairs(ids) do
       fresh[pool] = fresh_until
     end
     for w = 1, writes do
-      redis.call('SETRANGE', KEYS[key + own_log + w], heads[head + 11 + w], ARGV[first_write + w - 1])
+      write('SETRANGE', KEYS[key + own_log + w], heads[head + 11 + w], ARGV[first_write + w - 1])
     end
     if own_log == 1 then
       for place = first_transition, first_alert - 1 do
-        redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[place])
+        write('XADD', KEYS[6], 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[place])
       end
-      redis.call('RPUSH', KEYS[key + 1], unpack(ARGV, first_transition, first_alert - 1))
+      write('RPUSH', KEYS[key + 1], unpack(ARGV, first_transition, first_alert - 1))
       redis.call('LTRIM', KEYS[key + 1], -own_cap, -1)
     end
     alerted = alerted or alerts > 0
     for place = first_alert, next_body do
-      redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[2], '*', 'd', ARGV[place])
+      write('XADD', KEYS[7], 'MAXLEN', '~', ARGV[2], '*', 'd', ARGV[place])
     end
   end
   head, key, body = head + 11 + writes, key + own_log + writes, next_body
 end
 
 if #records > 0 then
-  redis.call('HSET', KEYS[3], unpack(records))
+  write('HSET', KEYS[3], unpack(records))
 end
 if #memories > 0 then
-  redis.call('HSET', KEYS[9], unpack(memories))
+  write('HSET', KEYS[9], unpack(memories))
 end
 if #due > 0 then
-  redis.call('ZADD', KEYS[1], unpack(due))
+  write('ZADD', KEYS[1], unpack(due))
 end
 if #later > 0 then
-  redis.call('ZADD', KEYS[4], unpack(later))
+  write('ZADD', KEYS[4], unpack(later))
 end
 if #never > 0 then
-  redis.call('ZREM', KEYS[4], unpack(never))
+  write('ZREM', KEYS[4], unpack(never))
 end
 local vouched = {}
 for pool, until_ms in pairs(fresh) do
@@ -110,7 +110,7 @@ for pool, until_ms in pairs(fresh) do
   vouched[#vouched + 1] = pool
 end
 if #vouched > 0 then
-  redis.call('ZADD', KEYS[10], 'GT', unpack(vouched))
+  write('ZADD', KEYS[10], 'GT', unpack(vouched))
 end
 for pool, at in pairs(dirty) do
   mark_dirty(KEYS[5], pool, at)

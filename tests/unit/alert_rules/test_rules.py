@@ -25,9 +25,10 @@ from alert_rules.rules.memory import (
 )
 from alert_rules.rules.rule import RuleSet
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.outcome import Certificate, FailureClass, Outcome
 from monitor.core.record import Breaker, BreakerState, LastResult, Override, ProbeStatistics, Record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from tests import timeline
 
 ENDPOINT = Endpoint(id="shop-1", url="http://shop", pool="shop", labels={"team": "shop"})
 
@@ -296,12 +297,26 @@ def test_facts_fill_every_variable_of_the_table() -> None:
 
 def test_facts_of_a_failing_endpoint() -> None:
     last = LastResult(at_ms=5, outcome=Outcome.FAILURE, failure=FailureClass.STATUS, text="status 503", status=503)
-    probes = ProbeStatistics(run_outcome=Outcome.FAILURE, run_length=4, last=last, results=9)
+    probes = ProbeStatistics(run_outcome=Outcome.FAILURE, run_length=4, last=last, last_failure_text="status 503", results=9)
     record = Record(breaker=BreakerState(state=Breaker.OPEN), probes=probes, override=Override.DRAIN)
     seen = endpoint_facts(ENDPOINT, record)
     assert (seen["verdict"], seen["breaker"], seen["override"]) == ("UNHEALTHY", "OPEN", "DRAIN")
     assert (seen["failures"], seen["successes"], seen["status"], seen["error"]) == (4, 0, 503, "status 503")
     assert (seen["failure_class"], seen["certificate_days"]) == ("status", 36_500)
+
+
+@pytest.mark.parametrize("last", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_facts_stay_while_results_say_nothing_of_the_endpoint(last: Outcome) -> None:
+    served = Certificate(subject="s", issuer="i", not_after_ms=timeline.START_MS + 90 * DAY_MS)
+    life = timeline.Timeline().ok(status=200, certificate=served)
+    seen: dict[str, Any] = {"text": "has expired", "failure": FailureClass.TLS} if last is Outcome.FAILURE else {}
+    life.saw(last, status=204, certificate=served, **seen)
+    before = endpoint_facts(life.endpoint, life.record)
+    life.inconclusive()
+    assert endpoint_facts(life.endpoint, life.record) == before
+    life.after(DAY_MS).tilt().fail(certificate=msgspec.structs.replace(served, not_after_ms=timeline.START_MS))
+    assert endpoint_facts(life.endpoint, life.record) == before
+    assert (life.record.probes.last.outcome, life.record.probes.last.text) == (Outcome.INCONCLUSIVE, "status 500, want 2xx")
 
 
 def member(name: str, verdict: str, weight: int, breaker: str = "CLOSED", override: str | None = None) -> PublishedEndpoint:
