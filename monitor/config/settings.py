@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from monitor.config.secret import SECRET, hide_password
-from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
@@ -214,7 +214,7 @@ def read_running(data_dir: Path) -> Running | None:
         os.kill(running.pid, 0)
     except PermissionError:
         return running
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *DECODE_ERRORS):
         return None
     return running
 

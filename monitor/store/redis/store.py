@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.errors import Stale, StoreError
+from monitor.core.errors import DECODE_ERRORS, Stale, StoreError
 from monitor.core.schedule import Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
@@ -409,7 +409,7 @@ def _copy(field: str, data: bytes) -> SetAside:
     """A copy that was set aside; one that cannot be read either is shown as it is."""
     try:
         return _unpack_aside(data)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         kind, _, key = field.partition(" ")
         return SetAside(kind, key, data, str(error))
 
