@@ -19,6 +19,7 @@ from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
 from monitor.query.readable import readable
+from monitor.store.names import printable
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
 from workers.journey.system import decode_process
@@ -96,7 +97,7 @@ class _Pages:
         missing = [part for part in PARTS if part not in running]
         if missing:
             return _not_ready(missing, "no heartbeat")
-        return JSONResponse({"ready": True, "missing": [], "processes": sorted(hearts)})
+        return JSONResponse({"ready": True, "missing": [], "processes": sorted(map(printable, hearts))})
 
     async def metrics(self, _: Request) -> Response:
         """One scrape serves everybody for SCRAPE_TTL_MS."""
