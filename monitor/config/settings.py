@@ -24,8 +24,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from monitor.config.secret import SECRET, hide_password
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
+from monitor.core.secret import SECRET, hide_password
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000

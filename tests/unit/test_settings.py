@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.config.secret import hide_password
 from monitor.config.settings import (
     RUNNING_FILE,
     Running,
@@ -19,6 +18,7 @@ from monitor.config.settings import (
     settings_table,
 )
 from monitor.core.errors import ConfigError
+from monitor.core.secret import hide_password
 from monitor.store.keys import CLAIM_MAX
 
 
