@@ -414,7 +414,8 @@ class Store(Protocol):
         Pools come first; where one is stale, nothing is written. A new or re-timed endpoint falls due on its grid; a paused one
         leaves the due set; of a removed one the record stays until `forget`. Whatever changes an endpoint moves its record's
         version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
-        Repeatable: what is already as it shall be is no change, and not stale."""
+        Repeatable: what is already as it shall be is no change, is not told again, and is not stale; what belongs to no entry is told
+        unless it is among the newest events."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""
