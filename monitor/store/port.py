@@ -555,9 +555,6 @@ class Store(Protocol):
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         """One alert by its fingerprint, or None where the alert store has it not (any more)."""
 
-    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
-        """What these subjects asserted last, in their order."""
-
     async def load_group(self, group: str) -> GroupLoad | None:
         """A group with its alerts, its log and its deliveries in flight, or None where there is none."""
 
