@@ -36,7 +36,7 @@ FAMILIES: Mapping[str, str] = {
     "probe_ssl_earliest_cert_expiry": "Earliest expiry of the certificates served last, in Unix seconds",
     "probe_ip_protocol": "Version of the Internet Protocol of the last connection, 4 or 6",
     "watchkeeper_breaker_state": "Breaker: 0 closed, 1 half-open, 2 open",
-    "watchkeeper_weight": "Published weight; those of a pool sum to 1000",
+    "watchkeeper_weight": "Published weight; those of a pool sum to 1000, or to 0 where nobody may take traffic",
     "watchkeeper_last_result_timestamp_seconds": "When the last result came, in Unix seconds",
     "watchkeeper_pool_panic_ratio": "Share of a pool's traffic that goes to endpoints which should have none",
     "watchkeeper_pool_shed_ratio": "Share of a pool's traffic that is better refused",
