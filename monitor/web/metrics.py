@@ -17,11 +17,11 @@ from prometheus_client import REGISTRY, generate_latest
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
+from monitor.core.process import Process, decode_process
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
 from monitor.query.readable import readable
 from monitor.store.port import Loaded, Store
-from workers.journey.system import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 

@@ -17,6 +17,7 @@ from monitor.clock import FakeClock, SystemClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
+from monitor.core.process import Process
 from monitor.core.record import Breaker, BreakerState, LastResult, ProbeStatistics, Record, encode_record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store import keys
@@ -27,7 +28,6 @@ from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
 from tests.conftest import RedisServer
 from tests.registering import register
-from workers.journey.system import Process
 
 encode = msgspec.json.Encoder().encode
 
