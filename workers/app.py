@@ -14,7 +14,7 @@ import socket
 import sys
 import warnings
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
@@ -71,14 +71,18 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
 
 
 def broker_url(redis_url: str) -> str:
-    """The URL as kombu writes it: the same, except for a Unix socket."""
+    """The URL as kombu writes it: it knows user, password and database by their places alone, and verifies no certificate unasked."""
     parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return redis_url
-    query = parse_qs(parts.query)
-    password = parts.password or quote(query.get("password", [""])[0], safe="")
-    login = f":{password}@" if password else ""
-    return f"redis+socket://{login}{parts.path}?virtual_host={query.get('db', ['0'])[0]}"
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    user, password, database = (query.pop(name, "") for name in ("username", "password", "db"))
+    user, password = (quote(word, safe="") for word in (unquote(parts.username or "") or user, unquote(parts.password or "") or password))
+    login = f"{user}:{password}@" if user or password else ""
+    if parts.scheme == "unix":
+        return f"redis+socket://{login}{parts.path}?virtual_host={database or '0'}"
+    if parts.scheme == "rediss":
+        query.setdefault("ssl_cert_reqs", "required")
+    host, database = parts.netloc.rpartition("@")[2], database or parts.path.removeprefix("/") or "0"
+    return f"{parts.scheme}://{login}{host}/{database}" + (f"?{urlencode(query)}" if query else "")
 
 
 def transport_options() -> dict[str, Any]:

@@ -12,10 +12,11 @@ from kombu.exceptions import KombuError
 from monitor.clock import ServerClock
 from monitor.config.settings import find_redis_url, load_settings
 from monitor.core.errors import StoreError
+from monitor.core.process import STALE_AFTER_HEARTBEATS
 from monitor.store.redis.store import RedisStore
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
+from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.loop import new_loop
 from workers.runtime.opening import open_store
 

@@ -25,8 +25,8 @@ from urllib.parse import unquote
 
 from alert_rules.routes.route import Integration
 from alert_rules.rules.template import cut
-from monitor.config.secret import SECRET, is_reference
 from monitor.core.errors import DeliveryError
+from monitor.core.secret import SECRET, is_reference
 
 SEND_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0

@@ -19,7 +19,7 @@ class Reader:
         self.problems: list[Problem] = []
 
     def refuse(self, where: str, key: str, why: str, hint: str = "", seen: str = "") -> None:
-        """Remember one problem; `raise_problems` tells all of them at once."""
+        """Remember one problem; `done` tells all of them at once."""
         self.problems.append(Problem(where, key, seen, why, hint))
 
     def done(self) -> None:

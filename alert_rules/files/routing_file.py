@@ -17,7 +17,7 @@ from alert_rules.routes.matcher_text import parse_matchers
 from alert_rules.routes.route import RESOLVE_TIMEOUT_MS, Integration, Receiver, Route, Routing
 from alert_rules.rules.template import TemplateError, compile_template
 from monitor.config.located import Node, load_yaml, shorten
-from monitor.config.secret import is_reference
+from monitor.core.secret import is_reference
 
 _TOP = ("global", "route", "receivers")
 _TOP_LATER = ("inhibit_rules", "templates", "time_intervals", "mute_time_intervals", "tracing", "event_recorder")

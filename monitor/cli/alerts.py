@@ -12,9 +12,9 @@ from monitor.cli.look import age, stamp
 from monitor.cli.output import emit, output_option, say
 
 if TYPE_CHECKING:
+    from alert_rules.notify.sent import Sent
     from alert_rules.routes.route import Routing
     from monitor.store.port import Store
-    from workers.journey.deliver import Sent
 
 SENT_SHOWN = 50
 

@@ -11,8 +11,8 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, emit_one, output_option, say, sparkline
-from monitor.config.secret import hide_password
 from monitor.core.errors import StoreError
+from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
     from monitor.core.record import Transition

@@ -13,9 +13,9 @@ import msgspec
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, output_option
-from monitor.config.secret import hide_password
 from monitor.config.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 from monitor.core.durations import format_duration
+from monitor.core.secret import hide_password
 
 _FILE = click.Path(path_type=Path)
 _METAVARS = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR", "rules": "FILE|DIR", "location": "NAME"}

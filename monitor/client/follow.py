@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from monitor.client.view import NOBODY, NOTHING, Fetch, Version, View
 from monitor.clock import Clock
+from monitor.core.errors import DECODE_ERRORS
 from monitor.pool.snapshot import Delta, Snapshot
 from monitor.store import keys
 
@@ -112,9 +113,8 @@ class Follower:
             hinted: dict[str, Version] = {}
             while message is not None:
                 answered = True
-                if message["type"] in ("message", "pmessage"):
-                    pool, version = _hint(message)
-                    hinted[pool] = max(version, hinted.get(pool, NOTHING))
+                if message["type"] in ("message", "pmessage") and (pool := _pool_of(message["channel"])) is not None:
+                    hinted[pool] = max(_hinted(message["data"]), hinted.get(pool, NOTHING))
                 message = await pubsub.get_message(timeout=0)
             news = [pool for pool, version in hinted.items() if version > self._view.version(pool)]
             if news:
@@ -148,7 +148,7 @@ class Follower:
 
     async def _names(self) -> set[str]:
         (names,), _ = await self._read([partial(Pipeline.smembers, name=keys.POOLS)])
-        return set() if isinstance(names, Exception) else {name.decode() for name in names}
+        return set() if isinstance(names, Exception) else {name for stored in names if (name := _text(stored)) is not None}
 
     async def _refresh(self, pools: list[str]) -> None:
         """Bring pools up to date: from their logs where we follow on, else from their snapshots."""
@@ -168,7 +168,7 @@ class Follower:
         for pool, entries in zip(pools, logs, strict=True):
             try:
                 deltas = [_delta.decode(fields[b"d"]) for _, fields in entries]
-            except (TypeError, KeyError, msgspec.MsgspecError):
+            except (TypeError, KeyError, *DECODE_ERRORS):
                 deltas = []
             if not 0 < len(deltas) < DELTAS_MAX or not self._view.advance(pool, deltas, fetch):
                 behind.add(pool)
@@ -182,7 +182,7 @@ class Follower:
                 continue
             try:
                 snapshot = _snapshot.decode(document)
-            except (TypeError, msgspec.MsgspecError) as error:
+            except (TypeError, *DECODE_ERRORS) as error:
                 logger.warning("the snapshot of pool %r cannot be read: %s", pool, error)
                 continue
             if snapshot.pool == pool:
@@ -215,14 +215,27 @@ def _batches(names: list[str], size: int) -> Iterable[list[str]]:
     return (names[start : start + size] for start in range(0, len(names), size))
 
 
-def _hint(message: dict[str, Any]) -> tuple[str, Version]:
-    """The pool and version that a hint names; a hint that cannot be read is worth a look."""
-    pool = message["channel"].decode().removeprefix(_CHANNEL_PREFIX).removesuffix(_CHANNEL_SUFFIX)
-    epoch, _, ver = message["data"].partition(b"-")
+def _text(name: bytes) -> str | None:
+    """A name as text; None for what is no UTF-8, which a snapshot cannot name and so no pool is called."""
     try:
-        return pool, (int(epoch), int(ver))
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _pool_of(channel: bytes) -> str | None:
+    """The pool that a channel of hints belongs to; None where its name is no text."""
+    name = _text(channel)
+    return None if name is None else name.removeprefix(_CHANNEL_PREFIX).removesuffix(_CHANNEL_SUFFIX)
+
+
+def _hinted(data: bytes) -> Version:
+    """The version that a hint names; a hint that cannot be read is worth a look."""
+    epoch, _, ver = data.partition(b"-")
+    try:
+        return int(epoch), int(ver)
     except ValueError:
-        return pool, (1 << 63, 0)
+        return 1 << 63, 0
 
 
 def _version(head: Any) -> Version | None:
@@ -238,5 +251,5 @@ def _heartbeat(value: Any) -> tuple[int | None, frozenset[str]]:
     at_ms, _, names = value.partition(b" ")
     try:
         return int(at_ms), frozenset(_names(names)) if names else NOBODY
-    except ValueError:
+    except DECODE_ERRORS:
         return None, NOBODY

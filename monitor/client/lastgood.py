@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.client.view import Saved
+from monitor.core.errors import DECODE_ERRORS
 
 logger = logging.getLogger("watchkeeper.client")
 
@@ -27,7 +28,7 @@ def read(path: Path, wall_ms: int) -> tuple[tuple[Saved, ...], int]:
         document = msgspec.json.decode(path.read_bytes(), type=_Document)
     except FileNotFoundError:
         return (), 0
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *DECODE_ERRORS) as error:
         logger.warning("the last-known-good file %s cannot be read: %s", path, error)
         return (), 0
     return (document.pools, max(0, wall_ms - document.saved_ms)) if document.schema == 1 else ((), 0)

@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
-from monitor.config.secret import SECRET, is_reference, is_sensitive
 from monitor.core.endpoint import DEFAULT_PORTS, ID_LENGTH_MAX, URL_LENGTH_MAX
+from monitor.core.secret import SECRET, is_reference, is_sensitive
 from monitor.probes.base import Option, Prober
 from monitor.probes.catalog import PROBERS
 

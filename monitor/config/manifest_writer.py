@@ -12,9 +12,9 @@ from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
 from monitor.config.kinds import SECRET_OPTIONS, kinds
 from monitor.config.located import Node
 from monitor.config.manifest import TIMEOUT_DEFAULT_MS
-from monitor.config.secret import hide_values
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
+from monitor.core.secret import hide_values
 from monitor.probes.base import Option
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

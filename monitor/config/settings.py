@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import yaml
@@ -24,8 +24,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from monitor.config.secret import SECRET, hide_password
-from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
+from monitor.core.secret import SECRET, hide_password
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
@@ -68,19 +68,31 @@ def _address(value: str) -> str:
     return value
 
 
+_LOGIN = ("db", "username", "password")
+_TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_URL_PARAMETERS = {"redis": _LOGIN, "unix": _LOGIN, "rediss": _LOGIN + _TLS}
+"""What both libraries that read the URL understand; others would change how the store talks, or let no part start."""
+_SCHEMES = tuple(f"{scheme}://" for scheme in _URL_PARAMETERS)
+
+
 def _redis_url(value: str | None) -> str | None:
     """Refuse here what each part would fail on. urllib's own words are left out: they may quote a password."""
     if not value:
         return None
     try:
         parts = urlsplit(value)
-        database = parts.path.removeprefix("/")
-        server = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0 and (not database or database.isdecimal())
-        usable = server or (parts.scheme == "unix" and parts.path)
+        query = parse_qs(parts.query)
+        unix = parts.scheme == "unix"
+        place = parts.path if unix else parts.hostname and parts.port != 0
+        database = query.get("db", ["" if unix else parts.path.removeprefix("/")])[0]
+        usable = value.startswith(_SCHEMES) and place and (not database or database.isdecimal())
     except ValueError:
         usable = False
     if not usable:
         raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix:///PATH), and in a password %2F for / and %40 for @")
+    known = _URL_PARAMETERS[parts.scheme]
+    if others := query.keys() - known:
+        raise ValueError(f"a {parts.scheme}:// URL takes no parameter {min(others)!r}; leave it out, or write one of {', '.join(known)}")
     return value
 
 
@@ -214,7 +226,7 @@ def read_running(data_dir: Path) -> Running | None:
         os.kill(running.pid, 0)
     except PermissionError:
         return running
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *DECODE_ERRORS):
         return None
     return running
 

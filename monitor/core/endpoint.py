@@ -72,7 +72,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     An endpoint registered without a pool is the only member of a pool with its own id as name.
     `max_ejection_percent` is Envoy's limit of that name; the cap on one endpoint's share follows
-    from it (phi = 100 / (100 - max_ejection_percent), see core/balancer).
+    from it (phi = 100 / (100 - max_ejection_percent), see pool/balancer).
     `defaults` holds endpoint settings (normalised, by field name) that members inherit.
     """
 

@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+DECODE_ERRORS = (ValueError, RecursionError)
+"""What decoding raises for bytes that are not what was expected; msgspec's own errors are among them."""
+
 
 class WatchkeeperError(Exception):
     """Anything that Watchkeeper itself reports to its user."""

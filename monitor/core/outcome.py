@@ -53,7 +53,7 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The outcome of one probe with all its attempts.
 
-    `at_ms` is when the last attempt ended (wall clock); `duration_ms` is that attempt's length.
+    `at_ms` is when the last attempt ended, on the shared timeline; `duration_ms` is that attempt's length.
     `text` says what was seen and what was wanted, cut at TEXT_LENGTH_MAX; it is data, never markup.
     """
 

@@ -1,8 +1,9 @@
-"""Tilt: when our own clock jumps, go on recording and stop judging.
+"""Tilt: when the server's time steps, go on recording and stop judging.
 
-After Redis Sentinel's TILT mode (src/sentinel.c, sentinelCheckTiltCondition): a process whose wall clock moved by something
-else than the time that passed must not conclude from timeouts and ages. Sentinel compares the gaps between its timer
-calls; we compare wall with monotonic time, so that a process that was merely stopped for a while is not tilted by it.
+After Redis Sentinel's TILT mode (src/sentinel.c, sentinelCheckTiltCondition): a process whose timeline moved by something
+else than the time that passed must not conclude from timeouts and ages. Sentinel compares the gaps between its timer calls;
+we compare the server's time with this machine's monotonic clock, so that a process that was merely stopped for a while is
+not tilted by it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ SKEW_MAX_MS: Final = 2_000
 
 
 class Tilt(msgspec.Struct, frozen=True):
-    """The last reading of both clocks, and until when (monotonic) we distrust ourselves."""
+    """The last reading of the server's time and of the monotonic clock, and until when (monotonic) we distrust ourselves."""
 
-    wall_ms: int | None = None
+    server_ms: int | None = None
     monotonic_ms: int = 0
     until_ms: int = 0
 
@@ -30,14 +31,14 @@ class Tilt(msgspec.Struct, frozen=True):
         """Whether the timeline had stepped lately at the last reading."""
         return self.monotonic_ms < self.until_ms
 
-    def observe(self, wall_ms: int, monotonic_ms: int) -> Tilt:
+    def observe(self, server_ms: int, monotonic_ms: int) -> Tilt:
         """Return the detector after another reading of both clocks."""
-        if self.wall_ms is None:
-            return Tilt(wall_ms, monotonic_ms, self.until_ms)
-        jump_ms = (wall_ms - self.wall_ms) - (monotonic_ms - self.monotonic_ms)
+        if self.server_ms is None:
+            return Tilt(server_ms, monotonic_ms, self.until_ms)
+        jump_ms = (server_ms - self.server_ms) - (monotonic_ms - self.monotonic_ms)
         if abs(jump_ms) > JUMP_MS:
-            return Tilt(wall_ms, monotonic_ms, monotonic_ms + TILT_MS)
-        return Tilt(wall_ms, monotonic_ms, self.until_ms)
+            return Tilt(server_ms, monotonic_ms, monotonic_ms + TILT_MS)
+        return Tilt(server_ms, monotonic_ms, self.until_ms)
 
 
 def judging_ms(now_ms: int, *judged_ms: int, tilted: bool) -> int:

@@ -1,11 +1,11 @@
 """Weights: how much of a pool's traffic each endpoint may take. "Why was it ejected?" is answered here.
 
-1. Quality q = h * l * sigma in (0, 1] (core/quality): success and latency relative to the others, and warm-up.
+1. Quality q = h * l * sigma in (0, 1] (quality.py): success and latency relative to the others, and warm-up.
 2. Tier: 0 admitted, 1 degraded (flapping, or wanting ejection in a pool where too many do), 2 ejected (OPEN, HALF_OPEN).
    FORCED_OPEN and DRAIN are out: they never receive, and neither limit nor reference counts them. FORCED_CLOSED and DISABLED are 0.
 3. Lexicographic water-filling: tier 0 shares the traffic in proportion to b * q, nobody above phi * b / B; what is left
    spills to tier 1, then 2, where q is at least 0.1. phi = 100 / (100 - max_ejection_percent): a continuous panic.
-4. Damping (core/damping): a fall is immediate, a rise back to the base share takes its time.
+4. Damping (damping.py): a fall is immediate, a rise back to the base share takes its time.
 5. Integers by largest remainder; their sum is exactly WEIGHT_SUM.
 
 At most floor(max_ejection_percent * N / 100) endpoints, and never all, are ejected. When more want it, all of those become

@@ -25,7 +25,7 @@ class PublishedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     labels: dict[str, str]
     weight: int
-    """0 to 1000; the weights of a pool sum to exactly 1000."""
+    """0 to 1000; the weights of a pool sum to exactly 1000, or to 0 where nobody may take traffic."""
     breaker: str
     override: str | None
     gen: int

@@ -12,6 +12,7 @@ import httpx
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.secret import is_sensitive
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
 from monitor.probes.exchange import HttpExchange
 from monitor.probes.http_options import OPTIONS, secret, statuses
@@ -63,7 +64,10 @@ class HttpProber:
 
 @dataclass(slots=True)
 class _Hop:
-    """One URL of a redirect chain, ready to be sent; `credentials` tells whether it carries the endpoint's own."""
+    """One URL of a redirect chain, ready to be sent; `credentials` tells whether it carries the endpoint's own.
+
+    `shown` leaves out the query, which may hold a token.
+    """
 
     url: httpx.URL
     shown: str
@@ -95,7 +99,7 @@ class HttpProbe:
         self._want_body = self._body_must is not None or self._body_must_not is not None
         self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in chosen["headers"].items()]
         self._first = self._hop(url, chosen["method"], credentials=True)
-        self._hops: dict[tuple[str, str, str, bool], _Hop] = {}
+        self._hops: dict[tuple[str, str, bool], _Hop] = {}
         self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
@@ -118,16 +122,15 @@ class HttpProbe:
             location = exchange.header(b"location")
             if location is None:
                 break
-            if hops == self._max_redirects:
-                return self._failed(
-                    exchange, hop, hops, FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_shown(location)}"
-                )
             try:
-                hop = self._follow(hop, exchange.status, location)
-            except ValueError as error:
-                return self._failed(exchange, hop, hops, FailureClass.PROTOCOL, str(error))
-            if hop.url.scheme not in HttpProber.schemes:
-                return self._failed(exchange, hop, hops, FailureClass.POLICY, f"redirect to {_shown(location)}, want http or https")
+                url = hop.url.join(location.decode("utf-8")).copy_with(userinfo=b"", fragment=None)
+            except (httpx.InvalidURL, UnicodeDecodeError):
+                return self._failed(exchange, hop, hops, FailureClass.PROTOCOL, "redirect to what is not a URL")
+            if hops == self._max_redirects:
+                return self._failed(exchange, hop, hops, FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_place(url)}")
+            if url.scheme not in HttpProber.schemes:
+                return self._failed(exchange, hop, hops, FailureClass.POLICY, f"redirect to {_place(url)}, want http or https")
+            hop = self._follow(hop, exchange.status, url)
             hops += 1
         seen = self._judge(exchange, context, start)
         if seen is not None:
@@ -165,11 +168,11 @@ class HttpProbe:
         for name, must in self._headers_must:
             values = [value for key, value in exchange.headers if key.lower() == name]
             if must is None and values:
-                return f"header {name.decode()} is present, want it absent{got(values[0])}"
+                return f"header {name.decode()} is present, want it absent{_got_header(name.decode(), values[0])}"
             if must is not None and not values:
                 return f"header {name.decode()} is absent, want {must}"
             if must is not None and not any(must.found_in(value) for value in values):
-                return f"header {name.decode()} does not match {must}{got(values[0])}"
+                return f"header {name.decode()} does not match {must}{_got_header(name.decode(), values[0])}"
         return ""
 
     def _judge_certificate(self, exchange: HttpExchange, now_ms: int) -> str:
@@ -201,18 +204,13 @@ class HttpProbe:
             body_bytes=exchange.body_bytes,
         )
 
-    def _follow(self, hop: _Hop, status: int, location: bytes) -> _Hop:
-        """Return the next hop, without a user name that the Location may hold. Raises ValueError where it is no URL."""
+    def _follow(self, hop: _Hop, status: int, url: httpx.URL) -> _Hop:
+        """Return the next hop."""
         method = hop.method
         if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
             method = "GET"  # RFC 9110, 15.4; what browsers do
-        try:
-            url = hop.url.join(location.decode("utf-8"))
-        except (httpx.InvalidURL, UnicodeDecodeError):
-            raise ValueError(f"redirect to what is not a URL{got(location)}") from None
-        url = url.copy_with(userinfo=b"", fragment=None)
         credentials = hop.credentials and _same_origin(self._url, url)
-        key = (str(url), method, hop.shown, credentials)
+        key = (str(url), method, credentials)
         known = self._hops.get(key)
         if known is None:
             if len(self._hops) >= HOPS_CACHED_MAX:
@@ -249,7 +247,8 @@ class HttpProbe:
             verify=self._verify,
             server_name=self._server_name if same_host else "",
         )
-        return _Hop(url, clean(str(url)), to, request, method, credentials)
+        shown = str(url.copy_with(query=None)) + ("?…" if url.query else "")
+        return _Hop(url, clean(shown), to, request, method, credentials)
 
 
 def parse_url(text: str) -> httpx.URL:
@@ -272,5 +271,11 @@ def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
     return (first.scheme, first.port, second.scheme, second.port) == ("http", None, "https", None)
 
 
-def _shown(location: bytes) -> str:
-    return location.decode("utf-8", "backslashreplace")
+def _place(url: httpx.URL) -> str:
+    """Scheme and host: the rest of a URL that a target sent may hold secrets, and what is told of a probe is published."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}" if url.host else f"{url.scheme}:"
+
+
+def _got_header(name: str, value: bytes) -> str:
+    """As `got`, and nothing where the header may carry a secret."""
+    return "" if name == "location" or is_sensitive(name) else got(value)

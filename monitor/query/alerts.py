@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from alert_rules.notify.sent import Sent, decode_sent
 from alert_rules.rules.alert import Alert, AlertState, AlertStatus
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, alert_of, decode_memory, endpoint_subject
 from monitor.pool.compose import decode_pool_record
 from monitor.query.readable import readable
 from monitor.store.names import printable
 from monitor.store.port import AlertPhase, Store, StoredAlert
-from workers.journey.deliver import Sent, decode_sent
 
 READ_MAX = 10_000
 RESOLVED = "RESOLVED"

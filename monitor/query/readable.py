@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
+from monitor.core.errors import DECODE_ERRORS
 
 T = TypeVar("T")
 
@@ -14,5 +14,5 @@ def readable(decode: Callable[[bytes], T], data: bytes) -> T | None:
     """What `decode` makes of the data, or None where it cannot be read."""
     try:
         return decode(data)
-    except (msgspec.MsgspecError, ValueError):
+    except DECODE_ERRORS:
         return None

@@ -1,7 +1,8 @@
 """Use cases behind the command line and the API: what is registered, and what operators say of it.
 
 Each reads the registry, decides everything, and only then writes, fenced by what it read: where somebody else was faster it reads
-again and decides again. What is refused leaves nothing behind. Each takes the `actor`, who stands in the events that follow.
+again and decides again. What is refused before anything is written leaves nothing behind; `apply`, `remove` and `set_paused`, which
+write many entries, leave those written where others keep changing the rest. Each takes the `actor`, who stands in the events that follow.
 """
 
 from monitor.registry.apply import Changes, EndpointChange, Progress, apply, plan

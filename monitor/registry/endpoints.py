@@ -35,7 +35,8 @@ async def add(store: Store, entry: Mapping[str, Any], *, actor: str, reason: str
 async def edit(
     store: Store, endpoint_id: str, entry: Mapping[str, Any], *, actor: str, reason: str = "", deny: Deny | None = None
 ) -> EndpointChange:
-    """Change some settings of an endpoint; the others stay as they are when this is written, whoever changed them.
+    """Change some settings of an endpoint; the others stay as they are when this is written, whoever changed them, also in another pool
+    that has defaults of its own.
 
     Labels are merged, and a label of None is taken away. ConfigError where others keep changing it.
     """
@@ -45,7 +46,7 @@ async def edit(
         found = among(known.endpoints, endpoint_id)
         old = readable(endpoint_id, found)
         registered = known.registered
-        written = entry_of(old, registered.pools.get(old.pool))
+        written = entry_of(old, registered.pools.get(entry.get("pool", old.pool)))
         labels = {**written.get("labels", {}), **entry.get("labels", {})}
         merged = {**written, **entry, **({"labels": labels} if labels else {}), "id": endpoint_id}
         new = _read_one(registered, merged, entry.keys(), deny)

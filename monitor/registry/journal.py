@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import Transition
 from monitor.store.names import printable
 from monitor.store.port import Entry, Store
@@ -132,7 +132,7 @@ async def contended(store: Store, name: str, what: str = "endpoint") -> ConfigEr
     for data in reversed(await store.transitions(name) if what == "endpoint" else []):
         try:
             last = _decode(data)
-        except (msgspec.MsgspecError, ValueError):
+        except DECODE_ERRORS:
             continue
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break

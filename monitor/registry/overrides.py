@@ -6,7 +6,7 @@ import msgspec
 
 from monitor.core.decide import AUTOMATIC, Subject, decide
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.errors import ConfigError, Problem, Stale
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, Stale
 from monitor.core.observation import OperatorWord
 from monitor.core.record import Override, OverrideRecord, Record, Transition
 from monitor.registry.journal import ROUNDS_MAX, UNREADABLE, act, check_reason, contended
@@ -72,5 +72,5 @@ def _read(data: bytes) -> tuple[Override | None, bool]:
         return None, False
     try:
         return _decode(data).override, False
-    except (msgspec.MsgspecError, ValueError):
+    except DECODE_ERRORS:
         return None, True

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import DECODE_ERRORS
 from monitor.store.port import Entry, digest
 
 _endpoint = msgspec.json.Decoder(Endpoint).decode
 _pool = msgspec.json.Decoder(Pool).decode
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class _Placed(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ def endpoint_entry(name: str, spec: bytes) -> Entry[Endpoint]:
     """Return the entry of an endpoint that is registered under `name`."""
     try:
         endpoint = read_endpoint(name, spec)
-    except _UNREADABLE as error:
+    except DECODE_ERRORS as error:
         return Entry(digest(spec), None, _pool_of(spec), str(error))
     return Entry(digest(spec), endpoint, endpoint.pool)
 
@@ -51,12 +51,12 @@ def pool_entry(name: str, settings: bytes) -> Entry[Pool]:
     """Return the entry of a pool whose settings are kept under `name`."""
     try:
         return Entry(digest(settings), read_pool(name, settings))
-    except _UNREADABLE as error:
+    except DECODE_ERRORS as error:
         return Entry(digest(settings), None, "", str(error))
 
 
 def _pool_of(spec: bytes) -> str:
     try:
         return _placed(spec).pool
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return ""

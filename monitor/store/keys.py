@@ -80,6 +80,8 @@ LAGGING_MAX = 1_000
 CLAIM_MAX = 2_000
 """Most members that one claim takes."""
 OWN_LOG_LENGTH_MAX = 50
+TOLD_MAX = 100
+"""Among so many of the newest events is one sought that belongs to no entry, so that what is repeated is told once."""
 ASIDE_MAX = 1_000
 ASIDE_BYTES_MAX = 65_536
 """Of what cannot be read so many bytes are kept."""

@@ -414,7 +414,8 @@ class Store(Protocol):
         Pools come first; where one is stale, nothing is written. A new or re-timed endpoint falls due on its grid; a paused one
         leaves the due set; of a removed one the record stays until `forget`. Whatever changes an endpoint moves its record's
         version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
-        Repeatable: what is already as it shall be is no change, and not stale."""
+        Repeatable: what is already as it shall be is no change, is not told again, and is not stale; what belongs to no entry is told
+        unless it is among the newest events."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""
@@ -553,9 +554,6 @@ class Store(Protocol):
 
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         """One alert by its fingerprint, or None where the alert store has it not (any more)."""
-
-    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
-        """What these subjects asserted last, in their order."""
 
     async def load_group(self, group: str) -> GroupLoad | None:
         """A group with its alerts, its log and its deliveries in flight, or None where there is none."""

@@ -18,11 +18,11 @@ from starlette.routing import Route
 from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
+from monitor.core.process import STALE_AFTER_HEARTBEATS, decode_process
 from monitor.query.readable import readable
+from monitor.store.names import printable
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
-from workers.journey.system import decode_process
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS
 
 PARTS = ("beat", "worker", "alert-worker")
 """A system without one of these does not do its work."""
@@ -96,7 +96,7 @@ class _Pages:
         missing = [part for part in PARTS if part not in running]
         if missing:
             return _not_ready(missing, "no heartbeat")
-        return JSONResponse({"ready": True, "missing": [], "processes": sorted(hearts)})
+        return JSONResponse({"ready": True, "missing": [], "processes": sorted(map(printable, hearts))})
 
     async def metrics(self, _: Request) -> Response:
         """One scrape serves everybody for SCRAPE_TTL_MS."""

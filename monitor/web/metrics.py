@@ -7,6 +7,8 @@ endpoints; tests parse it with prometheus_client. docs/reference/metrics.md is t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -15,11 +17,11 @@ from prometheus_client import REGISTRY, generate_latest
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
+from monitor.core.process import Process, decode_process
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
 from monitor.query.readable import readable
 from monitor.store.port import Loaded, Store
-from workers.journey.system import Process, decode_process
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
@@ -34,7 +36,7 @@ FAMILIES: Mapping[str, str] = {
     "probe_ssl_earliest_cert_expiry": "Earliest expiry of the certificates served last, in Unix seconds",
     "probe_ip_protocol": "Version of the Internet Protocol of the last connection, 4 or 6",
     "watchkeeper_breaker_state": "Breaker: 0 closed, 1 half-open, 2 open",
-    "watchkeeper_weight": "Published weight; those of a pool sum to 1000",
+    "watchkeeper_weight": "Published weight; those of a pool sum to 1000, or to 0 where nobody may take traffic",
     "watchkeeper_last_result_timestamp_seconds": "When the last result came, in Unix seconds",
     "watchkeeper_pool_panic_ratio": "Share of a pool's traffic that goes to endpoints which should have none",
     "watchkeeper_pool_shed_ratio": "Share of a pool's traffic that is better refused",
@@ -48,6 +50,10 @@ FAMILIES: Mapping[str, str] = {
 }
 
 _PHASES = {"resolve": "resolve_ms", "connect": "connect_ms", "tls": "tls_ms", "processing": "first_byte_ms", "transfer": "transfer_ms"}
+_COUNTER = re.compile(r"[a-z][a-z0-9_]*")
+"""Counters are called like this; whatever else stands among them is none of ours, and would make the whole scrape unreadable."""
+_UNCOUNTABLE = contextlib.suppress(OverflowError)
+"""Around whatever belongs to one item: a stored number that no float can hold leaves out that item's samples alone."""
 _decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 
 
@@ -67,6 +73,8 @@ class Exposition:
                 parts.append(f"# HELP {name} {FAMILIES[name]}\n# TYPE {name} gauge\n")
                 parts.extend(samples)
         for name, value in sorted(counters.items()):
+            if not _COUNTER.fullmatch(name):
+                continue
             family = f"watchkeeper_{name}_total"
             parts.append(
                 f"# HELP {family} Counted by all processes since the data set was made\n# TYPE {family} counter\n{family} {value}\n"
@@ -92,9 +100,10 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
 
     def write() -> bytes:
         out = Exposition()
-        weights = _add_pools(out, snapshots)
+        weights = _add_pools(out, zip(pools, snapshots, strict=True))
         for endpoint, record in zip(endpoints, loaded, strict=True):
-            _add_endpoint(out, endpoint, record, weights)
+            with _UNCOUNTABLE:
+                _add_endpoint(out, endpoint, record, weights)
         out.add("watchkeeper_endpoints", "", len(endpoints))
         out.add("watchkeeper_overdue_endpoints", "", overdue)
         out.add("watchkeeper_overdue_seconds", "", overdue_ms / 1000)
@@ -106,14 +115,12 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
     return await asyncio.to_thread(write)
 
 
-def _add_pools(out: Exposition, snapshots: Iterable[bytes]) -> dict[str, int]:
+def _add_pools(out: Exposition, snapshots: Iterable[tuple[str, bytes]]) -> dict[str, int]:
     """Add what is said of whole pools; return the weights by endpoint."""
     weights: dict[str, int] = {}
-    for data in snapshots:
-        if not data:
-            continue
+    for pool, data in snapshots:
         snapshot = readable(_decode_snapshot, data)
-        if snapshot is None:
+        if snapshot is None or snapshot.pool != pool:
             continue
         labels = label_text(pool=snapshot.pool)
         out.add("watchkeeper_pool_panic_ratio", labels, snapshot.panic)
@@ -157,10 +164,11 @@ def _add_phases(out: Exposition, labels: str, phases: Phases) -> None:
 def _add_processes(out: Exposition, processes: Iterable[Process], now_ms: int) -> None:
     for process in processes:
         labels = label_text(part=process.part, host=process.host, pid=process.pid, location=process.location)
-        out.add("watchkeeper_process_heartbeat_age_seconds", labels, max(0, now_ms - process.at_ms) / 1000)
-        if process.part == "worker":
-            for quantile, late_ms in (("0.5", process.lateness_p50_ms), ("0.99", process.lateness_p99_ms)):
-                out.add("watchkeeper_process_lateness_seconds", f'{labels},quantile="{quantile}"', late_ms / 1000)
+        with _UNCOUNTABLE:
+            out.add("watchkeeper_process_heartbeat_age_seconds", labels, max(0, now_ms - process.at_ms) / 1000)
+            if process.part == "worker":
+                for quantile, late_ms in (("0.5", process.lateness_p50_ms), ("0.99", process.lateness_p99_ms)):
+                    out.add("watchkeeper_process_lateness_seconds", f'{labels},quantile="{quantile}"', late_ms / 1000)
 
 
 def _escape(value: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.client import HealthView
 from monitor.store import keys
 from tests.acceptance.checks import check_history
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import CLOCK, System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
+from tests.conftest import free_port
 from tests.integration.commands import WATCHKEEPER
 
 INTERVAL_MS = 1_000
@@ -47,11 +51,18 @@ def run(system: System, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def fetch(address: str, path: str) -> str:
+    """Raises HTTPError where the answer is not 200."""
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+        return answer.read().decode()
+
+
 @pytest.mark.timeout(120)
 def test_names_that_are_no_text_harm_nobody_wherever_they_stand(alerting_system: System, targets: Targets, receiver: Receiver) -> None:
     system = alerting_system
     system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
-    system.start("beat", "worker", "alert-worker")
+    address = f"127.0.0.1:{free_port()}"
+    system.start("beat", "worker", "alert-worker", "web", env={"WATCHKEEPER_LISTEN": address})
     probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
     targets.mode["e0"] = "fail"
     eventually(lambda: receiver.of("e0") == ["firing"], 15, "a notice before")
@@ -68,6 +79,11 @@ def test_names_that_are_no_text_harm_nobody_wherever_they_stand(alerting_system:
         assert keys.ASIDE in everywhere(client)
     eventually(lambda: receiver.of("e0") == ["firing", "resolved"] and receiver.of("e1") == ["firing"], 40, "notices")
     check_history(system)
+    with HealthView(system.url) as view:
+        assert view.pools() == ("shop",)
+        assert {endpoint.id: endpoint.weight for endpoint in view.endpoints("shop")} == system.weights("shop")
+    assert '"ready":true' in fetch(address, "/-/ready")
+    assert "probe_success" in {family.name for family in text_string_to_metric_families(fetch(address, "/metrics"))}
     run(system, "export")
     for command in ("status", "alerts list", "alerts sent", "events", "history e0", "endpoint list", "pool list", "quarantine list"):
         for output in ("table", "json"):

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.core.process import decode_process
 from tests.acceptance.system import CLOCK, HEARTBEAT_MS, Process, System, eventually
 from tests.acceptance.targets import Targets
 from tests.registering import register
-from workers.journey.system import decode_process
 
 INTERVAL_MS = 1_000
 TIMES = 3

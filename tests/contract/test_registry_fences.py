@@ -80,6 +80,27 @@ async def test_what_is_as_it_shall_be_is_no_change_so_that_a_call_whose_answer_w
     assert await events(house) == [b"created", b"changed", b"removed"]
 
 
+async def test_pools_settings_and_what_belongs_to_no_entry_are_told_once_however_often_a_call_is_repeated(house):
+    changes = RegistryChanges(pools=(PoolPut(pool=Pool(name="shop"), transitions=(b"shop",)),), transitions=(b"summary",))
+    assert (await house.store.register(changes)).ok
+    assert set(await house.dirty()) == {"shop"}
+    revisions = [(await house.store.claim_probes(slot, 1, 0)).rev for slot in range(house.store.slots)]
+    assert (await house.store.register(changes)).ok
+    assert await events(house) == [b"summary", b"shop"]
+    assert await house.dirty() == []
+    assert [(await house.store.claim_probes(slot, 1, 0)).rev for slot in range(house.store.slots)] == revisions
+    read = (await house.store.pool_entries())["shop"]
+    both = (
+        PoolPut(pool=Pool(name="db"), transitions=(b"db",)),
+        PoolPut(pool=Pool(name="shop", warm_up_ms=1), old=read, transitions=(b"over",)),
+    )
+    removal = PoolRemoval(name="shop", old=read, transitions=(b"gone",))
+    for _ in range(2):
+        assert (await house.store.register(RegistryChanges(pools=both, pool_removals=(removal,)))).ok
+    assert await house.store.pools() == {"db": Pool(name="db")}
+    assert sorted((await events(house))[2:]) == [b"db", b"gone"]
+
+
 async def test_pools_settings_are_fenced_too_and_come_first(house):
     await register(house.store, pools=[Pool(name="shop")])
     read = (await house.store.pool_entries())["shop"]

@@ -360,7 +360,6 @@ class Twins(RuleBasedStateMachine):
                 await store.load_deliveries(sorted(self.deliveries)),
                 [await store.alerts(phase, 10) for phase in AlertPhase],
                 [await store.alert(name) for name in ("f1", "f2")],
-                await store.alerts_of(["system", "endpoint:e"]),
                 await store.load_subject("system"),
                 sorted(body for _, body in await store.events(1_000)),
                 [body for _, body in await store.sent(1_000)],

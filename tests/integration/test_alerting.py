@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from alert_rules.files.routing_file import parse_routing
+from alert_rules.notify.sent import decode_sent
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import Assertion, encode_assertion
 from monitor.clock import SystemClock
@@ -24,7 +25,6 @@ from tests.integration.commands import Run
 from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
-from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
 
 

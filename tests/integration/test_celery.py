@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery
+from kombu import Connection
+from redis.connection import parse_url
 
 from tests.conftest import RedisServer
 from tests.waiting import wait_for
@@ -119,7 +122,30 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(new_server: Callable[.
     wait_for(lambda: marks(server.url) == {b"at last"})
 
 
-def test_urls_as_kombu_writes_them() -> None:
-    assert broker_url("redis://:pw@h:1/2") == "redis://:pw@h:1/2"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://:pw@h:1/2",
+        "redis://me:p;w%2F@[::1]:1",
+        "redis://h/0?username=m%40e&password=p%26w&db=3",
+        "redis://me@h/1",
+        "rediss://:pw@h/4?ssl_ca_certs=/etc/ca.pem",
+    ],
+)
+def test_tasks_and_the_store_go_to_one_server_as_one_user(url: str) -> None:
+    wanted, found = parse_url(url), Connection(broker_url(url))
+    assert (found.hostname, found.port, int(found.virtual_host)) == (wanted["host"], wanted.get("port"), wanted.get("db", 0))
+    assert (found.userid, found.password) == (wanted.get("username"), wanted.get("password"))
+
+
+def test_unix_sockets_as_kombu_writes_them() -> None:
     assert broker_url("unix:///run/my%20redis.sock?db=2") == "redis+socket:///run/my%20redis.sock?virtual_host=2"
     assert broker_url("unix://:p%40w@/run/redis.sock") == "redis+socket://:p%40w@/run/redis.sock?virtual_host=0"
+    assert broker_url("unix:///run/r?username=me&password=p%40w") == "redis+socket://me:p%40w@/run/r?virtual_host=0"
+
+
+def test_tasks_travel_to_the_server_whose_certificate_holds() -> None:
+    assert Connection(broker_url("rediss://h")).ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    given = Connection(broker_url("rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem")).ssl
+    assert given == {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem"}

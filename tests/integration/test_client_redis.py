@@ -193,6 +193,21 @@ def test_pools_can_be_chosen(redis_url: str, publisher: Publisher) -> None:
         eventually(lambda: view.pools() == ("shop", "to-come"))
 
 
+def test_names_and_documents_that_are_no_text_blind_nobody(redis_url: str, publisher: Publisher) -> None:
+    publisher.publish(HALF)
+    publisher.publish(HALF, pool="broken")
+    publisher.redis.sadd(keys.POOLS, b"no \xff text", "deep")
+    publisher.redis.set(keys.snapshot("broken"), b'{"schema":1,"pool":"\xff"}')
+    publisher.redis.set(keys.snapshot("deep"), b'{"schema":1,"pool":' + b"[" * 10_000)
+    with HealthView(redis_url, poll_ms=60_000) as view:
+        assert view.pools() == ("shop",)
+        publisher.redis.publish(keys.channel("\0").encode().replace(b"\0", b"\xff"), "1-2")
+        publisher.redis.xadd(keys.log("shop"), {"d": b'{"pool":"\xff"}'}, id="1-2")
+        publisher.redis.publish(keys.channel("shop"), "1-2")
+        publisher.publish(OTHER, log=False)
+        eventually(lambda: weights_of(view) == OTHER)
+
+
 def test_a_tombstone_removes_and_a_missing_key_does_not(redis_url: str, publisher: Publisher) -> None:
     publisher.publish(HALF)
     with HealthView(redis_url, poll_ms=100) as view:

@@ -10,21 +10,24 @@ from typing import Any
 
 import httpx
 import msgspec
+import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.clock import FakeClock, SystemClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
+from monitor.core.process import Process
 from monitor.core.record import Breaker, BreakerState, LastResult, ProbeStatistics, Record, encode_record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.store import keys
+from monitor.store.names import name_of
 from monitor.store.port import Commit, Committed, Publication
 from monitor.store.redis.store import RedisStore
 from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
 from tests.conftest import RedisServer
 from tests.registering import register
-from workers.journey.system import Process
 
 encode = msgspec.json.Encoder().encode
 
@@ -177,6 +180,39 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
             assert found["watchkeeper_probes_success_total"] == {(): 42}
             assert sorted(dict(labels)["quantile"] for labels in found["watchkeeper_process_lateness_seconds"]) == ["0.5", "0.99"]
             assert set(FAMILIES) <= set(found)
+
+    run(story)
+
+
+def test_what_a_hand_left_in_the_store_makes_no_scrape_unreadable(redis_url: str) -> None:
+    odd = 'a "pool"\nof\\two\rlines'
+    good, last = Record(probes=ProbeStatistics(Outcome.SUCCESS)), LastResult(at_ms=7, outcome=Outcome.SUCCESS)
+    vast = b"9" * 400
+
+    async def story() -> None:
+        async with web(redis_url, clock := FakeClock()) as (store, client):
+            await register(store, [Endpoint(id=name, url="http://127.0.0.1:1/", pool=name) for name in (odd, "vast")], [], [])
+            vast_record = encode_record(Record(probes=ProbeStatistics(last=last))).replace(b"7", vast)
+            for name, record in ((odd, encode_record(good)), ("vast", vast_record)):
+                commit = Commit(id=name, token_ms=None, ver=0, next_ver=1, record=record, reevaluate_ms=0, pool=name)
+                assert await store.commit([commit]) == [Committed.OK]
+            await beat(store, "beat", "worker", "alert-worker", 'a "part"\nof two')
+            process = Process(part="worker", host="h", pid=9, started_ms=1, at_ms=7)
+            await store.heartbeat(name_of(b"\xff"), encode(process).replace(b"7", vast))
+            await store.count({"probes_success": 1})
+            with redis.Redis.from_url(redis_url) as hand:
+                hand.hset(keys.COUNTERS, mapping={b"\xff": 1, "two words": 1, "upper_Case": 1, "vast": b"9" * 5_000})
+                for pool in (odd, "vast"):
+                    hand.set(keys.snapshot(pool), encode(Snapshot(pool=odd, epoch=1, ver=1, ts_ms=1, panic=0.25, shed=0.0, endpoints=())))
+            clock.advance(SCRAPE_TTL_MS)
+            found = samples((await client.get("/metrics")).text)
+            assert found["watchkeeper_probes_success_total"] == {(): 1}
+            assert [name for name in found if "words" in name or "Case" in name] == []
+            assert found["probe_success"] == {(("endpoint", odd), ("pool", odd)): 1}
+            assert found["watchkeeper_pool_panic_ratio"] == {(("pool", odd),): 0.25}
+            assert 'a "part"\nof two' in {dict(labels)["part"] for labels in found["watchkeeper_process_heartbeat_age_seconds"]}
+            answer = await client.get("/-/ready")
+            assert (answer.status_code, r"\xff" in answer.json()["processes"]) == (200, True)
 
     run(story)
 

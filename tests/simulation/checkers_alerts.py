@@ -13,6 +13,7 @@ from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import endpoint_facts, pool_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, endpoint_subject, pool_subject
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.process import decode_process
 from monitor.core.record import Transition, decode_override, decode_record
 from monitor.pool.compose import NOTHING_TOLD, decode_pool_record, decode_snapshot
 from monitor.store import keys
@@ -25,7 +26,6 @@ from tests.simulation.seen import Told
 from tests.simulation.world import World
 from workers.journey.deliver import _decode_delivery
 from workers.journey.flush import _decode_alert, _decode_log, _decode_meta
-from workers.journey.system import decode_process
 
 LATE_FIRING_MS = 20_000
 TOLD_AFTER_S = 40.0

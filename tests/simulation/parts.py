@@ -21,13 +21,14 @@ from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import Stale, StoreError
 from monitor.core.outcome import Result
+from monitor.core.process import STALE_AFTER_HEARTBEATS
 from tests.simulation.network import Link
 from tests.simulation.virtual import Life, VirtualLoop, current_life
 from workers import tasks
 from workers.journey.counters import Counters
 from workers.journey.dispatch import Dispatcher, Message
 from workers.runtime import services as wiring
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat
+from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.opening import open_store
 from workers.runtime.services import Services
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from alert_rules.files.routing_file import parse_routing
+from alert_rules.notify.sent import decode_sent
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import ASSERT_EVERY_MS, Assertion, encode_assertion
@@ -21,7 +22,6 @@ from monitor.store.port import AlertPhase, Lease
 from monitor.store.queues import QUEUES, Queue
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
-from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
 
 S = 1_000

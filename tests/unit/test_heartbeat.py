@@ -12,13 +12,14 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
+from monitor.core.process import decode_process
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
 from tests.registering import register
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
-from workers.journey.system import SystemStep, decode_process
+from workers.journey.system import SystemStep
 from workers.runtime.heartbeat import Heartbeat
 
 RULES = parse_rule_text("groups: [{name: ours, rules: [{alert: Tilted, expr: system_tilted}]}]")

@@ -135,6 +135,16 @@ def test_every_change_is_told_with_its_fields_its_actor_and_its_reason(desk: Des
     assert {event.kind for event in desk.events()} == {"registry"}
 
 
+def test_who_moves_an_endpoint_to_another_pool_changes_nothing_else(desk: Desk) -> None:
+    old = "{interval: 1m, labels: {team: shop}, expect_body: ready, timeout: 2s}"
+    new = "{interval: 20s, labels: {team: cart, tier: 1}, retries: 0, expect_status: '200', expect_body: fine}"
+    desk.apply(f"pools: {{a: {old}, b: {new}}}\nendpoints: [{{id: e, url: 'http://h/1', pool: a}}]")
+    change = desk.do(registry.edit(desk.store, "e", {"pool": "b"}, actor="bob"))
+    assert change.fields == {"pool": ("a", "b")}
+    change = desk.do(registry.edit(desk.store, "e", {"pool": "a", "labels": {"tier": "2"}, "retries": "3"}, actor="bob"))
+    assert change.fields.keys() == {"pool", "labels", "retries"}
+
+
 def test_a_secret_does_not_reach_an_event(desk: Desk) -> None:
     desk.apply(A)
     desk.do(registry.edit(desk.store, "a1", {"headers": {"X-Key": "hunter2"}}, actor="bob"))

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from alert_rules.files.rule_file import load_rules, parse_rule_text
+from alert_rules.notify.sent import Sent
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.memory import decode_assertion
 from alert_rules.rules.rule import RuleSet
@@ -19,6 +20,7 @@ from monitor import registry
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Certificate, FailureClass, Outcome, Result
+from monitor.core.process import Process, encode_process
 from monitor.core.record import Override
 from monitor.core.schedule import silent_after_ms
 from monitor.store.memory.store import MemoryStore
@@ -27,11 +29,10 @@ from monitor.store.queues import QUEUES, Queue
 from tests.registering import register
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep, Probed
-from workers.journey.deliver import Sent
 from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
-from workers.journey.system import Process, SystemStep, encode_process
+from workers.journey.system import SystemStep
 
 S, MINUTE, DAY = 1_000, 60_000, 86_400_000
 WEIGHED_AFTER_MS = 10_000

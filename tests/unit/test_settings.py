@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.config.secret import hide_password
 from monitor.config.settings import (
     RUNNING_FILE,
     Running,
@@ -19,6 +18,7 @@ from monitor.config.settings import (
     settings_table,
 )
 from monitor.core.errors import ConfigError
+from monitor.core.secret import hide_password
 from monitor.store.keys import CLAIM_MAX
 
 
@@ -51,7 +51,17 @@ def test_redis_url_is_read_from_the_plain_variable_too(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "redis://h:6379/2", "rediss://:pw@[::1]:1/", "unix:///run/redis.sock?db=1", "unix://:pw@/run/r"]
+    "url",
+    [
+        "redis://h",
+        "redis://h:6379/2",
+        "rediss://:pw@[::1]:1/",
+        "unix:///run/redis.sock?db=1",
+        "unix://:pw@/run/r",
+        "redis://h/0?username=me&password=pw",
+        "redis://h?db=2",
+        "rediss://h?ssl_ca_certs=/etc/ca.pem",
+    ],
 )
 def test_redis_urls(url: str) -> None:
     assert load_settings({"redis_url": url}).redis_url == url
@@ -69,12 +79,21 @@ def test_redis_urls(url: str) -> None:
         "redis://[::1",
         "unix://",
         "redis://:sesame/sesame@h:1/0",
+        "REDIS://h",
+        "unix:/run/redis.sock",
+        "redis://h?db=x",
     ],
 )
 def test_redis_urls_that_no_part_could_use(url: str) -> None:
     with pytest.raises(ConfigError, match=r"option --redis-url: redis_url: write redis://") as refused:
         load_settings({"redis_url": url})
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["socket_timeout", "decode_responses", "ssl_cert_reqs", "nonsense"])
+def test_parameters_of_a_redis_url_that_not_every_part_understands(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"redis:// URL takes no parameter '{name}'; leave it out"):
+        load_settings({"redis_url": f"redis://h/0?{name}=1"})
 
 
 def test_plain_redis_url_in_dotenv(tmp_path: Path) -> None:

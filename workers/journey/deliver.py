@@ -17,6 +17,7 @@ import msgspec
 from alert_rules.notify.dedup import LogEntry
 from alert_rules.notify.message import render_message
 from alert_rules.notify.retry import next_attempt_ms
+from alert_rules.notify.sent import Sent
 from alert_rules.notify.stages import FRESH_MS, Notification, may_leave, superseded
 from alert_rules.routes.route import Integration, Routing
 from monitor.clock import Clock
@@ -40,28 +41,7 @@ log = logging.getLogger(__name__)
 Sender = Callable[[Integration, str, str, str], Awaitable[str]]
 """Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted."""
 _encode = msgspec.json.Encoder().encode
-
-
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a delivery: an entry of the stream of notifications. `integration` is its place in the log."""
-
-    id: str
-    group: str
-    receiver: str
-    integration: str
-    reason: str
-    firing: int
-    resolved: int
-    attempts: int
-    at_ms: int
-    answer: str
-    delivered: bool
-    superseded: bool = False
-    """It was not sent (again): what it says was no longer so, and its group has decided afresh."""
-
-
 _decode_delivery = msgspec.json.Decoder(Delivery).decode
-decode_sent = msgspec.json.Decoder(Sent).decode
 
 
 class _Held:

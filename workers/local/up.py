@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.config.secret import hide_password
 from monitor.config.settings import RUNNING_FILE, Running, Settings, as_environment
-from monitor.core.errors import ConfigError, Problem, StoreError
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, StoreError
+from monitor.core.secret import hide_password
 from workers.local.embedded import EmbeddedServer, write_private
 from workers.local.supervisor import Part, Supervisor
 from workers.part import LISTEN_FD_VARIABLE, open_listener
@@ -162,7 +162,7 @@ class _Up:
                     return msgspec.json.decode(body, type=Readiness).missing
                 finally:
                     writer.close()
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *DECODE_ERRORS):
             return None
 
 

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
+from monitor.core.process import Process, encode_process
 from monitor.store.port import Store
 from workers.journey.counters import Counters
-from workers.journey.system import Process, encode_process
-
-STALE_AFTER_HEARTBEATS = 5
 
 log = logging.getLogger(__name__)
 

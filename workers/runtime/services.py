@@ -20,6 +20,7 @@ from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Result
+from monitor.core.process import STALE_AFTER_HEARTBEATS
 from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.network import LAG_MAX_S
@@ -39,7 +40,7 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
-from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, process_name
+from workers.runtime.heartbeat import Heartbeat, process_name
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 

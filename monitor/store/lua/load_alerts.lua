@@ -1,11 +1,10 @@
 -- Read alerts from the alert store.
 -- @include times alerts
 --
--- KEYS  1 asserted   2 to 7 the alert store
--- ARGV  1 which: firing (those that began first), resolved (those that ended last), named, of (those that subjects asserted last)
---       2 limit   3... fingerprints of `named`, subjects of `of`
+-- KEYS  1 to 6 the alert store
+-- ARGV  1 which: firing (those that began first), resolved (those that ended last), named   2 limit   3... fingerprints of `named`
 -- Returns for each: fingerprint, version and alert, subject, ends_ms or 0, reason.
-local at = alert_keys(2)
+local at = alert_keys(1)
 local which, limit = ARGV[1], tonumber(ARGV[2])
 local found = {}
 if which == 'firing' then
@@ -15,12 +14,6 @@ if which == 'firing' then
   end
 elseif which == 'resolved' then
   found = redis.call('ZREVRANGEBYSCORE', at.ends, now_ms(), '-inf', 'LIMIT', 0, limit)
-elseif which == 'of' then
-  for place = 3, #ARGV do
-    for _, fingerprint in ipairs(fingerprints_of(redis.call('HGET', KEYS[1], ARGV[place]))) do
-      found[#found + 1] = fingerprint
-    end
-  end
 else
   for place = 3, #ARGV do
     found[#found + 1] = ARGV[place]

@@ -3,19 +3,18 @@
 -- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
 -- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
 -- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
--- @include times dirty version plan
+-- @include times dirty version plan revision
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
 --       11... members of pools, and endpoints' own logs
--- ARGV  1 puts   2 removals   3 names of further pools to weigh   4 further transitions, all MessagePack
---       5 cap of events   6 cap of an own log
+-- ARGV  1 puts   2 removals, both MessagePack   3 cap of events   4 cap of an own log
 --       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay,
 --                 grace (all ms), join = index into KEYS, pool, and what a removal has}
 --       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
 --                 told = transitions for the stream}
 -- Returns the ids that are not what was read; nothing was written unless there are none.
 local now = now_ms()
-local puts, removals, pools = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
+local puts, removals = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
 local stale, done = {}, {}
 for _, list in ipairs({puts, removals}) do
@@ -55,10 +54,7 @@ local function schedule(put)
   end
 end
 
-local touched, changed = {}, #pools > 0
-for _, pool in ipairs(pools) do
-  touched[pool] = true
-end
+local touched, changed = {}, false
 
 local function leave(item)
   for _, place in ipairs(item.leave) do
@@ -75,11 +71,11 @@ end
 local function tell(item)
   changed = true
   for _, transition in ipairs(item.told) do
-    redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[5], '*', 'd', transition)
+    redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
   end
   if #item.own > 0 then
     redis.call('RPUSH', KEYS[item.log], unpack(item.own))
-    redis.call('LTRIM', KEYS[item.log], -ARGV[6], -1)
+    redis.call('LTRIM', KEYS[item.log], -ARGV[4], -1)
   end
 end
 
@@ -119,14 +115,10 @@ for _, removal in ipairs(removals) do
   end
 end
 
-for _, transition in ipairs(cmsgpack.unpack(ARGV[4])) do
-  redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[5], '*', 'd', transition)
-end
 for pool in pairs(touched) do
   mark_dirty(KEYS[8], pool, now)
 end
 if changed then
-  -- At least the time, so that a server which has lost its data does not count the same revisions again.
-  redis.call('SET', KEYS[3], string.format('%d', math.max((number_of(redis.call('GET', KEYS[3])) or 0) + 1, now)))
+  move_revision(KEYS[3], now)
 end
 return stale

@@ -249,10 +249,6 @@ class MemoryAlerts:
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return self._stored(fingerprint) if fingerprint in self._alerts else None
 
-    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
-        names = (name for subject in subjects for name in self._asserted.get(subject, (0, []))[1])
-        return [self._stored(name) for name in names if name in self._alerts]
-
     # Groups and deliveries --------------------------------------------------------------------------------------
 
     async def load_group(self, group: str) -> GroupLoad | None:

@@ -35,6 +35,8 @@ from monitor.store.port import (
     Loaded,
     Member,
     PoolLoad,
+    PoolPut,
+    PoolRemoval,
     Publication,
     Put,
     RegistryAnswer,
@@ -142,28 +144,28 @@ class MemoryStore(MemoryAlerts):
         return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
     def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
-        wanted: dict[str, tuple[bytes, Entry[Pool] | None]] = {put.pool.name: (_encode(put.pool), put.old) for put in changes.pools}
-        wanted |= {gone.name: (b"", gone.old) for gone in changes.pool_removals}
-        stale = {
-            name
-            for name, (settings, old) in wanted.items()
-            if self._pools.get(name, b"") != settings and digest(self._pools.get(name, b"")) != (old.digest if old else "")
-        }
+        wanted: dict[str, PoolPut | PoolRemoval] = {put.pool.name: put for put in changes.pools}
+        wanted |= {gone.name: gone for gone in changes.pool_removals}
+        settings = {name: _encode(item.pool) if isinstance(item, PoolPut) else b"" for name, item in wanted.items()}
+        changed = {name: item for name, item in wanted.items() if self._pools.get(name, b"") != settings[name]}
+        stale = {name for name, item in changed.items() if digest(self._pools.get(name, b"")) != (item.old.digest if item.old else "")}
         if stale:
             return frozenset(stale)
-        self._pools |= {name: settings for name, (settings, _) in wanted.items() if settings}
-        for gone in changes.pool_removals:
-            self._pools.pop(gone.name, None)
-        for number, slot in enumerate(self._slots if wanted else ()):
+        told = [data for _, data in self._transitions.after(0)[-keys.TOLD_MAX :]]
+        for transition in changes.transitions:
+            if transition not in told:
+                self._transitions.append(transition)
+        for name, item in changed.items():
+            if settings[name]:
+                self._pools[name] = settings[name]
+            else:
+                del self._pools[name]
+            for transition in item.transitions:
+                self._transitions.append(transition)
+        for number, slot in enumerate(self._slots if changed else ()):
             slot.rev = max(slot.rev + 1, self._clock.now_ms())
-            for name in wanted:
+            for name in changed:
                 self._mark_dirty(number, name, self._clock.now_ms())
-        for transition in (
-            *changes.transitions,
-            *(t for put in changes.pools for t in put.transitions),
-            *(t for gone in changes.pool_removals for t in gone.transitions),
-        ):
-            self._transitions.append(transition)
         return frozenset()
 
     def _spec(self, endpoint_id: str) -> bytes:

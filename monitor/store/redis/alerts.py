@@ -104,11 +104,8 @@ class AlertCalls(ABC):
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return next(iter(await self._alerts("named", 1, fingerprint)), None)
 
-    async def alerts_of(self, subjects: Sequence[str]) -> list[StoredAlert]:
-        return await self._alerts("of", 0, *subjects)
-
     async def _alerts(self, which: str, limit: int, *names: str) -> list[StoredAlert]:
-        return _stored(await self._wire.run("load_alerts", [keys.ASSERTED, *keys.ALERT_STORE], which, limit, *names))
+        return _stored(await self._wire.run("load_alerts", keys.ALERT_STORE, which, limit, *names))
 
     async def load_group(self, group: str) -> GroupLoad | None:
         fields, rows = await self._wire.run("load_group", [keys.group(group), *keys.ALERT_STORE, keys.DELIVERIES])

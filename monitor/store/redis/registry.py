@@ -56,24 +56,15 @@ class RegistryCalls(ABC):
         return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
 
     async def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
-        """Write the pools' settings, let the pools fall due in every slot, and tell what belongs to no endpoint."""
-        args: list[bytes | str] = []
-        transitions = list(changes.transitions)
-        touched: set[str] = set()
-        for put in changes.pools:
-            args += (put.pool.name, put.old.digest if put.old else "", _json(put.pool))
-            transitions += put.transitions
-            touched.add(put.pool.name)
-        for gone in changes.pool_removals:
-            args += (gone.name, gone.old.digest, b"")
-            transitions += gone.transitions
-            touched.add(gone.name)
-        if args and (stale := await self._wire.run("register_pools", [keys.REGISTRY_POOLS], *args)):
-            return frozenset(map(name_of, stale))
-        slots = self.slots if touched else 1 if transitions else 0
-        chunks = [_Chunk(slot, touched, () if slot else transitions) for slot in range(slots)]
-        await self._wire.execute(*(chunk.command() for chunk in chunks))
-        return frozenset()
+        """Write the pools' settings and tell of them, and of what belongs to no endpoint, in one script."""
+        pools = {put.pool.name: _pool(put.pool.name, put.old, _json(put.pool), put.transitions) for put in changes.pools}
+        pools |= {gone.name: _pool(gone.name, gone.old, b"", gone.transitions) for gone in changes.pool_removals}
+        if not pools and not changes.transitions:
+            return frozenset()
+        names = [keys.REGISTRY_POOLS, keys.in_slot(0, "events")]
+        names += [keys.in_slot(slot, name) for slot in range(self.slots) for name in ("dirty", "rev")]
+        args = _pack(list(pools.values())), _pack(_texts(changes.transitions)), keys.EVENTS_LENGTH_MAX, keys.TOLD_MAX
+        return frozenset(map(name_of, await self._wire.run("register_pools", names, *args)))
 
     async def _into(self, chunk: _Chunk, item: Put | Removal) -> None:
         endpoint_id = item.id if isinstance(item, Removal) else item.endpoint.id
@@ -150,18 +141,25 @@ def _packed(name: str) -> str | msgspec.Raw:
     return msgspec.Raw(b"\xdb" + len(data).to_bytes(4) + data)
 
 
+def _texts(transitions: Sequence[bytes]) -> list[str]:
+    """As the scripts' MessagePack takes them, which knows text and no binary."""
+    return [transition.decode() for transition in transitions]
+
+
+def _pool(name: str, old: Entry[Pool] | None, settings: bytes, transitions: Sequence[bytes]) -> dict[str, Any]:
+    return {"name": _packed(name), "read": old.digest if old else "", "settings": settings.decode(), "told": _texts(transitions)}
+
+
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
 
 class _Chunk:
-    """Some endpoints of one slot on their way into register.lua: their keys, each once. `pools` are to be weighed too."""
+    """Some endpoints of one slot on their way into register.lua: their keys, each once."""
 
-    def __init__(self, slot: int, pools: Iterable[str] = (), transitions: Sequence[bytes] = (), *, in_stream: bool = True) -> None:
+    def __init__(self, slot: int, *, in_stream: bool = True) -> None:
         self.slot = slot
         self._keys = {keys.in_slot(slot, name): place for place, name in enumerate(_FIXED, 1)}
-        self._pools = sorted(pools)
-        self._transitions = [transition.decode() for transition in transitions]
         self._in_stream = in_stream
         self._puts: list[dict[str, Any]] = []
         self._removals: list[dict[str, Any]] = []
@@ -173,7 +171,7 @@ class _Chunk:
         self._puts.append(
             {
                 **shared,
-                "spec": _json(endpoint).decode(),  # The scripts' MessagePack knows text and no binary.
+                "spec": _json(endpoint).decode(),
                 "plan": "" if endpoint.paused else str(plan),
                 "interval": plan.interval_ms,
                 "phase": plan.phase_ms,
@@ -188,13 +186,13 @@ class _Chunk:
         self._removals.append(self._shared(removal.id, removal.old, old_pools, removal.transitions))
 
     def command(self) -> Command:
-        rest = _pack(list(map(_packed, self._pools))), _pack(self._transitions), keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
-        return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *rest)
+        caps = keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
+        return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *caps)
 
     def _shared(
         self, endpoint_id: str, old: Entry[Endpoint] | None, old_pools: Sequence[str], transitions: Sequence[bytes]
     ) -> dict[str, Any]:
-        own = [transition.decode() for transition in transitions]
+        own = _texts(transitions)
         return {
             "id": _packed(endpoint_id),
             "read": old.digest if old else "",

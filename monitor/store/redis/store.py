@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.errors import Stale, StoreError
+from monitor.core.errors import DECODE_ERRORS, Stale, StoreError
 from monitor.core.schedule import Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
@@ -46,6 +46,8 @@ _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
 _LAGGING = ("judged", "dirty", "unpublished")
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged", "alerting")
+_DIGITS_MAX = 19
+"""Of the server's numbers; Python refuses to read very many more."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_aside = msgspec.msgpack.Decoder(SetAside).decode
 
@@ -409,7 +411,7 @@ def _copy(field: str, data: bytes) -> SetAside:
     """A copy that was set aside; one that cannot be read either is shown as it is."""
     try:
         return _unpack_aside(data)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         kind, _, key = field.partition(" ")
         return SetAside(kind, key, data, str(error))
 
@@ -421,8 +423,8 @@ def _version(last_id: bytes) -> tuple[int, int]:
 
 
 def _number(held: bytes | None) -> int:
-    """A count or a time; 0 for nothing, and for what is no number."""
-    return int(held) if held and held.isdigit() else 0
+    """A count or a time; 0 for nothing, and for what is no number that the server could have counted."""
+    return int(held) if held and held.isdigit() and len(held) <= _DIGITS_MAX else 0
 
 
 def _by(size: int, flat: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
