@@ -108,6 +108,39 @@ COUNTERS = "wk:i:{sys}:counters"
 ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
 
+REFILLED_IN_SLOT = {
+    "rev": "string",
+    "pace": "hash",
+    "rec": "hash",
+    "mem": "hash",
+    "alerting": "set",
+    "judged": "zset",
+    "reevaluate": "zset",
+    "events": "stream",
+    "alerts": "stream",
+    "routing": "string",
+    "dirty": "zset",
+    "unpublished": "hash",
+}
+REFILLED = {
+    ALIVE: "string",
+    SUBJECTS: "hash",
+    **dict(zip(ALERT_STORE, ("hash", "hash", "hash", "zset", "zset", "hash"), strict=True)),
+    ASSERTED: "hash",
+    ASSERTIONS: "zset",
+    GROUPS: "zset",
+    DELIVERIES: "zset",
+    ALERTS_PACE: "hash",
+    SENT: "stream",
+    PROCESSES: "hash",
+    EPOCH: "hash",
+    COUNTERS: "hash",
+    ASIDE: "hash",
+    SLOTS: "string",
+}
+"""Keys that many need and that our processes fill again by themselves, with their types: where one holds another type, what it held is
+lost already, and it is deleted. What people have written (spec, plan, due, ovr, pools) is not among them."""
+
 
 def read_slots(marker: bytes | None, wanted: int | None) -> int:
     """The number of slots of a data set. NoDataSetError where there is none, ConfigError where it is not the one that is `wanted`."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.errors import Stale, StoreError
+from monitor.core.errors import Stale, StoreError, StoreRefusal
 from monitor.core.schedule import Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
@@ -166,8 +166,10 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def ready(self) -> list[tuple[Queue, int]]:
         queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot]
         firsts = (("ZRANGE", _queue(queue, slot), 0, 0, "WITHSCORES") for queue, slot in queues)
-        time, *heads = await self._wire.execute(("TIME",), *firsts)
-        return [at for at, head in zip(queues, heads, strict=True) if head and float(head[1]) <= _ms(time)]
+        time, *heads = await self._wire.execute_each(("TIME",), *firsts)
+        return [
+            at for at, head in zip(queues, heads, strict=True) if isinstance(head, StoreRefusal) or (head and float(head[1]) <= _ms(time))
+        ]
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         names = [_queue(queue, slot)]
@@ -295,6 +297,15 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def aside(self) -> list[SetAside]:
         held = await self._wire.execute_one("HGETALL", keys.ASIDE)
         return sorted((_copy(name_of(field), data) for field, data in _by(2, held)), key=lambda item: (item.kind, item.key))
+
+    async def drop_foreign(self) -> list[str]:
+        kinds = {keys.in_slot(slot, name): kind for slot in range(self.slots) for name, kind in keys.REFILLED_IN_SLOT.items()}
+        kinds |= keys.REFILLED
+        dropped = await self._wire.execute(*(script("drop_foreign", [key], kind) for key, kind in kinds.items()))
+        names = [key for key, gone in zip(kinds, dropped, strict=True) if gone]
+        if any(key == keys.in_slot(slot, "dirty") for key in names for slot in range(self.slots)):
+            await self.mark_pools(await self.published_pools())
+        return names
 
     async def discard_aside(self, kind: str, key: str) -> bool:
         return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
