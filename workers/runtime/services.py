@@ -150,9 +150,7 @@ class Services:
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
         now_ms = self.clock.now_ms()
-        kept = [lease for lease in leases if lease.token_ms > now_ms]
-        self.counters.add("hints_expired", len(leases) - len(kept))
-        return kept
+        return [lease for lease in leases if lease.token_ms > now_ms]
 
 
 def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handler:
