@@ -14,7 +14,8 @@ from workers.journey.counters import Counters
 from workers.journey.deliver import DeliverStep, Sender
 from workers.journey.flush import FlushStep, GroupReader, Services
 from workers.journey.quarantine import Quarantine
-from workers.journey.route import RouteStep, Soon
+from workers.journey.route import RouteStep
+from workers.journey.soon import SoonAt
 
 
 async def one_service(_integration: Integration) -> Sequence[str]:
@@ -44,7 +45,7 @@ class Alerting:
         send: Sender,
         counters: Counters,
         quarantine: Quarantine,
-        soon: Soon,
+        soon: SoonAt,
         services: Services = one_service,
         process: str = "",
     ) -> None:

@@ -23,6 +23,8 @@ AHEAD_MAX_MS = 600_000
 
 log = logging.getLogger(__name__)
 
+SoonAt = Callable[[Queue, int, str, int], None]
+"""Is told a queue, its slot, a member and when it falls due (ms), so that nobody waits for the metronome (Soon.at); must return at once."""
 Handler = Callable[[int, Sequence[Lease]], Awaitable[None]]
 """Does the work of some claimed members of one slot, as the queue's task does; what it raises is logged."""
 
