@@ -11,9 +11,10 @@ import msgspec
 
 from monitor.clock import Clock
 from monitor.core.errors import StoreRefusal
+from monitor.core.parts import PartName
 from monitor.core.tilt import JUMP_MS
 from monitor.store.port import Lease, Store
-from monitor.store.queues import ALERT_QUEUE, CLAIM_MAX, PROBE_QUEUE, QUEUES, Queue
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE, QUEUES, Queue
 
 HORIZON_MS = 900
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
@@ -25,6 +26,8 @@ INTERVAL_KNOWN_MS = 5_000
 """For how long the shortest interval that was claimed counts."""
 WAITING_MAX = 4
 """Messages that may wait in the broker for each live worker before no more is claimed: they would only grow old there."""
+QUEUE_CLAIM_MAX = 500
+"""Most members that are claimed from a queue at once."""
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are served that a dead worker may have left."""
 REALIGN_MS = 10_000
@@ -85,7 +88,7 @@ class Dispatcher:
 
     async def _claim(self, messages: list[Message]) -> None:
         now_ms = self._clock.monotonic_ms()
-        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, "worker"):
+        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, PartName.WORKER):
             # Ticks keep their rate: each later one would lose a part of an interval that is as short.
             late_ms = now_ms - self._probes_at_ms
             self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
@@ -100,10 +103,10 @@ class Dispatcher:
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS
             streams = await self._store.streams()
-        if not (due or streams) or not self._room(ALERT_QUEUE, "alert-worker"):
+        if not (due or streams) or not self._room(ALERT_QUEUE, PartName.ALERT_WORKER):
             return
         for queue, slot in due:
-            claim = self._store.claim(queue, slot, CLAIM_MAX, QUEUES[queue].lease_ms)
+            claim = self._store.claim(queue, slot, QUEUE_CLAIM_MAX, QUEUES[queue].lease_ms)
             messages += _chunks(queue, slot, await self._unless_refused(f"{queue} of slot {slot}", claim) or [])
         messages += [Message("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
 
@@ -130,7 +133,7 @@ class Dispatcher:
         """Learn how many workers of each kind live."""
         self._live = Counter(name.partition(":")[0] for name in await self._store.heartbeats(heartbeat_age_max_ms))
 
-    def _room(self, queue: str, part: str) -> bool:
+    def _room(self, queue: str, part: PartName) -> bool:
         return self._waiting(queue) < WAITING_MAX * max(1, self._live[part])
 
     async def _realign(self, now_ms: int) -> None:

@@ -20,6 +20,7 @@ from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Result
+from monitor.core.parts import PartName
 from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
 from monitor.probes.network import LAG_MAX_S
@@ -43,9 +44,6 @@ from workers.runtime.heartbeat import STALE_AFTER_HEARTBEATS, Heartbeat, process
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
-
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +57,7 @@ FULL_PAUSE_S = 0.02
 class Services:
     """Everything that one worker process works with; made on its event loop, with a store that is open and a clock that knows."""
 
-    def __init__(self, settings: Settings, part: str, store: Store, clock: ServerClock) -> None:
+    def __init__(self, settings: Settings, part: PartName, store: Store, clock: ServerClock) -> None:
         self.store = store
         self.clock = clock
         self.counters = counters = Counters()
@@ -73,7 +71,7 @@ class Services:
 
         self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
-        alerts = part == ALERT_WORKER
+        alerts = part == PartName.ALERT_WORKER
         quarantine = Quarantine(store, counters)
         self.alerting = Alerting(
             store=store,
@@ -180,13 +178,13 @@ class Runtime:
             raise RuntimeError("the process takes work before its services are open")
         return self._services
 
-    def open(self, settings: Settings, part: str) -> None:
+    def open(self, settings: Settings, part: PartName) -> None:
         """Open everything that this process works with. Raises WatchkeeperError where it could not work: then it must take nothing."""
         self._services = self.loop.run(self._open(settings, part), None)
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
 
-    async def _open(self, settings: Settings, part: str) -> Services:
+    async def _open(self, settings: Settings, part: PartName) -> Services:
         store = RedisStore(find_redis_url(settings), slots=settings.slots)
         clock = ServerClock()
         await open_store(store, clock, settings.store_wait_ms)
