@@ -54,6 +54,8 @@ class Plant:
             clock=self.clock,
             routing=parse_routing(ROUTING),
             send=self._send,
+            services=self._services,
+            process="p",
             counters=counters,
             quarantine=quarantine,
             soon=lambda *_: None,
@@ -77,6 +79,9 @@ class Plant:
         await self.store.open(create=True)
         assert await self.clock.learn(self.store.now_ms)
         return self
+
+    async def _services(self, _integration: Any) -> tuple[str, ...]:
+        return ("",)
 
     async def _send(self, _integration: Any, title: str, _body: str, _kind: str) -> str:
         self.messages.append(title)

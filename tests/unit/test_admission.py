@@ -28,7 +28,9 @@ class Worker:
         self.runtime = Runtime()
         self.counters = Counters()
         self.probing = SimpleNamespace(in_flight=0)
-        self.runtime._services = cast(Any, SimpleNamespace(clock=self.clock, probing=self.probing, counters=self.counters))
+        self.soon = SimpleNamespace(close=lambda: self.closed.append(threading.current_thread()))
+        self.closed: list[threading.Thread] = []
+        self.runtime._services = cast(Any, SimpleNamespace(clock=self.clock, probing=self.probing, counters=self.counters, soon=self.soon))
         self.admitted: list[bool] = []
 
     def lease(self, ms: int) -> list[tuple[str, int, int]]:
@@ -115,6 +117,9 @@ def test_a_worker_that_is_told_to_stop_takes_nothing_more(worker: Worker) -> Non
     worker.runtime.stop()
     thread.join(5)
     assert worker.admitted == [False]
+    worker.runtime.loop.turn()
+    assert len(worker.closed) == 1, "nor does it claim what falls due"
+    assert threading.current_thread() not in worker.closed
 
 
 def test_leases_that_have_ended_are_dropped_and_counted_by_the_loops_thread(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

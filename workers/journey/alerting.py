@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
-from alert_rules.routes.route import Integration, Routing
+from alert_rules.routes.route import Routing
 from monitor.clock import Clock
 from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
@@ -16,11 +16,6 @@ from workers.journey.flush import FlushStep, GroupReader, Services
 from workers.journey.quarantine import Quarantine
 from workers.journey.route import RouteStep
 from workers.journey.soon import SoonAt
-
-
-async def one_service(_integration: Integration) -> Sequence[str]:
-    """Of an integration that stands for one service."""
-    return ("",)
 
 
 async def judging_since(store: Store, subject: str) -> int:
@@ -46,8 +41,8 @@ class Alerting:
         counters: Counters,
         quarantine: Quarantine,
         soon: SoonAt,
-        services: Services = one_service,
-        process: str = "",
+        services: Services,
+        process: str,
     ) -> None:
         groups = GroupReader(store=store, clock=clock, quarantine=quarantine)
         self.routing = RouteStep(

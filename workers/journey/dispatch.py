@@ -49,14 +49,10 @@ class Message(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
 
 
-def _none(_queue: str) -> int:
-    return 0
-
-
 class Dispatcher:
     """Claims in every slot and in every queue. `waiting` says how many messages wait in a queue of the broker."""
 
-    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int, waiting: Callable[[str], int] = _none) -> None:
+    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int, waiting: Callable[[str], int]) -> None:
         self._store = store
         self._waiting = waiting
         self._live: Counter[str] = Counter()

@@ -236,6 +236,8 @@ class Runtime:
     def stop(self) -> None:
         """The process is about to end: start nothing more."""
         self._stopping.set()
+        if self._services is not None:
+            self.loop.loop().call_soon_threadsafe(self._services.soon.close)
 
     def close(self, drain_s: float) -> None:
         """Wait a little for what is in flight, and deregister."""
