@@ -13,7 +13,7 @@ wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    con
                                  "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
-Internal (may change with any release)
+Internal (may change with any release; a key whose type changes gets another name)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry, realign -> claim, commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
@@ -111,6 +111,8 @@ SLOTS = "wk:i:{sys}:slots"
 REFILLED_IN_SLOT = {
     "rev": "string",
     "pace": "hash",
+    "plan": "hash",
+    "due": "zset",
     "rec": "hash",
     "mem": "hash",
     "alerting": "set",
@@ -123,6 +125,7 @@ REFILLED_IN_SLOT = {
     "unpublished": "hash",
 }
 REFILLED = {
+    POOLS: "set",
     ALIVE: "string",
     SUBJECTS: "hash",
     **dict(zip(ALERT_STORE, ("hash", "hash", "hash", "zset", "zset", "hash"), strict=True)),
@@ -139,7 +142,7 @@ REFILLED = {
     SLOTS: "string",
 }
 """Keys that many need and that our processes fill again by themselves, with their types: where one holds another type, what it held is
-lost already, and it is deleted. What people have written (spec, plan, due, ovr, pools) is not among them."""
+lost already, and it is deleted (lua/drop_foreign.lua). What people have said (spec, ovr, their pools) is not among them."""
 
 
 def read_slots(marker: bytes | None, wanted: int | None) -> int:

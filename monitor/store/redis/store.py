@@ -299,13 +299,14 @@ class RedisStore(RegistryCalls, AlertCalls):
         return sorted((_copy(name_of(field), data) for field, data in _by(2, held)), key=lambda item: (item.kind, item.key))
 
     async def drop_foreign(self) -> list[str]:
-        kinds = {keys.in_slot(slot, name): kind for slot in range(self.slots) for name, kind in keys.REFILLED_IN_SLOT.items()}
-        kinds |= keys.REFILLED
-        dropped = await self._wire.execute(*(script("drop_foreign", [key], kind) for key, kind in kinds.items()))
-        names = [key for key, gone in zip(kinds, dropped, strict=True) if gone]
-        if any(key == keys.in_slot(slot, "dirty") for key in names for slot in range(self.slots)):
-            await self.mark_pools(await self.published_pools())
-        return names
+        slots = range(self.slots)
+        kinds = {**keys.REFILLED, **{keys.in_slot(slot, name): kind for slot in slots for name, kind in keys.REFILLED_IN_SLOT.items()}}
+        filled = {keys.POOLS: [keys.in_slot(slot, "judged") for slot in slots]}
+        for slot in slots:
+            plan, due, dirty = (keys.in_slot(slot, name) for name in ("plan", "due", "dirty"))
+            filled |= {plan: [due], due: [plan], dirty: [keys.POOLS]}
+        dropped = await self._wire.execute(*(script("drop_foreign", [key, *filled.get(key, ())], kind) for key, kind in kinds.items()))
+        return [key for key, gone in zip(kinds, dropped, strict=True) if gone]
 
     async def discard_aside(self, kind: str, key: str) -> bool:
         return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
