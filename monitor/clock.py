@@ -40,6 +40,17 @@ class _Sample(msgspec.Struct, frozen=True):
     offset_ms: int
 
 
+class _Timeline(msgspec.Struct, frozen=True):
+    """The shared timeline over the monotonic clock, until the next reading. It has no state that asking moves, for every thread asks."""
+
+    offset_ms: int
+    from_ms: int
+    """What was told already: it goes on from there, and stands still until it has caught up."""
+
+    def at(self, monotonic_ms: int) -> int:
+        return max(self.from_ms, monotonic_ms + self.offset_ms)
+
+
 class ServerClock:
     """The server's time, held between two readings of it by this machine's monotonic clock.
 
@@ -47,19 +58,20 @@ class ServerClock:
     once `now_ms` raises StoreError, so that a process which knows no time does no work. A small correction never lets `now_ms` go
     back: it stands still until the time has caught up. A step of the server's time against the monotonic clock by more than
     tilt.JUMP_MS is followed at once, in either direction, and makes the clock `tilted` for tilt.TILT_MS.
+
+    One thread learns; any may ask.
     """
 
     def __init__(self, monotonic_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000) -> None:
         self._monotonic_ms = monotonic_ms
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
-        self._offset_ms: int | None = None
-        self._last_ms = 0
+        self._timeline: _Timeline | None = None
         self._tilt = Tilt()
 
     @property
     def known(self) -> bool:
         """Whether the server's time has been learnt."""
-        return self._offset_ms is not None
+        return self._timeline is not None
 
     @property
     def tilted(self) -> bool:
@@ -68,10 +80,10 @@ class ServerClock:
 
     def now_ms(self) -> int:
         """The server's time as far as it is known here. Raises StoreError until it was learnt once."""
-        if self._offset_ms is None:
+        timeline = self._timeline
+        if timeline is None:
             raise StoreError("the server's time is not known yet")
-        self._last_ms = max(self._last_ms, self._monotonic_ms() + self._offset_ms)
-        return self._last_ms
+        return timeline.at(self._monotonic_ms())
 
     def monotonic_ms(self) -> int:
         """This machine's monotonic clock."""
@@ -94,11 +106,13 @@ class ServerClock:
         read_ms = asked_ms + round_trip_ms // 2
         known_until_ms = self._tilt.until_ms
         self._tilt = self._tilt.observe(server_ms, read_ms)
+        before = self._timeline
         if self._tilt.until_ms != known_until_ms:
             self._samples.clear()
-            self._last_ms = 0
+            before = None
         self._samples.append(_Sample(round_trip_ms, server_ms - read_ms))
-        self._offset_ms = min(reversed(self._samples), key=lambda sample: sample.round_trip_ms).offset_ms
+        offset_ms = min(reversed(self._samples), key=lambda sample: sample.round_trip_ms).offset_ms
+        self._timeline = _Timeline(offset_ms, before.at(self._monotonic_ms()) if before else 0)
         return True
 
 

@@ -12,6 +12,7 @@ from kombu.exceptions import KombuError
 from monitor.clock import ServerClock
 from monitor.config.settings import find_redis_url, load_settings
 from monitor.core.errors import StoreError
+from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS
 from monitor.store.redis.store import RedisStore
 from workers.journey.counters import Counters
@@ -45,7 +46,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             clock=clock,
             learn=functools.partial(clock.learn, self._store.now_ms),
             counters=Counters(),
-            part="beat",
+            part=PartName.BEAT,
             location=settings.location,
             interval_ms=settings.heartbeat_ms,
             alive_file=settings.alive_file,

@@ -21,6 +21,7 @@ from types import MappingProxyType
 
 from monitor.config.settings import LOG_FORMAT, Settings, as_environment, find_redis_url, load_settings
 from monitor.core.errors import StoreError, WatchkeeperError
+from monitor.core.parts import PartName
 
 PARENT_VARIABLE = "WATCHKEEPER_PARENT"
 LISTEN_FD_VARIABLE = "WATCHKEEPER_LISTEN_FD"
@@ -29,7 +30,7 @@ PARENT_POLL_S = 0.5
 ORPHAN_GRACE_S = 3.0
 
 
-def run_part(name: str, settings: Settings) -> int:
+def run_part(name: PartName, settings: Settings) -> int:
     """Run the part until it is told to stop, and return its exit status. Raises WatchkeeperError where it cannot work."""
     os.environ.update(as_environment(settings))
     refuse_other_data_set(settings)
@@ -65,9 +66,9 @@ def run_worker(settings: Settings) -> int:
     """Probe, decide, publish."""
     from monitor.store.queues import PROBE_QUEUE
     from workers.app import work
-    from workers.runtime.services import RUNTIME, WORKER
+    from workers.runtime.services import RUNTIME
 
-    RUNTIME.open(settings, WORKER)
+    RUNTIME.open(settings, PartName.WORKER)
     return work(PROBE_QUEUE, settings.log_level)
 
 
@@ -75,9 +76,9 @@ def run_alert_worker(settings: Settings) -> int:
     """Route, flush, deliver; weigh and re-evaluate what falls due."""
     from monitor.store.queues import ALERT_QUEUE
     from workers.app import work
-    from workers.runtime.services import ALERT_WORKER, RUNTIME
+    from workers.runtime.services import RUNTIME
 
-    RUNTIME.open(settings, ALERT_WORKER)
+    RUNTIME.open(settings, PartName.ALERT_WORKER)
     return work(ALERT_QUEUE, settings.log_level)
 
 
@@ -108,7 +109,7 @@ def run_web(settings: Settings) -> int:
         clock=clock,
         learn=functools.partial(clock.learn, store.now_ms),
         counters=Counters(),
-        part="web",
+        part=PartName.WEB,
         location=settings.location,
         interval_ms=settings.heartbeat_ms,
         alive_file=settings.alive_file,
@@ -149,12 +150,12 @@ def leave_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-PARTS: MappingProxyType[str, Callable[[Settings], int]] = MappingProxyType(
-    {"worker": run_worker, "alert-worker": run_alert_worker, "beat": run_beat, "web": run_web}
+PARTS: MappingProxyType[PartName, Callable[[Settings], int]] = MappingProxyType(
+    {PartName.WORKER: run_worker, PartName.ALERT_WORKER: run_alert_worker, PartName.BEAT: run_beat, PartName.WEB: run_web}
 )
 
 
-def main(name: str) -> int:
+def main(name: PartName) -> int:
     """Run a part for a supervisor; what keeps it from working is said in one line on standard error."""
     try:
         return run_part(name, load_settings())
@@ -164,4 +165,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(PartName(sys.argv[1])))

@@ -24,8 +24,11 @@ Leases = Sequence[tuple[str, int, int]]
 
 
 def _leases(items: Leases) -> list[Lease]:
-    """The leases that have not ended yet."""
-    return RUNTIME.services.current([Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items])
+    """The leases that have not ended yet; the others are counted."""
+    kept = RUNTIME.services.current([Lease(member, token_ms, due_ms) for member, token_ms, due_ms in items])
+    if len(kept) < len(items):
+        RUNTIME.count("hints_expired", len(items) - len(kept))
+    return kept
 
 
 @app.task(name="probe_batch")  # type: ignore[untyped-decorator]

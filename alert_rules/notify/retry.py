@@ -28,18 +28,18 @@ def next_attempt_ms(
     attempts: int,
     created_ms: int,
     now_ms: int,
-    deadline_ms: int,
+    retry_for_ms: int,
     permanent: bool = False,
     retry_after_ms: int | None = None,
 ) -> int | None:
     """When to try again after a failed attempt, or None: give up, so that the group's next tick decides afresh.
 
-    `attempts` counts the failed one; `deadline_ms` is how long after `created_ms` an attempt may still begin (GroupMeta.deadline_ms).
-    A service's Retry-After is honoured beyond the deadline, up to an hour.
+    `attempts` counts the failed one; `retry_for_ms` is how long after `created_ms` an attempt may still begin (GroupMeta.retry_for_ms).
+    A service's Retry-After is honoured beyond that, up to an hour.
     """
     if permanent or attempts >= ATTEMPTS_MAX:
         return None
     if retry_after_ms is not None:
         return now_ms + max(min(retry_after_ms, RETRY_AFTER_MAX_MS), FIRST_MS)
     at_ms = now_ms + backoff_ms(delivery_id, attempts)
-    return at_ms if at_ms <= created_ms + deadline_ms else None
+    return at_ms if at_ms <= created_ms + retry_for_ms else None

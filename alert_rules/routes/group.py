@@ -9,7 +9,7 @@ import msgspec
 from alert_rules.routes.route import Route, group_key, group_labels
 from alert_rules.rules.alert import Alert
 
-DEADLINE_MIN_MS = 10_000
+RETRY_FOR_MIN_MS = 10_000
 
 
 class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,9 +25,9 @@ class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Labels of the route, for templates."""
 
     @property
-    def deadline_ms(self) -> int:
+    def retry_for_ms(self) -> int:
         """How long one notification may try before the next tick decides afresh."""
-        return max(self.group_interval_ms, DEADLINE_MIN_MS)
+        return max(self.group_interval_ms, RETRY_FOR_MIN_MS)
 
 
 def group_of(route: Route, labels: Mapping[str, str]) -> GroupMeta:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
+from monitor.core.parts import PartName
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -41,10 +42,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "init": ("monitor.cli.system:init", "Make the data set in a Redis, once."),
         "up": ("monitor.cli.system:up", "Run the whole system on this machine."),
-        "worker": ("monitor.cli.system:worker", "Run one probe worker."),
-        "alert-worker": ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
-        "beat": ("monitor.cli.system:beat", "Run the metronome; several at once are harmless."),
-        "web": ("monitor.cli.system:web", "Run the web listener."),
+        PartName.WORKER: ("monitor.cli.system:worker", "Run one probe worker."),
+        PartName.ALERT_WORKER: ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
+        PartName.BEAT: ("monitor.cli.system:beat", "Run the metronome; several at once are harmless."),
+        PartName.WEB: ("monitor.cli.system:web", "Run the web listener."),
         "settings": ("monitor.cli.system:settings", "Show every setting, its source and its purpose."),
         "redis-url": ("monitor.cli.system:redis_url", "Print the URL of the Redis in use."),
     },

@@ -9,12 +9,15 @@ import click
 from monitor.cli.common import System, needs_system
 from monitor.cli.look import stamp
 from monitor.cli.output import emit, output_option, say
+from monitor.core.secret import SECRET
 from monitor.store.names import printable
 
 if TYPE_CHECKING:
     from monitor.store.port import SetAside, Store
 
 SHOWN_MAX = 200
+MAY_HOLD_SECRETS = ("endpoint", "pool", "snapshot")
+"""Of these kinds nothing is shown: options and URLs may hold secrets, which cannot be told apart in what cannot be read."""
 
 
 @click.group()
@@ -35,6 +38,8 @@ def list_aside(system: System, output: str) -> None:
     Examples:
       watchkeeper quarantine list
       watchkeeper quarantine list -o json
+
+    JSON adds how each begins, except for endpoints, pools and snapshots, which may hold secrets.
     """
     rows = [
         {
@@ -44,7 +49,7 @@ def list_aside(system: System, output: str) -> None:
             "at_ms": item.at_ms,
             "bytes": len(item.data),
             "why": item.why,
-            "begins": item.data[:SHOWN_MAX].decode(errors="backslashreplace"),
+            "begins": SECRET if item.kind in MAY_HOLD_SECRETS else item.data[:SHOWN_MAX].decode(errors="backslashreplace"),
         }
         for item in system.run(lambda store: store.aside())
     ]

@@ -15,6 +15,7 @@ from monitor.cli.common import System, needs_system
 from monitor.cli.output import emit, output_option
 from monitor.config.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 from monitor.core.durations import format_duration
+from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
 
 _FILE = click.Path(path_type=Path)
@@ -79,7 +80,7 @@ def init(config: Path | None, **options: object) -> None:
     _say(f"the data set has {slots} slot{'s' if slots > 1 else ''}")
 
 
-def _part(name: str, summary: str, *names: str) -> click.Command:
+def _part(name: PartName, summary: str, *names: str) -> click.Command:
     def run(config: Path | None, **options: object) -> int:
         from workers.part import run_part  # noqa: PLC0415 - help need not wait for Celery
 
@@ -88,10 +89,10 @@ def _part(name: str, summary: str, *names: str) -> click.Command:
     return click.command(name=name, help=summary)(_options("redis_url", "data_dir", *names)(run))
 
 
-worker = _part("worker", "Run one probe worker.", "rules", "alerting", "location", "slots")
-alert_worker = _part("alert-worker", "Run the worker that routes alerts and sends notifications.", "rules", "alerting", "slots")
-beat = _part("beat", "Run the metronome; several at once are harmless.", "slots")
-web = _part("web", "Run the web listener.", "listen", "slots")
+worker = _part(PartName.WORKER, "Run one probe worker.", "rules", "alerting", "location", "slots")
+alert_worker = _part(PartName.ALERT_WORKER, "Run the worker that routes alerts and sends notifications.", "rules", "alerting", "slots")
+beat = _part(PartName.BEAT, "Run the metronome; several at once are harmless.", "slots")
+web = _part(PartName.WEB, "Run the web listener.", "listen", "slots")
 
 
 @click.command()

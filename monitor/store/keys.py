@@ -13,7 +13,7 @@ wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    con
                                  "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
-Internal (may change with any release)
+Internal (may change with any release; a key whose type changes gets another name)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry, realign -> claim, commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
@@ -110,6 +110,42 @@ EPOCH = "wk:i:{sys}:epoch"
 COUNTERS = "wk:i:{sys}:counters"
 ASIDE = "wk:i:{sys}:aside"
 SLOTS = "wk:i:{sys}:slots"
+
+REFILLED_IN_SLOT = {
+    "rev": "string",
+    "pace": "hash",
+    "plan": "hash",
+    "due": "zset",
+    "rec": "hash",
+    "mem": "hash",
+    "alerting": "set",
+    "judged": "zset",
+    "reevaluate": "zset",
+    "events": "stream",
+    "alerts": "stream",
+    "routing": "string",
+    "dirty": "zset",
+    "unpublished": "hash",
+}
+REFILLED = {
+    POOLS: "set",
+    ALIVE: "string",
+    SUBJECTS: "hash",
+    **dict(zip(ALERT_STORE, ("hash", "hash", "hash", "zset", "zset", "hash"), strict=True)),
+    ASSERTED: "hash",
+    ASSERTIONS: "zset",
+    GROUPS: "zset",
+    DELIVERIES: "zset",
+    ALERTS_PACE: "hash",
+    SENT: "stream",
+    PROCESSES: "hash",
+    EPOCH: "hash",
+    COUNTERS: "hash",
+    ASIDE: "hash",
+    SLOTS: "string",
+}
+"""Keys that many need and that our processes fill again by themselves, with their types: where one holds another type, what it held is
+lost already, and it is deleted (lua/drop_foreign.lua). What people have said (spec, ovr, their pools) is not among them."""
 
 
 def read_slots(marker: bytes | None, wanted: int | None) -> int:

@@ -466,7 +466,8 @@ class Store(Protocol):
 
     # Work queues ------------------------------------------------------------------------------------------------
     async def ready(self) -> list[tuple[Queue, int]]:
-        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome needs at each tick."""
+        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome needs at each tick.
+        One that the store refuses to read is among them, so that its claim says why."""
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         """Take up to `limit` of what is due, earliest first; a member not finished within `lease_ms` falls due again by itself.
@@ -534,7 +535,7 @@ class Store(Protocol):
         nothing is missed any more. Hints are lost with the connection, which raises StoreError."""
 
     async def streams(self) -> list[int]:
-        """Slots whose stream of alert events is not empty."""
+        """Slots whose stream of alert events is not empty, or that the store refuses to measure."""
 
     async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
         """Take in what subjects assert, in this order. Returns the groups that this made."""
@@ -582,6 +583,10 @@ class Store(Protocol):
 
     async def aside(self) -> list[SetAside]:
         """What is kept aside, sorted by kind and key."""
+
+    async def drop_foreign(self) -> list[str]:
+        """Delete those keys that our processes fill again by themselves (keys.REFILLED) and that hold a value of another type than theirs:
+        nobody could use or replace it. Returns their names."""
 
     async def discard_aside(self, kind: str, key: str) -> bool:
         """Delete a copy. False when there is none."""

@@ -16,8 +16,6 @@ import msgspec
 PROBE_QUEUE = "probe"
 ALERT_QUEUE = "alert"
 """Queues of the broker, apart: apprise imports slowly and sleeps in its throttle."""
-CLAIM_MAX = 500
-"""Most members that one claim of the metronome takes from a queue."""
 EARLY_MS = 25
 """How much before its time a member may be claimed by name: a process knows the server's time only as well as it read it last."""
 

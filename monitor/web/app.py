@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,13 +18,14 @@ from starlette.routing import Route
 from monitor.clock import Clock
 from monitor.config.settings import Settings
 from monitor.core.errors import StoreError
+from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS, decode_process
 from monitor.query.readable import readable
 from monitor.store.names import printable
 from monitor.store.port import Store
 from monitor.web.metrics import CONTENT_TYPE, render
 
-PARTS = ("beat", "worker", "alert-worker")
+NEEDED = (PartName.BEAT, PartName.WORKER, PartName.ALERT_WORKER)
 """A system without one of these does not do its work."""
 STORE_TIMEOUT_S = 2.0
 SCRAPE_TTL_MS = 1_000
@@ -93,7 +94,7 @@ class _Pages:
         except (StoreError, TimeoutError) as error:
             return _not_ready(["store"], str(error) or "the store does not answer")
         running = {process.part for heart in hearts.values() if (process := readable(decode_process, heart)) is not None}
-        missing = [part for part in PARTS if part not in running]
+        missing = [part for part in NEEDED if part not in running]
         if missing:
             return _not_ready(missing, "no heartbeat")
         return JSONResponse({"ready": True, "missing": [], "processes": sorted(map(printable, hearts))})
@@ -111,5 +112,5 @@ class _Pages:
         return Response(self._scrape, media_type=CONTENT_TYPE)
 
 
-def _not_ready(missing: list[str], why: str) -> Response:
+def _not_ready(missing: Sequence[str], why: str) -> Response:
     return JSONResponse({"ready": False, "missing": missing, "why": why}, status_code=503)

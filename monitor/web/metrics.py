@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome, Phases
+from monitor.core.parts import PartName
 from monitor.core.process import Process, decode_process
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
@@ -166,7 +167,7 @@ def _add_processes(out: Exposition, processes: Iterable[Process], now_ms: int) -
         labels = label_text(part=process.part, host=process.host, pid=process.pid, location=process.location)
         with _UNCOUNTABLE:
             out.add("watchkeeper_process_heartbeat_age_seconds", labels, max(0, now_ms - process.at_ms) / 1000)
-            if process.part == "worker":
+            if process.part == PartName.WORKER:
                 for quantile, late_ms in (("0.5", process.lateness_p50_ms), ("0.99", process.lateness_p99_ms)):
                     out.add("watchkeeper_process_lateness_seconds", f'{labels},quantile="{quantile}"', late_ms / 1000)
 

@@ -103,6 +103,7 @@ async def take_and_die(store: Store, alerting_file: str) -> bool:
         counters=counters,
         quarantine=Quarantine(store, counters),
         soon=lambda *_: None,
+        process="p",
     )
     for _ in range(300):
         await alerting.route(0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.core.errors import StoreRefusal
 from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Committed, Loaded, SetAside, Write
+from monitor.store.port import Committed, Loaded, Publication, SetAside, Write
 from monitor.store.queues import Queue
 from tests.registering import register
 
@@ -108,6 +109,57 @@ async def test_a_plan_that_cannot_be_read_harms_nobody_and_is_made_good(house):
     assert plans == {"a": str(Plan.of(house.endpoint("a"))).encode(), "unread": b"\xff", "stray": None}
     assert await house.score("a") <= await house.store.now_ms(), "it is due by its own plan at once"
     assert await house.score("stray") is None
+
+
+async def test_keys_of_another_type_are_deleted_where_somebody_fills_them_again(house):
+    if isinstance(house.store, MemoryStore):
+        return
+    await house.register(house.endpoint("e"))
+    slots = range(house.store.slots)
+    kinds = keys.REFILLED | {keys.in_slot(slot, name): kind for slot in slots for name, kind in keys.REFILLED_IN_SLOT.items()}
+    assert await house.store.drop_foreign() == []
+    for key, kind in kinds.items():
+        await house.store._wire.execute(("DEL", key), ("SET", key, "x") if kind != "string" else ("RPUSH", key, "x"))
+    assert set(await house.store.drop_foreign()) == set(kinds)
+    assert await house.store.drop_foreign() == []
+
+
+async def test_a_queue_of_another_type_is_filled_again_with_what_it_is_for(house):
+    if isinstance(house.store, MemoryStore):
+        return
+    await house.register(*(house.endpoint(f"e{number}") for number in range(20)))
+    assert len(await house.claim()) == 20
+    await house.store.publish(Publication(pool="shop", epoch=await house.store.epoch(), ver=1, snapshot=b"s", delta=b"d"))
+    await house.dirty()
+    for key in (keys.POOLS, *(keys.in_slot(slot, name) for slot in range(house.store.slots) for name in ("due", "dirty"))):
+        await house.store._wire.execute_one("SET", key, "x")
+    await house.store.drop_foreign()
+    assert await house.store.published_pools() == ["shop"]
+    assert set(await house.dirty()) == {"shop"}, "what was to be weighed is not known any more"
+    assert len(await house.claim()) == 20
+    for slot in range(house.store.slots):
+        await house.store._wire.execute_one("SET", keys.in_slot(slot, "plan"), "x")
+    await house.store.drop_foreign()
+    for slot in range(house.store.slots):
+        await house.store.realign(slot)
+    plans = [await house.store._wire.execute_one("HVALS", keys.in_slot(slot, "plan")) for slot in range(house.store.slots)]
+    assert sorted(plan for held in plans for plan in held) == sorted(
+        str(Plan.of(house.endpoint(f"e{number}"))).encode() for number in range(20)
+    )
+
+
+async def test_a_queue_or_stream_of_another_type_hides_no_other(house):
+    if isinstance(house.store, MemoryStore):
+        return
+    await house.register(house.endpoint("e"))
+    for key in (keys.GROUPS, keys.in_slot(0, "alerts")):
+        await house.store._wire.execute_one("SET", key, "x")
+    ready = await house.store.ready()
+    assert (Queue.GROUPS, 0) in ready, "its claim says why"
+    assert Queue.DIRTY in {queue for queue, _ in ready}
+    assert await house.store.streams() == [0]
+    with pytest.raises(StoreRefusal):
+        await house.store.claim(Queue.GROUPS, 0, 10, 1_000)
 
 
 @pytest.mark.parametrize("rubbish", [b"\xff", b"-", b"1e999", b""])

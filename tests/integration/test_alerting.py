@@ -90,6 +90,7 @@ receivers: [{{name: people, apprise_configs: [{{url_file: "{addresses}"}}]}}]
             counters=counters,
             quarantine=Quarantine(self.store, counters),
             soon=lambda *_: None,
+            process="p",
         )
 
     async def says(self, ver: int, *alerts: Alert, subject: str = "endpoint:a") -> None:

@@ -54,6 +54,8 @@ class Plant:
             clock=self.clock,
             routing=parse_routing(ROUTING),
             send=self._send,
+            services=self._services,
+            process="p",
             counters=counters,
             quarantine=quarantine,
             soon=lambda *_: None,
@@ -77,6 +79,9 @@ class Plant:
         await self.store.open(create=True)
         assert await self.clock.learn(self.store.now_ms)
         return self
+
+    async def _services(self, _integration: Any) -> tuple[str, ...]:
+        return ("",)
 
     async def _send(self, _integration: Any, title: str, _body: str, _kind: str) -> str:
         self.messages.append(title)
@@ -298,6 +303,13 @@ def test_people_see_what_was_set_aside_and_delete_it(plant: Callable[[Story], No
         await plant.redis("HSET", keys.in_slot(0, "rec"), "e", b"rubbish")
         await plant.round()
 
+    async def loses_what_people_wrote(plant: Plant) -> None:
+        await register(plant.store, [endpoint(id="f")])
+        await plant.redis("HSET", keys.in_slot(0, "spec"), "e", b'{"options": {"body": "s3cret"}')
+        await plant.redis("HSET", keys.REGISTRY_POOLS, "shop", b'{"defaults": {"options": {"body": "s3cret"}}')
+        await plant.redis("SET", keys.snapshot("shop"), b'{"endpoints": [{"url": "http://ada:s3cret@h/"}')
+        await plant.publisher.weigh_leased([(0, lease) for lease in await plant._due(Queue.DIRTY)])
+
     assert_nothing = functools.partial(run, "quarantine", "list")
     plant(story)
     (row,) = json.loads(run("quarantine", "list", "-o", "json").stdout)
@@ -307,3 +319,8 @@ def test_people_see_what_was_set_aside_and_delete_it(plant: Callable[[Story], No
     assert run("quarantine", "rm", "record", "e").stdout == "record e deleted\n"
     assert "everything could be read" in assert_nothing().stderr
     assert "or --all" in run("quarantine", "rm", code=2).stderr
+
+    plant(loses_what_people_wrote)
+    listed = run("quarantine", "list", "-o", "json").stdout
+    assert {row["kind"]: row["begins"] for row in json.loads(listed)} == dict.fromkeys(("endpoint", "pool", "snapshot"), "<secret>")
+    assert "s3cret" not in listed

@@ -26,6 +26,12 @@ def legend() -> list[tuple[re.Pattern[str], str]]:
     return rows
 
 
+def test_keys_that_are_filled_again_stand_in_the_legend_with_their_type() -> None:
+    kinds = keys.REFILLED | {keys.in_slot(0, name): kind for name, kind in keys.REFILLED_IN_SLOT.items()}
+    rows = legend()
+    assert {key: kind for key, kind in kinds.items() if not any(p.fullmatch(key) and kind == k for p, k in rows)} == {}
+
+
 def test_every_key_of_a_journey_stands_in_the_legend_with_its_type(redis_url: str) -> None:
     async def journey() -> None:
         plant = await Plant(redis_url).open()

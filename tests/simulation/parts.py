@@ -21,6 +21,7 @@ from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import Stale, StoreError
 from monitor.core.outcome import Result
+from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS
 from tests.simulation.network import Link
 from tests.simulation.virtual import Life, VirtualLoop, current_life
@@ -35,8 +36,7 @@ from workers.runtime.services import Services
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-BEAT = "beat"
-QUEUE_OF = {wiring.WORKER: "probe", wiring.ALERT_WORKER: "alert"}
+QUEUE_OF = {PartName.WORKER: "probe", PartName.ALERT_WORKER: "alert"}
 HEARTBEAT_MS = 2_000
 TICK_S = 0.15
 PAUSE_S = 0.5
@@ -100,7 +100,7 @@ class Machine:
 class Part:
     """One process of ours: `run` is its main program, which ends only by a kill or by an error of its own."""
 
-    def __init__(self, world: World, kind: str, life: Life, machine: Machine) -> None:
+    def __init__(self, world: World, kind: PartName, life: Life, machine: Machine) -> None:
         self.world = world
         self.kind = kind
         self.life = life
@@ -114,7 +114,7 @@ class Part:
     async def run(self) -> None:
         settings = _settings()
         await open_store(self.link, self.clock, settings.store_wait_ms)
-        if self.kind == BEAT:
+        if self.kind == PartName.BEAT:
             await self._beat(settings)
             return
         self.services = Services(settings, self.kind, self.link, self.clock)
@@ -142,7 +142,7 @@ class Part:
             clock=self.clock,
             learn=functools.partial(self.clock.learn, self.link.now_ms),
             counters=Counters(),
-            part=BEAT,
+            part=PartName.BEAT,
             location="",
             interval_ms=settings.heartbeat_ms,
             alive_file=None,

@@ -7,19 +7,19 @@ import random  # noqa: TID251 - the weather comes from a seeded generator, which
 from typing import Any
 
 from monitor.core.errors import WatchkeeperError
+from monitor.core.parts import PartName
 from tests.simulation.broker import Broker
 from tests.simulation.network import Network, run_now
 from tests.simulation.operators import Operators
 from tests.simulation.outside import Services, Targets
-from tests.simulation.parts import BEAT, QUEUE_OF, Machine, Part
+from tests.simulation.parts import QUEUE_OF, Machine, Part
 from tests.simulation.seen import Seen
 from tests.simulation.server import Server
 from tests.simulation.vandal import Vandal
 from tests.simulation.virtual import Life, VirtualLoop
 from tests.simulation.weather import Weather
-from workers.runtime.services import ALERT_WORKER, WORKER
 
-PARTS = (BEAT, BEAT, WORKER, WORKER, ALERT_WORKER, ALERT_WORKER)
+PARTS = (PartName.BEAT, PartName.BEAT, PartName.WORKER, PartName.WORKER, PartName.ALERT_WORKER, PartName.ALERT_WORKER)
 SLOTS = 2
 
 
@@ -81,14 +81,14 @@ class World:
     async def _keep(self, number: int) -> None:
         """As the supervisor does: start the process again whenever it has ended."""
         while True:
-            if PARTS[number] == BEAT:
+            if PARTS[number] == PartName.BEAT:
                 await asyncio.sleep(self._beats_from_s - self.loop.time())
             part = self.start(PARTS[number])
             self._parts[number] = part
             await part.life.ended
             await asyncio.sleep(0.1 if self.calm else self.rng.uniform(0.1, 3.0))
 
-    def start(self, kind: str) -> Part:
+    def start(self, kind: PartName) -> Part:
         self._births += 1
         life = Life(f"{kind}-{self._births}", self.loop)
         part = Part(self, kind, life, Machine(self.loop, self.rng, self.weather.clock_skew_s, self.weather.clock_drift_ppm))
@@ -175,7 +175,7 @@ class World:
         self.note("no metronome beats")
         self._beats_from_s = self.loop.time() + self.weather.no_beat_s
         for part in self._parts:
-            if part is not None and part.kind == BEAT:
+            if part is not None and part.kind == PartName.BEAT:
                 part.life.kill()
 
     async def _restart(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from monitor.clock import FakeClock
 from monitor.probes.network import LAG_MAX_S
 from monitor.store.port import Lease
 from tests.waiting import wait_for
+from workers import tasks
 from workers.journey.counters import Counters
 from workers.runtime.services import PROBES_IN_FLIGHT_MAX, Runtime, Services
 
@@ -26,7 +28,9 @@ class Worker:
         self.runtime = Runtime()
         self.counters = Counters()
         self.probing = SimpleNamespace(in_flight=0)
-        self.runtime._services = cast(Any, SimpleNamespace(clock=self.clock, probing=self.probing, counters=self.counters))
+        self.soon = SimpleNamespace(close=lambda: self.closed.append(threading.current_thread()))
+        self.closed: list[threading.Thread] = []
+        self.runtime._services = cast(Any, SimpleNamespace(clock=self.clock, probing=self.probing, counters=self.counters, soon=self.soon))
         self.admitted: list[bool] = []
 
     def lease(self, ms: int) -> list[tuple[str, int, int]]:
@@ -113,11 +117,18 @@ def test_a_worker_that_is_told_to_stop_takes_nothing_more(worker: Worker) -> Non
     worker.runtime.stop()
     thread.join(5)
     assert worker.admitted == [False]
+    worker.runtime.loop.turn()
+    assert len(worker.closed) == 1, "nor does it claim what falls due"
+    assert threading.current_thread() not in worker.closed
 
 
-def test_leases_that_have_ended_are_dropped_and_counted(worker: Worker) -> None:
-    now_ms = worker.clock.now_ms()
-    ended, running = Lease("a", now_ms, now_ms - 2), Lease("b", now_ms + 1, now_ms - 2)
-    kept = Services.current(cast(Any, worker.runtime.services), [ended, running])
-    assert kept == [running]
+def test_leases_that_have_ended_are_dropped_and_counted_by_the_loops_thread(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms, threads = worker.clock.now_ms(), []
+    add = worker.counters.add
+    monkeypatch.setattr(worker.counters, "add", lambda *event: (threads.append(threading.current_thread()), add(*event)))
+    worker.runtime.services.current = functools.partial(Services.current, worker.runtime.services)  # type: ignore[method-assign]
+    monkeypatch.setattr(tasks, "RUNTIME", worker.runtime)
+    assert tasks._leases([("a", now_ms, now_ms - 2), ("b", now_ms + 1, now_ms - 2)]) == [Lease("b", now_ms + 1, now_ms - 2)]
+    worker.runtime.loop.turn()
     assert worker.counters.take() == {"hints_expired": 1}
+    assert threading.current_thread() not in threads, "a heartbeat takes the counts meanwhile"

@@ -61,6 +61,7 @@ class House:
             counters=counters,
             quarantine=Quarantine(self.store, counters),
             soon=lambda *_: None,
+            process="p",
         )
 
     async def services_of(self, _integration: Integration) -> tuple[str, ...]:

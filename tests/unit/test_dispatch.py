@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+
+import pytest
 
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreError, StoreRefusal
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Commit
-from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
+from monitor.store.port import Claim, Commit, Lease
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE, Queue
 from tests.registering import register
 from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, REALIGN_MS, WAITING_MAX, Dispatcher, Message
 
@@ -19,12 +22,36 @@ TICK_MS = 150
 BEAT_AGE_MS = 10_000
 
 
+class FailingStore(MemoryStore):
+    """Raises what `failing` holds for a call: "ready", a slot whose probes are claimed, or a queue."""
+
+    def __init__(self, clock: FakeClock, slots: int) -> None:
+        super().__init__(clock, slots)
+        self.failing: dict[str | int, StoreError] = {}
+
+    def _fail(self, call: str | int) -> None:
+        if error := self.failing.get(call):
+            raise error
+
+    async def ready(self) -> list[tuple[Queue, int]]:
+        self._fail("ready")
+        return await super().ready()
+
+    async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
+        self._fail(slot)
+        return await super().claim_probes(slot, limit, horizon_ms)
+
+    async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
+        self._fail(queue)
+        return await super().claim(queue, slot, limit, lease_ms, members)
+
+
 class House:
     """A metronome on a store in memory, and a broker that keeps what it is given until a worker takes it."""
 
-    def __init__(self, *, batch_size: int = 100) -> None:
+    def __init__(self, *, batch_size: int = 100, slots: int = 1) -> None:
         self.clock = FakeClock()
-        self.store = MemoryStore(self.clock)
+        self.store = FailingStore(self.clock, slots)
         self.broker: list[Message] = []
         self.taken: list[Message] = []
         self._results: list[tuple[int, Commit]] = []
@@ -164,5 +191,46 @@ def test_the_alerts_queues_wait_as_well_and_what_waits_there_stops_no_probe() ->
         house.broker = []
         house.clock.advance(1_000)
         assert "weigh_pools" in {message.task for message in await house.dispatcher.tick()}
+
+    play(story)
+
+
+def test_what_was_claimed_before_the_store_failed_is_published() -> None:
+    async def story() -> None:
+        for call, error in (("ready", StoreError("gone")), (1, StoreError("gone")), (Queue.DIRTY, StoreError("gone"))):
+            house = House(slots=3)
+            await house.register(30, 10_000)
+            house.clock.advance(10_000)
+            house.store.failing = {call: error}
+            assert "probe_batch" in {message.task for message in await house.dispatcher.tick()}, call
+
+    play(story)
+
+
+def test_a_store_that_is_away_is_told() -> None:
+    async def story() -> None:
+        house = House()
+        await house.register(3, 10_000)
+        house.clock.advance(10_000)
+        house.store.failing = {0: StoreError("gone")}
+        with pytest.raises(StoreError):
+            await house.dispatcher.tick()
+
+    play(story)
+
+
+def test_what_the_store_refuses_of_one_slot_or_queue_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        house = House(slots=3)
+        await house.register(30, 2_000)
+        await house.ticks(10_000)
+        await register(house.store, [Endpoint(id="a", url="http://h/", pool="q", interval_ms=2_000)], [], [])
+        house.taken.clear()
+        house.store.failing = {0: StoreRefusal("WRONGTYPE"), Queue.DIRTY: StoreRefusal("WRONGTYPE")}
+        await house.ticks(20_000)
+        assert {message.args[0] for message in house.taken if message.task == "probe_batch"} == {1, 2}
+        assert "reevaluate_endpoints" in {message.task for message in house.taken}
+        told = [record.message for record in caplog.records if "WRONGTYPE" in record.message]
+        assert 1 < len(told) == len(set(told)), "each is told once in a while"
 
     play(story)

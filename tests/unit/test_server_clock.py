@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,14 @@ class Machine:
     def __init__(self) -> None:
         self.monotonic_ms = 5_000
         self.server_ms = SERVER_MS
-        self.clock = ServerClock(lambda: self.monotonic_ms)
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What another thread does while the monotonic clock is asked."""
+        self.clock = ServerClock(self._ask)
+
+    def _ask(self) -> int:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return self.monotonic_ms
 
     def passes(self, ms: int) -> None:
         self.monotonic_ms += ms
@@ -100,6 +108,19 @@ def test_a_step_of_the_servers_time_is_followed_at_once_and_tilts_for_half_a_min
     assert machine.clock.tilted
     machine.passes(5)
     assert not machine.clock.tilted
+
+
+def test_a_step_back_that_is_learnt_while_another_thread_asks_is_not_lost() -> None:
+    machine = Machine()
+    machine.reads()
+    machine.passes(1_000)
+    assert machine.error_ms == 0
+    machine.server_ms -= 3_600_000
+    machine.meanwhile = machine.reads
+    machine.clock.now_ms()
+    assert machine.error_ms == 0
+    machine.passes(1_000)
+    assert machine.error_ms == 0
 
 
 def test_a_small_correction_never_lets_time_go_back() -> None:

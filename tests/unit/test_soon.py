@@ -80,7 +80,7 @@ def test_each_member_is_served_at_its_time_and_those_of_one_moment_together() ->
         await asyncio.sleep(10)
         assert process.done == [(0, "now"), (1_000, "a"), (2_000, "b"), (2_000, "c")]
         assert process.claims == 3
-        assert len(process.soon) == 0
+        assert len(process.soon._timers) == 0
 
     live(story)
 
@@ -91,7 +91,7 @@ def test_the_earliest_of_several_times_counts() -> None:
         await process.put("g", 1_000)
         for after_ms in (5_000, 1_000, 3_000):
             process.soon.at(Queue.GROUPS, 0, "g", process.began_ms + after_ms)
-        assert len(process.soon) == 1
+        assert len(process.soon._timers) == 1
         await asyncio.sleep(10)
         assert process.done == [(1_000, "g")]
 
@@ -121,7 +121,7 @@ def test_a_bounded_number_of_timers_is_kept_and_the_metronome_has_the_rest(monke
             await process.soon_at(f"g{number}", 1_000)
         await process.soon_at("far", AHEAD_MAX_MS + 2)
         process.soon.at(Queue.DELIVERIES, 0, "nobody handles this here", process.began_ms)
-        assert len(process.soon) == 3
+        assert len(process.soon._timers) == 3
         await asyncio.sleep(2)
         assert sorted(group for _, group in process.done) == ["g0", "g1", "g2"]
         left = await process.store.claim(Queue.GROUPS, 0, 9, QUEUES[Queue.GROUPS].lease_ms)
@@ -159,14 +159,23 @@ def test_a_handler_that_fails_harms_nobody_else(error: Exception, caplog: pytest
     live(story)
 
 
-def test_a_closed_process_does_nothing_more() -> None:
+def test_a_closed_process_claims_nothing_more_and_ends_what_it_does() -> None:
+    async def slow() -> None:
+        await asyncio.sleep(2)
+
     async def story(loop: VirtualLoop) -> None:
-        process = Process(loop)
+        process = Process(loop, handler=slow)
+        await process.soon_at("in flight", 0)
         await process.soon_at("g", 1_000)
-        process.soon.close()
+        await asyncio.sleep(0.5)
+        await process.soon_at("ripe", 0)
+        loop.call_soon(process.soon.close)
+        await asyncio.sleep(0)
+        await process.soon_at("after", 1_000)
         await asyncio.sleep(5)
-        assert process.done == []
-        assert [lease.member for lease in await process.store.claim(Queue.GROUPS, 0, 9, 1_000)] == ["g"]
+        assert process.done == [(0, "in flight")]
+        left = await process.store.claim(Queue.GROUPS, 0, 9, 1_000)
+        assert sorted(lease.member for lease in left) == ["after", "g", "ripe"], "what was in flight has ended"
 
     live(story)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
-from alert_rules.routes.route import Integration, Routing
+from alert_rules.routes.route import Routing
 from monitor.clock import Clock
 from monitor.store.keys import slot_of
 from monitor.store.port import Lease, Store
@@ -14,12 +14,8 @@ from workers.journey.counters import Counters
 from workers.journey.deliver import DeliverStep, Sender
 from workers.journey.flush import FlushStep, GroupReader, Services
 from workers.journey.quarantine import Quarantine
-from workers.journey.route import RouteStep, Soon
-
-
-async def one_service(_integration: Integration) -> Sequence[str]:
-    """Of an integration that stands for one service."""
-    return ("",)
+from workers.journey.route import RouteStep
+from workers.journey.soon import SoonAt
 
 
 async def judging_since(store: Store, subject: str) -> int:
@@ -44,9 +40,9 @@ class Alerting:
         send: Sender,
         counters: Counters,
         quarantine: Quarantine,
-        soon: Soon,
-        services: Services = one_service,
-        process: str = "",
+        soon: SoonAt,
+        services: Services,
+        process: str,
     ) -> None:
         groups = GroupReader(store=store, clock=clock, quarantine=quarantine)
         self.routing = RouteStep(

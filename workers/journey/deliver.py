@@ -27,7 +27,7 @@ from monitor.store.queues import QUEUES, Queue, due_time, lease_token
 from workers.journey.counters import Counters
 from workers.journey.flush import Delivery, FlushStep, GroupReader
 from workers.journey.quarantine import Quarantine
-from workers.journey.route import Soon
+from workers.journey.soon import SoonAt
 
 RENEW_MS = 3_000
 """How often a living sender makes its lease longer."""
@@ -96,7 +96,7 @@ class DeliverStep:
         send: Sender,
         flushing: FlushStep,
         groups: GroupReader,
-        soon: Soon,
+        soon: SoonAt,
         counters: Counters,
         quarantine: Quarantine,
         process: str,
@@ -194,7 +194,7 @@ class DeliverStep:
             attempts=delivery.attempts,
             created_ms=now_ms if self._clock.tilted else notification.tick_ms,  # After a step of the clock its age says nothing.
             now_ms=now_ms,
-            deadline_ms=delivery.deadline_ms,
+            retry_for_ms=delivery.retry_for_ms,
             permanent=error.permanent,
             retry_after_ms=error.retry_after_ms,
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from monitor.clock import Clock
+from monitor.core.errors import StoreRefusal
+from monitor.core.parts import PartName
 from monitor.core.tilt import JUMP_MS
 from monitor.store.port import Lease, Store
-from monitor.store.queues import ALERT_QUEUE, CLAIM_MAX, PROBE_QUEUE, QUEUES, Queue
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE, QUEUES, Queue
 
 HORIZON_MS = 900
 """Probes are claimed this far ahead, so that a batch fills and each probe starts at its own time."""
@@ -24,10 +26,17 @@ INTERVAL_KNOWN_MS = 5_000
 """For how long the shortest interval that was claimed counts."""
 WAITING_MAX = 4
 """Messages that may wait in the broker for each live worker before no more is claimed: they would only grow old there."""
+QUEUE_CLAIM_MAX = 500
+"""Most members that are claimed from a queue at once."""
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are served that a dead worker may have left."""
 REALIGN_MS = 10_000
-"""How often due times are held against the server's time, also where no claim has shown that it stepped back."""
+"""How often due times are held against the server's time, also where no claim has shown that it stepped back, and keys against their
+types."""
+TOLD_MS = 60_000
+"""How often it is told that something still cannot be claimed."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +49,10 @@ class Message(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
 
 
-def _none(_queue: str) -> int:
-    return 0
-
-
 class Dispatcher:
     """Claims in every slot and in every queue. `waiting` says how many messages wait in a queue of the broker."""
 
-    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int, waiting: Callable[[str], int] = _none) -> None:
+    def __init__(self, store: Store, clock: Clock, *, batch_size: int, claim_limit: int, waiting: Callable[[str], int]) -> None:
         self._store = store
         self._waiting = waiting
         self._live: Counter[str] = Counter()
@@ -60,33 +65,60 @@ class Dispatcher:
         self._streams_at_ms = 0
         self._realign_at_ms = 0
         self._claimed_ms: dict[int, int] = {}
+        self._told_ms: dict[str, int] = {}
 
     async def tick(self) -> list[Message]:
-        """Claim everything that is due now and that live workers can begin with."""
+        """Claim everything that is due now and that live workers can begin with.
+
+        What was claimed is returned whatever fails after it: its leases run. Raises only where nothing was claimed, StoreError where
+        the store does not answer. What the store refuses of one slot or queue is left out.
+        """
         messages: list[Message] = []
+        try:
+            await self._claim(messages)
+        except Exception as error:
+            if not messages:
+                raise
+            self._tell("the rest of what is due", error)
+        return messages
+
+    async def _claim(self, messages: list[Message]) -> None:
         now_ms = self._clock.monotonic_ms()
-        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, "worker"):
+        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, PartName.WORKER):
             # Ticks keep their rate: each later one would lose a part of an interval that is as short.
             late_ms = now_ms - self._probes_at_ms
             self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
             for slot in range(self._store.slots):
-                messages += await self._probes(slot)
+                messages += await self._unless_refused(f"probes of slot {slot}", self._probes(slot)) or []
         await self._realign(now_ms)
-        return messages + await self._alerts(now_ms)
+        await self._alerts(now_ms, messages)
 
-    async def _alerts(self, now_ms: int) -> list[Message]:
-        messages: list[Message] = []
+    async def _alerts(self, now_ms: int, messages: list[Message]) -> None:
         due = await self._store.ready()
         streams: list[int] = []
         if now_ms >= self._streams_at_ms:
             self._streams_at_ms = now_ms + STREAM_TICK_MS
             streams = await self._store.streams()
-        if not (due or streams) or not self._room(ALERT_QUEUE, "alert-worker"):
-            return messages
+        if not (due or streams) or not self._room(ALERT_QUEUE, PartName.ALERT_WORKER):
+            return
         for queue, slot in due:
-            leases = await self._store.claim(queue, slot, CLAIM_MAX, QUEUES[queue].lease_ms)
-            messages += _chunks(queue, slot, leases)
-        return messages + [Message("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
+            claim = self._store.claim(queue, slot, QUEUE_CLAIM_MAX, QUEUES[queue].lease_ms)
+            messages += _chunks(queue, slot, await self._unless_refused(f"{queue} of slot {slot}", claim) or [])
+        messages += [Message("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
+
+    async def _unless_refused(self, what: str, asked: Awaitable[T]) -> T | None:
+        """What the store answers, or None where it refuses: a key that holds another type harms those alone who need it."""
+        try:
+            return await asked
+        except StoreRefusal as error:
+            self._tell(what, error)
+            return None
+
+    def _tell(self, what: str, error: Exception) -> None:
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._told_ms.get(what, -TOLD_MS) >= TOLD_MS:
+            self._told_ms[what] = now_ms
+            log.warning("cannot claim %s: %s", what, error)
 
     @property
     def probe_tick_ms(self) -> int:
@@ -97,16 +129,19 @@ class Dispatcher:
         """Learn how many workers of each kind live."""
         self._live = Counter(name.partition(":")[0] for name in await self._store.heartbeats(heartbeat_age_max_ms))
 
-    def _room(self, queue: str, part: str) -> bool:
+    def _room(self, queue: str, part: PartName) -> bool:
         return self._waiting(queue) < WAITING_MAX * max(1, self._live[part])
 
     async def _realign(self, now_ms: int) -> None:
-        """Bring back what a step of the server's time left far ahead: at once when claims show the step, else now and then."""
+        """Bring back what a step of the server's time left far ahead: at once when claims show the step, else now and then. Keys that hold
+        another type than theirs are deleted before, where somebody fills them again."""
         if now_ms < self._realign_at_ms:
             return
         self._realign_at_ms = now_ms + REALIGN_MS
+        for key in await self._store.drop_foreign():
+            log.warning("%s held a value of another type and has been deleted", key)
         for slot in range(self._store.slots):
-            if moved := await self._store.realign(slot):
+            if moved := await self._unless_refused(f"what lies ahead in slot {slot}", self._store.realign(slot)):
                 log.warning("the server's time has stepped back: %d members of the queues of slot %d come back from ahead", moved, slot)
 
     def _learn_interval(self, interval_ms: int) -> None:

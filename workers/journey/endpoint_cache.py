@@ -48,7 +48,7 @@ class EndpointCache:
     async def ready(self, slot: int, rev: int, ids: Sequence[str]) -> dict[str, Prepared]:
         """The endpoints of these ids that still exist, as the slot's registry revision `rev` has them, or a later one."""
         if self._revs.get(slot) != rev:
-            self._revs[slot] = rev
+            self._revs = {**self._revs, slot: rev}
             self._known[slot] = {}
             self._pools_at_ms = None
         known = self._known.setdefault(slot, {})
@@ -68,9 +68,11 @@ class EndpointCache:
             return Prepared(endpoint, digest, labels, None, str(error))
 
     async def pool(self, name: str) -> Pool:
-        """The pool's settings, at most POOLS_MAX_AGE_MS old, and not from before the last revision that came to `ready`."""
-        now_ms = self._clock.monotonic_ms()
+        """The pool's settings, at most POOLS_MAX_AGE_MS old, and not from before the last revision that has come to `ready` by now."""
+        now_ms, pools = self._clock.monotonic_ms(), self._pools
         if self._pools_at_ms is None or now_ms - self._pools_at_ms > POOLS_MAX_AGE_MS:
-            self._pools = await self._store.pools()
-            self._pools_at_ms = now_ms
-        return self._pools.get(name) or Pool(name=name)
+            revs = self._revs
+            pools = await self._store.pools()
+            if revs is self._revs:  # What was read before a revision that came meanwhile is nothing for those who ask after it.
+                self._pools, self._pools_at_ms = pools, now_ms
+        return pools.get(name) or Pool(name=name)

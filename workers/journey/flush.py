@@ -18,7 +18,8 @@ from monitor.store.port import Flush, GroupLoad, Lease, NewDelivery, Store, Stor
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
-from workers.journey.route import RouteStep, Soon
+from workers.journey.route import RouteStep
+from workers.journey.soon import SoonAt
 
 UNREADABLE_ALERT = "UnreadableAlert"
 """Name of what stands in for an alert that cannot be read, so that whoever was told that it fires is told its end."""
@@ -40,7 +41,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One notification to one service: a row of the outbox, whose id the same decision makes again."""
 
     notification: Notification
-    deadline_ms: int
+    retry_for_ms: int
     attempts: int = 0
     unheard: bool = False
     """Whether an attempt has ended without an answer, so that the service may have accepted it."""
@@ -117,7 +118,7 @@ class FlushStep:
         services: Services,
         router: RouteStep,
         groups: GroupReader,
-        soon: Soon,
+        soon: SoonAt,
         counters: Counters,
     ) -> None:
         self._store = store
@@ -214,5 +215,5 @@ class FlushStep:
 
 
 def _new_delivery(notification: Notification, meta: GroupMeta) -> NewDelivery:
-    row = Delivery(notification=notification, deadline_ms=meta.deadline_ms)
+    row = Delivery(notification=notification, retry_for_ms=meta.retry_for_ms)
     return NewDelivery(notification.id, notification.log_key, _encode(row), notification.tick_ms)

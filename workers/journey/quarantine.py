@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from monitor.store.keys import ASIDE_MAX
+from monitor.store.keys import ASIDE_BYTES_MAX, ASIDE_MAX
 from monitor.store.names import printable
-from monitor.store.port import SetAside, Store
+from monitor.store.port import SetAside, Store, digest
 from workers.journey.counters import Counters
 
 T = TypeVar("T")
@@ -19,13 +19,15 @@ log = logging.getLogger(__name__)
 class Quarantine:
     """One guard for everything that a process decodes; of one value that stays unreadable it speaks once.
 
-    `flush` keeps what could not be read aside in the store, before anything overwrites it.
+    `flush` keeps what could not be read aside in the store, before anything overwrites it; while the store does not answer, as much
+    waits as the store would keep.
     """
 
     def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
         self._counters = counters
-        self._told: dict[tuple[str, str], bytes] = {}
+        self._told: dict[tuple[str, str], str] = {}
+        """Digests of what was spoken of."""
         self._waiting: dict[tuple[str, str], SetAside] = {}
 
     def read(self, kind: str, key: str, data: bytes, decode: Callable[[bytes], T]) -> T | None:
@@ -33,15 +35,16 @@ class Quarantine:
         try:
             return decode(data)
         except Exception as error:  # Whatever a decoder raises, the data is what it could not read.
-            key = printable(key)
-            if self._told.get((kind, key)) != data:
+            key, seen = printable(key), digest(data)
+            if self._told.get((kind, key)) != seen:
                 if len(self._told) >= ASIDE_MAX:
                     self._told.clear()
-                self._told[kind, key] = data
+                self._told[kind, key] = seen
                 why = f"{type(error).__name__}: {error}"
                 self._counters.add("unreadable")
                 log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
-                self._waiting[kind, key] = SetAside(kind, key, data, why)
+                if len(self._waiting) < ASIDE_MAX or (kind, key) in self._waiting:
+                    self._waiting[kind, key] = SetAside(kind, key, data[:ASIDE_BYTES_MAX], why)
             return None
 
     async def flush(self) -> None:

@@ -23,6 +23,7 @@ from monitor.store.port import AssertedAlert, Lease, Membership, SetAside, Store
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
+from workers.journey.soon import SoonAt
 
 EVENTS_MAX = 200
 """Assertions that are taken in together: some six milliseconds of the server's time."""
@@ -34,8 +35,6 @@ ORPHANED = "what was stored of who asserts it is lost"
 
 log = logging.getLogger(__name__)
 
-Soon = Callable[[Queue, int, str, int], None]
-"""Is told a queue, its slot, a member and when it falls due, so that nobody waits for the metronome; must return at once."""
 JudgingSince = Callable[[str], Awaitable[int]]
 """Since when (ms) a subject has been judged without a gap."""
 _encode = msgspec.json.Encoder().encode
@@ -51,7 +50,7 @@ class RouteStep:
         clock: Clock,
         routing: Routing,
         judging_since: JudgingSince,
-        soon: Soon,
+        soon: SoonAt,
         counters: Counters,
         quarantine: Quarantine,
     ) -> None:

@@ -23,6 +23,8 @@ AHEAD_MAX_MS = 600_000
 
 log = logging.getLogger(__name__)
 
+SoonAt = Callable[[Queue, int, str, int], None]
+"""Is told a queue, its slot, a member and when it falls due (ms), so that nobody waits for the metronome (Soon.at); must return at once."""
 Handler = Callable[[int, Sequence[Lease]], Awaitable[None]]
 """Does the work of some claimed members of one slot, as the queue's task does; what it raises is logged."""
 
@@ -37,10 +39,6 @@ class Soon:
         self._timers: dict[tuple[Queue, int, str], tuple[int, asyncio.TimerHandle]] = {}
         self._ripe: dict[tuple[Queue, int], list[str]] = {}
         self._running: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        """How many members wait for their time."""
-        return len(self._timers)
 
     def handle(self, queue: Queue, handler: Handler) -> None:
         """Let this process do the work of a queue."""
@@ -64,12 +62,11 @@ class Soon:
         self._timers[key] = due_ms, timer
 
     def close(self) -> None:
-        """Forget what was to come; the metronome serves it."""
+        """Claim nothing from now on: a lease of a process that ends would only keep the metronome from what falls due."""
+        self._handlers.clear()
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for task in self._running:
-            task.cancel()
 
     def _ripen(self, key: tuple[Queue, int, str]) -> None:
         """Members that ripen in one turn of the loop are claimed together."""
@@ -82,18 +79,20 @@ class Soon:
         self._ripe[place].append(member)
 
     def _start(self, place: tuple[Queue, int]) -> None:
-        members = self._ripe.pop(place)
+        members, handler = self._ripe.pop(place), self._handlers.get(place[0])
+        if handler is None:  # Closed meanwhile.
+            return
         size = QUEUES[place[0]].chunk
         for first in range(0, len(members), size):
-            task = asyncio.ensure_future(self._work(*place, members[first : first + size]))
+            task = asyncio.ensure_future(self._work(handler, *place, members[first : first + size]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _work(self, queue: Queue, slot: int, members: Sequence[str]) -> None:
+    async def _work(self, handler: Handler, queue: Queue, slot: int, members: Sequence[str]) -> None:
         try:
             leases = await self._store.claim(queue, slot, len(members), QUEUES[queue].lease_ms, members)
             if leases:
-                await self._handlers[queue](slot, leases)
+                await handler(slot, leases)
         except StoreError as error:
             log.warning("%d members of %s wait for the metronome: %s", len(members), queue, error)
         except Exception:

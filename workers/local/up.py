@@ -16,6 +16,7 @@ import msgspec
 
 from monitor.config.settings import RUNNING_FILE, Running, Settings, as_environment
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, StoreError
+from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
 from workers.local.embedded import EmbeddedServer, write_private
 from workers.local.supervisor import Part, Supervisor
@@ -128,11 +129,13 @@ class _Up:
     def _parts(self, url: str) -> list[Part]:
         env = as_environment(self._settings.model_copy(update={"redis_url": url}))
         fd = self._listener.fileno()
-        workers = [f"worker-{number + 1}" for number in range(self._settings.workers)]
-        parts = [Part(name=name, argv=_argv(name.partition("-")[0]), env=env) for name in ("beat", *workers)]
-        parts.append(Part(name="alert-worker", argv=_argv("alert-worker"), env=env, speaks=True))
-        parts.append(Part(name="web", argv=_argv("web"), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)))
-        return parts
+        workers = [f"{PartName.WORKER}-{number + 1}" for number in range(self._settings.workers)]
+        return [
+            Part(name=PartName.BEAT, argv=_argv(PartName.BEAT), env=env),
+            *(Part(name=name, argv=_argv(PartName.WORKER), env=env) for name in workers),
+            Part(name=PartName.ALERT_WORKER, argv=_argv(PartName.ALERT_WORKER), env=env, speaks=True),
+            Part(name=PartName.WEB, argv=_argv(PartName.WEB), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)),
+        ]
 
     async def _keep_making(self, url: str) -> None:
         """Make the data set as soon as the server answers: the parts wait for it."""
@@ -183,7 +186,7 @@ async def _make_data_set(url: str, slots: int | None) -> str:
     return ""
 
 
-def _argv(part: str) -> tuple[str, ...]:
+def _argv(part: PartName) -> tuple[str, ...]:
     return (sys.executable, "-m", "workers.part", part)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from monitor.clock import Clock
 from monitor.core.errors import StoreError
+from monitor.core.parts import PartName
 from monitor.core.process import Process, encode_process
 from monitor.store.port import Store
 from workers.journey.counters import Counters
@@ -18,7 +19,7 @@ from workers.journey.counters import Counters
 log = logging.getLogger(__name__)
 
 
-def process_name(part: str) -> str:
+def process_name(part: PartName) -> str:
     """What tells this process apart from all others: "<part>:<host>:<pid>"."""
     return f"{part}:{platform.node()}:{os.getpid()}"
 
@@ -38,7 +39,7 @@ class Heartbeat:
         clock: Clock,
         learn: Callable[[], Awaitable[bool]],
         counters: Counters,
-        part: str,
+        part: PartName,
         location: str,
         interval_ms: int,
         alive_file: Path | None,

@@ -20,6 +20,7 @@ from monitor.clock import ServerClock
 from monitor.config.settings import Settings, find_redis_url
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Result
+from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS
 from monitor.probes.base import Probe
 from monitor.probes.catalog import prepare
@@ -44,9 +45,6 @@ from workers.runtime.heartbeat import Heartbeat, process_name
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
 
-WORKER = "worker"
-ALERT_WORKER = "alert-worker"
-
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +58,7 @@ FULL_PAUSE_S = 0.02
 class Services:
     """Everything that one worker process works with; made on its event loop, with a store that is open and a clock that knows."""
 
-    def __init__(self, settings: Settings, part: str, store: Store, clock: ServerClock) -> None:
+    def __init__(self, settings: Settings, part: PartName, store: Store, clock: ServerClock) -> None:
         self.store = store
         self.clock = clock
         self.counters = counters = Counters()
@@ -74,7 +72,7 @@ class Services:
 
         self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
-        alerts = part == ALERT_WORKER
+        alerts = part == PartName.ALERT_WORKER
         quarantine = Quarantine(store, counters)
         self.alerting = Alerting(
             store=store,
@@ -151,9 +149,7 @@ class Services:
     def current(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those that have not ended: work under a lease that has is another's by now, and is dropped before it starts."""
         now_ms = self.clock.now_ms()
-        kept = [lease for lease in leases if lease.token_ms > now_ms]
-        self.counters.add("hints_expired", len(leases) - len(kept))
-        return kept
+        return [lease for lease in leases if lease.token_ms > now_ms]
 
 
 def _of_any_slot(handler: Callable[[Sequence[Lease]], Awaitable[None]]) -> Handler:
@@ -183,13 +179,13 @@ class Runtime:
             raise RuntimeError("the process takes work before its services are open")
         return self._services
 
-    def open(self, settings: Settings, part: str) -> None:
+    def open(self, settings: Settings, part: PartName) -> None:
         """Open everything that this process works with. Raises WatchkeeperError where it could not work: then it must take nothing."""
         self._services = self.loop.run(self._open(settings, part), None)
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
 
-    async def _open(self, settings: Settings, part: str) -> Services:
+    async def _open(self, settings: Settings, part: PartName) -> Services:
         store = RedisStore(find_redis_url(settings), slots=settings.slots)
         clock = ServerClock()
         await open_store(store, clock, settings.store_wait_ms)
@@ -241,6 +237,8 @@ class Runtime:
     def stop(self) -> None:
         """The process is about to end: start nothing more."""
         self._stopping.set()
+        if self._services is not None:
+            self.loop.loop().call_soon_threadsafe(self._services.soon.close)
 
     def close(self, drain_s: float) -> None:
         """Wait a little for what is in flight, and deregister."""

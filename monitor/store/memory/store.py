@@ -519,6 +519,9 @@ class MemoryStore(MemoryAlerts):
     async def aside(self) -> list[SetAside]:
         return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
 
+    async def drop_foreign(self) -> list[str]:
+        return []
+
     async def discard_aside(self, kind: str, key: str) -> bool:
         return self._aside.pop(keys.aside_field(kind, key), None) is not None
 

@@ -62,7 +62,7 @@ class AlertCalls(ABC):
         await self._wire.listen(keys.HINTS, hint, listening)
 
     async def streams(self) -> list[int]:
-        lengths = await self._wire.execute(*(("XLEN", keys.in_slot(slot, "alerts")) for slot in range(self.slots)))
+        lengths = await self._wire.execute_each(*(("XLEN", keys.in_slot(slot, "alerts")) for slot in range(self.slots)))
         return [slot for slot, length in enumerate(lengths) if length]
 
     async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.errors import DECODE_ERRORS, Stale, StoreError
+from monitor.core.errors import DECODE_ERRORS, Stale, StoreError, StoreRefusal
 from monitor.core.schedule import Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.pool.snapshot import MAX_STALE_MS
@@ -168,8 +168,10 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def ready(self) -> list[tuple[Queue, int]]:
         queues = [(queue, slot) for slot in range(self.slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot]
         firsts = (("ZRANGE", _queue(queue, slot), 0, 0, "WITHSCORES") for queue, slot in queues)
-        time, *heads = await self._wire.execute(("TIME",), *firsts)
-        return [at for at, head in zip(queues, heads, strict=True) if head and float(head[1]) <= _ms(time)]
+        time, *heads = await self._wire.execute_each(("TIME",), *firsts)
+        return [
+            at for at, head in zip(queues, heads, strict=True) if isinstance(head, StoreRefusal) or (head and float(head[1]) <= _ms(time))
+        ]
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:
         names = [_queue(queue, slot)]
@@ -297,6 +299,16 @@ class RedisStore(RegistryCalls, AlertCalls):
     async def aside(self) -> list[SetAside]:
         held = await self._wire.execute_one("HGETALL", keys.ASIDE)
         return sorted((_copy(name_of(field), data) for field, data in _by(2, held)), key=lambda item: (item.kind, item.key))
+
+    async def drop_foreign(self) -> list[str]:
+        slots = range(self.slots)
+        kinds = {**keys.REFILLED, **{keys.in_slot(slot, name): kind for slot in slots for name, kind in keys.REFILLED_IN_SLOT.items()}}
+        filled = {keys.POOLS: [keys.in_slot(slot, "judged") for slot in slots]}
+        for slot in slots:
+            plan, due, dirty = (keys.in_slot(slot, name) for name in ("plan", "due", "dirty"))
+            filled |= {plan: [due], due: [plan], dirty: [keys.POOLS]}
+        dropped = await self._wire.execute(*(script("drop_foreign", [key, *filled.get(key, ())], kind) for key, kind in kinds.items()))
+        return [key for key, gone in zip(kinds, dropped, strict=True) if gone]
 
     async def discard_aside(self, kind: str, key: str) -> bool:
         return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))

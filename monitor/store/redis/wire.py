@@ -113,6 +113,14 @@ class Wire:
         self._waiting.append((packed, answer))
         return _checked(await answer)
 
+    async def execute_each(self, *commands: Command) -> list[Any]:
+        """As `execute`, but a command that is refused leaves its StoreRefusal among the replies of the others."""
+        answers = await asyncio.gather(*(self.execute_one(*command) for command in commands), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StoreRefusal):
+                raise answer
+        return answers
+
     def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for first in range(0, len(waiting), _ASKED_TOGETHER_MAX):

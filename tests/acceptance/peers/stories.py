@@ -177,13 +177,24 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
             raise DeliveryError("status 400", permanent=True)
         return "ok"
 
+    async def services(_integration: Integration) -> tuple[str, ...]:
+        return ("",)
+
     async def play() -> None:
         store = MemoryStore(clock)
         routing = parse_routing(yaml.safe_dump(configured(stories, "apprise_configs", "json://test", body=BODY)))
         counters = Counters()
         quarantine = Quarantine(store, counters)
         alerting = Alerting(
-            store=store, clock=clock, routing=routing, send=send, counters=counters, quarantine=quarantine, soon=lambda *_: None
+            store=store,
+            clock=clock,
+            routing=routing,
+            send=send,
+            services=services,
+            counters=counters,
+            quarantine=quarantine,
+            soon=lambda *_: None,
+            process="p",
         )
         for now_ms in range(0, END_MS, STEP_MS):
             for story in stories:

@@ -138,7 +138,7 @@ def test_pauses_grow_by_half_and_stay_below_a_minute() -> None:
 
 
 def test_a_message_is_given_up_at_its_deadline_or_at_once_where_it_is_hopeless() -> None:
-    again = {"created_ms": START, "deadline_ms": 10_000}
+    again = {"created_ms": START, "retry_for_ms": 10_000}
     assert next_attempt_ms("x", attempts=1, now_ms=START, **again) == START + backoff_ms("x", 1)
     assert next_attempt_ms("x", attempts=1, now_ms=START, permanent=True, **again) is None
     assert next_attempt_ms("x", attempts=5, now_ms=START + 9_990, **again) is None
@@ -146,7 +146,7 @@ def test_a_message_is_given_up_at_its_deadline_or_at_once_where_it_is_hopeless()
 
 
 def test_a_service_that_names_a_time_is_obeyed_within_reason() -> None:
-    again = {"created_ms": START, "now_ms": START, "deadline_ms": 10_000}
+    again = {"created_ms": START, "now_ms": START, "retry_for_ms": 10_000}
     assert next_attempt_ms("x", attempts=1, retry_after_ms=90_000, **again) == START + 90_000
     assert next_attempt_ms("x", attempts=1, retry_after_ms=0, **again) == START + 500
     assert next_attempt_ms("x", attempts=1, retry_after_ms=10**9, **again) == START + 3_600_000
