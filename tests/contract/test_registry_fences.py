@@ -6,7 +6,7 @@ import pytest
 
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
-from monitor.store.keys import EVENTS_LENGTH_MAX, OWN_LOG_LENGTH_MAX, slot_of
+from monitor.store.keys import EVENTS_LENGTH_MAX, OWN_LOG_LENGTH_MAX, of_endpoint, slot_of
 from monitor.store.port import Committed, Entry, PoolPut, PoolRemoval, Put, Queue, RegistryChanges, Removal, digest
 from tests.registering import register, set_override
 
@@ -267,3 +267,18 @@ async def test_pools_settings_that_cannot_be_read_harm_nobody_else_and_can_be_wr
     assert "warm_up_ms" in read.why
     assert (await house.store.register(RegistryChanges(pools=(PoolPut(pool=Pool(name="shop"), old=read),)))).ok
     assert await house.store.pools() == {"db": Pool(name="db"), "shop": Pool(name="shop")}
+
+
+async def test_an_own_log_of_another_type_keeps_no_operator_from_acting(house):
+    if not house.url:
+        return
+    e = house.endpoint("e")
+    await house.register(e)
+    log = of_endpoint(slot_of("e", house.store.slots), "log", "e")
+    await house.store._wire.execute_one("SET", log, "x")
+    await set_override(house.store, e, b"drain", b"t1")
+    assert await house.store.transitions("e") == [b"t1"]
+    await house.store._wire.execute(("DEL", log), ("SET", log, "x"))
+    edited = Put(endpoint=house.endpoint("e", interval_ms=20_000), old=await entry(house), transitions=(b"t2",))
+    assert (await house.store.register(RegistryChanges(puts=(edited,)))).ok
+    assert await house.store.transitions("e") == [b"t2"]

@@ -49,6 +49,7 @@ class Evaluator:
             route=lambda _: None,
             counters=counters,
             quarantine=Quarantine(self.store, counters),
+            soon=lambda *_: None,
         )
 
     async def register(self) -> None:

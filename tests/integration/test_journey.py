@@ -61,7 +61,13 @@ class Plant:
             soon=lambda *_: None,
         )
         self.publisher = Publisher(
-            store=self.store, clock=self.clock, rules=rules, route=lambda _: None, counters=counters, quarantine=quarantine
+            store=self.store,
+            clock=self.clock,
+            rules=rules,
+            route=lambda _: None,
+            counters=counters,
+            quarantine=quarantine,
+            soon=lambda *_: None,
         )
         self.deciding = DecideStep(
             store=self.store,
@@ -72,6 +78,7 @@ class Plant:
             route=lambda _: None,
             counters=counters,
             quarantine=quarantine,
+            soon=lambda *_: None,
         )
         self.probing = ProbeStep(clock=self.clock, cache=cache, prober=self._probe, decide=self.deciding, counters=counters)
 

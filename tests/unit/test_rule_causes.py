@@ -51,7 +51,13 @@ class Life:
         quarantine = Quarantine(self.store, counters)
         self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
         self.publisher = Publisher(
-            store=self.store, clock=self.clock, rules=rules, route=lambda _: None, counters=counters, quarantine=quarantine
+            store=self.store,
+            clock=self.clock,
+            rules=rules,
+            route=lambda _: None,
+            counters=counters,
+            quarantine=quarantine,
+            soon=lambda *_: None,
         )
         self.deciding = DecideStep(
             store=self.store,
@@ -62,6 +68,7 @@ class Life:
             route=lambda _: None,
             counters=counters,
             quarantine=quarantine,
+            soon=lambda *_: None,
         )
         self.system = SystemStep(
             store=self.store, clock=self.clock, rules=rules, heartbeat_age_max_ms=10 * S, route=lambda _: None, quarantine=quarantine

@@ -31,8 +31,8 @@ from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from monitor.store.queues import Queue, mark
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
-from workers.journey.publish import leave
 from workers.journey.quarantine import Quarantine
+from workers.journey.soon import SoonAt
 from workers.journey.subject import heard
 
 COMMIT_STEADY_MIN_MS = 50
@@ -87,7 +87,7 @@ class DecideStep:
         route: Callable[[int], None],
         counters: Counters,
         quarantine: Quarantine,
-        soon: Callable[[Queue, int, str, int], None] = leave,
+        soon: SoonAt,
     ) -> None:
         self._store = store
         self._clock = clock

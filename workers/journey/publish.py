@@ -23,6 +23,7 @@ from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.pool_subject import PoolSubject
 from workers.journey.quarantine import Quarantine
+from workers.journey.soon import SoonAt
 
 RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
@@ -35,10 +36,6 @@ TOGETHER_MAX = 16
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-
-
-def leave(_queue: Queue, _slot: int, _member: str, _due_ms: int) -> None:
-    """Leave what falls due to the metronome."""
 
 
 class Publisher:
@@ -56,7 +53,7 @@ class Publisher:
         route: Callable[[int], None],
         counters: Counters,
         quarantine: Quarantine,
-        soon: Callable[[Queue, int, str, int], None] = leave,
+        soon: SoonAt,
     ) -> None:
         self._store = store
         self._clock = clock

@@ -12,6 +12,7 @@ from alert_rules.rules.facts import system_facts
 from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, encode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
+from monitor.core.parts import PartName
 from monitor.core.process import decode_process
 from monitor.core.tilt import judging_ms
 from monitor.store.port import Store
@@ -67,9 +68,9 @@ class SystemStep:
             overdue_endpoints=overdue,
             overdue_ms=overdue_ms,
             lateness_ms=max((process.lateness_p99_ms for process in processes), default=0),
-            workers=parts["worker"],
-            alert_workers=parts["alert-worker"],
-            beats=parts["beat"],
+            workers=parts[PartName.WORKER],
+            alert_workers=parts[PartName.ALERT_WORKER],
+            beats=parts[PartName.BEAT],
             groups_overdue_ms=await store.overdue(Queue.GROUPS, 0),
             deliveries_overdue_ms=await store.overdue(Queue.DELIVERIES, 0),
             tilted=any(process.tilted for process in processes),

@@ -3,7 +3,7 @@
 -- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
 -- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
 -- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
--- @include times dirty version plan revision
+-- @include times dirty version plan revision write
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
 --       11... members of pools, and endpoints' own logs
@@ -74,7 +74,7 @@ local function tell(item)
     redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
   end
   if #item.own > 0 then
-    redis.call('RPUSH', KEYS[item.log], unpack(item.own))
+    write('RPUSH', KEYS[item.log], unpack(item.own))
     redis.call('LTRIM', KEYS[item.log], -ARGV[4], -1)
   end
 end
