@@ -52,7 +52,8 @@ async def publish(url: str, targets: Sequence[Target], weights: Sequence[int], l
         endpoints=endpoints,
     )
     delta = msgspec.json.encode(diff(last, new))
-    await store.publish(Publication(pool="demo", epoch=epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta))
+    base = (last.epoch, last.ver) if last else (0, 0)
+    await store.publish(Publication(pool="demo", epoch=epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta, base=base))
     await store.alive()
     await store.close()
     return new

@@ -239,7 +239,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
     Mutation("late tombstones count", "a live pool disappears", "crowd", 10, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 2, _one_epoch_for_ever),
-    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 6, _pools_are_told_once),
+    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 14, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 1, _our_outage_is_their_silence),
     Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 2, _duplicates_are_sent),
