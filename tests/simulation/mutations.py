@@ -15,7 +15,7 @@ import msgspec
 
 from alert_rules.routes.route import Integration
 from monitor.registry import overrides
-from monitor.store.memory import store as memory_store
+from monitor.store.memory import probes as memory_probes
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Epoch, Publication
 from tests.simulation import outside, parts
@@ -131,7 +131,7 @@ def _overrides_unfenced() -> contextlib.AbstractContextManager[object]:
 
 
 def _only_probes_realigned() -> contextlib.AbstractContextManager[object]:
-    return mock.patch.object(memory_store, "move_back", return_value=0)
+    return mock.patch.object(memory_probes, "move_back", return_value=0)
 
 
 @contextlib.contextmanager

@@ -1,97 +1,18 @@
-"""The alerts' part of the store in memory, with the queues and streams that both parts share."""
+"""Alerts in memory: subjects, assertions, the alert store, groups, deliveries."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from monitor.clock import Clock
 from monitor.core.errors import Stale
-from monitor.store import keys
-from monitor.store.memory.pace import Pace, move_back
-from monitor.store.port import (
-    AlertPhase,
-    DeliveryRow,
-    Flush,
-    GroupLoad,
-    Membership,
-    Settle,
-    StoredAlert,
-    SubjectAssertion,
-)
-from monitor.store.queues import QUEUES, Queue, at_once, due_time, lease_token, mark
+from monitor.store.memory.state import Alert, Group, MemoryState
+from monitor.store.port import AlertPhase, DeliveryRow, Flush, GroupLoad, Membership, Settle, StoredAlert, SubjectAssertion
+from monitor.store.queues import Queue, at_once, due_time, lease_token
 
 
-class Stream:
-    """Entries with growing ids; the oldest beyond the cap are forgotten."""
-
-    def __init__(self, cap: int) -> None:
-        self._cap = cap
-        self._last = 0
-        self._entries: dict[int, bytes] = {}
-
-    def append(self, data: bytes) -> None:
-        self._last += 1
-        self._entries[self._last] = data
-        if len(self._entries) > self._cap:
-            del self._entries[next(iter(self._entries))]
-
-    def after(self, entry_id: int) -> list[tuple[str, bytes]]:
-        return [(str(at), data) for at, data in self._entries.items() if at > entry_id]
-
-    def delete(self, entry_ids: Sequence[str]) -> None:
-        for entry_id in entry_ids:
-            self._entries.pop(int(entry_id), None)
-
-
-@dataclass(slots=True)
-class _Group:
-    meta: bytes
-    alerts: set[str] = field(default_factory=set)
-    log: dict[str, bytes] = field(default_factory=dict)
-    in_flight: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Alert:
-    alert: bytes
-    ver: int
-    subject: str
-    starts_ms: int
-    ends_ms: int = 0
-    reason: str = ""
-
-
-class MemoryAlerts:
-    """Subjects, alerts, groups and deliveries, and the work queues, in memory."""
-
-    def __init__(self, clock: Clock, slots: int) -> None:
-        self.slots = slots
-        self._clock = clock
-        self._queues: dict[tuple[Queue, int], dict[str, int]] = {
-            (queue, slot): {} for slot in range(slots) for queue in Queue if slot == 0 or QUEUES[queue].per_slot
-        }
-        self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
-        self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
-        self._routing = [0] * slots
-        self._listeners: list[Callable[[int], None]] = []
-        self._pace = Pace()
-        self._subjects: dict[str, tuple[int, bytes]] = {}
-        self._alerts: dict[str, _Alert] = {}
-        self._held: Counter[str] = Counter()
-        self._asserted: dict[str, tuple[int, list[str]]] = {}
-        self._groups: dict[str, _Group] = {}
-        self._deliveries: dict[str, DeliveryRow] = {}
-        self._sent = Stream(keys.SENT_LENGTH_MAX)
-
-    def _queue(self, queue: Queue, slot: int = 0) -> dict[str, int]:
-        return self._queues[queue, slot if QUEUES[queue].per_slot else 0]
-
-    def _mark_dirty(self, slot: int, pool: str, at_ms: int) -> None:
-        dirty = self._queue(Queue.DIRTY, slot)
-        dirty[pool] = mark(dirty.get(pool), at_ms)
+class MemoryAlerts(MemoryState):
+    """See port.alerts."""
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         return self._subjects.get(subject, (0, b""))
@@ -135,23 +56,8 @@ class MemoryAlerts:
         finally:
             self._listeners.remove(heard)
 
-    def _move_ends_back(self, back_ms: int, now_ms: int) -> int:
-        ends = {fingerprint: alert.ends_ms for fingerprint, alert in self._alerts.items() if alert.ends_ms}
-        moved = move_back(ends, back_ms, now_ms)
-        for fingerprint, ends_ms in ends.items():
-            self._alerts[fingerprint].ends_ms = ends_ms
-        return moved
-
-    def _write_alerts(self, slot: int, alerts: Sequence[bytes]) -> None:
-        for alert in alerts:
-            self._alert_events[slot].append(alert)
-        for heard in self._listeners if alerts else ():
-            heard(slot)
-
     async def streams(self) -> list[int]:
         return [slot for slot, stream in enumerate(self._alert_events) if stream.after(0)]
-
-    # The alert store --------------------------------------------------------------------------------------------
 
     async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
         made: list[str] = []
@@ -160,7 +66,7 @@ class MemoryAlerts:
             if ver > item.ver:
                 continue
             for one in item.alerts:
-                self._alerts[one.fingerprint] = _Alert(one.alert, item.ver, item.subject, one.starts_ms, one.ends_ms)
+                self._alerts[one.fingerprint] = Alert(one.alert, item.ver, item.subject, one.starts_ms, one.ends_ms)
                 made += [group.group for group in one.groups if self._join(group)]
             names = [one.fingerprint for one in item.alerts]
             for fingerprint in before:
@@ -175,7 +81,7 @@ class MemoryAlerts:
 
     def _join(self, membership: Membership) -> bool:
         new = membership.group not in self._groups
-        group = self._groups.setdefault(membership.group, _Group(membership.meta))
+        group = self._groups.setdefault(membership.group, Group(membership.meta))
         if membership.fingerprint not in group.alerts:
             group.alerts.add(membership.fingerprint)
             self._held[membership.fingerprint] += 1
@@ -222,7 +128,7 @@ class MemoryAlerts:
         if alert and alert.ends_ms and not self._held[fingerprint]:
             del self._alerts[fingerprint], self._held[fingerprint]
 
-    def _drop(self, group: _Group, alerts: Mapping[str, int]) -> None:
+    def _drop(self, group: Group, alerts: Mapping[str, int]) -> None:
         for fingerprint, ends_ms in alerts.items():
             held = self._alerts.get(fingerprint)
             if (held.ends_ms if held else 0) == ends_ms and fingerprint in group.alerts:
@@ -248,8 +154,6 @@ class MemoryAlerts:
 
     async def alert(self, fingerprint: str) -> StoredAlert | None:
         return self._stored(fingerprint) if fingerprint in self._alerts else None
-
-    # Groups and deliveries --------------------------------------------------------------------------------------
 
     async def load_group(self, group: str) -> GroupLoad | None:
         held = self._groups.get(group)

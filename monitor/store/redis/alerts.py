@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,20 +18,14 @@ from monitor.store.port import (
     StoredAlert,
     SubjectAssertion,
 )
-from monitor.store.redis.wire import Argument, Wire
+from monitor.store.redis.calls import Calls
+from monitor.store.redis.wire import Argument
 
 _SCAN = 500
 
 
-class AlertCalls(ABC):
+class AlertCalls(Calls):
     """The calls of the port that concern subjects, alerts, groups and deliveries."""
-
-    slots: int
-
-    @property
-    @abstractmethod
-    def _wire(self) -> Wire:
-        """The open connection. Raises StoreError before `open`."""
 
     async def load_subject(self, subject: str) -> tuple[int, bytes]:
         return keys.split_version(await self._wire.execute_one("HGET", keys.SUBJECTS, subject))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,7 +15,8 @@ from monitor.store import keys
 from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.names import name_of, stored
 from monitor.store.port import Entry, Put, RegistryAnswer, RegistryChanges, Removal
-from monitor.store.redis.wire import Command, Wire, script
+from monitor.store.redis.calls import Calls
+from monitor.store.redis.wire import Command, script
 
 _CHUNK = 250
 _SCAN = 1_000
@@ -26,15 +26,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 
 
-class RegistryCalls(ABC):
+class RegistryCalls(Calls):
     """The calls of the port that concern what is registered."""
-
-    slots: int
-
-    @property
-    @abstractmethod
-    def _wire(self) -> Wire:
-        """The open connection. Raises StoreError before `open`."""
 
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
         wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}

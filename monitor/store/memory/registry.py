@@ -1,0 +1,199 @@
+"""The registry in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.errors import Stale
+from monitor.core.record import next_version
+from monitor.core.schedule import Plan, is_claimed
+from monitor.store import keys
+from monitor.store.entries import endpoint_entry, pool_entry
+from monitor.store.memory.state import MemoryState, encode
+from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, Removal, digest
+from monitor.store.queues import Queue, at_once, due_time
+
+
+class MemoryRegistry(MemoryState):
+    """See port.registry."""
+
+    async def register(self, changes: RegistryChanges) -> RegistryAnswer:
+        wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
+        if stale_pools := self._register_pools(changes):
+            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted))
+        by_slot: dict[int, list[str]] = defaultdict(list)
+        for endpoint_id in wanted:
+            by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
+        stale: set[str] = set()
+        unwritten: set[str] = set()
+        for number, ids in by_slot.items():
+            left = [wanted[endpoint_id] for endpoint_id in ids if not self._is_so(wanted[endpoint_id])]
+            refused = {_id_of(item) for item in left if self._digest(_id_of(item)) != (item.old.digest if item.old else "")}
+            if refused:
+                stale |= refused
+                unwritten.update(ids)
+                continue
+            for item in left:
+                self._put(item) if isinstance(item, Put) else self._remove(item)
+                self._slots[number].logs[_id_of(item)] = [*self._slots[number].logs[_id_of(item)], *item.transitions][
+                    -keys.OWN_LOG_LENGTH_MAX :
+                ]
+                for transition in item.transitions if changes.in_stream else ():
+                    self._transitions.append(transition)
+        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
+
+    def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
+        wanted: dict[str, PoolPut | PoolRemoval] = {put.pool.name: put for put in changes.pools}
+        wanted |= {gone.name: gone for gone in changes.pool_removals}
+        settings = {name: encode(item.pool) if isinstance(item, PoolPut) else b"" for name, item in wanted.items()}
+        changed = {name: item for name, item in wanted.items() if self._pools.get(name, b"") != settings[name]}
+        stale = {name for name, item in changed.items() if digest(self._pools.get(name, b"")) != (item.old.digest if item.old else "")}
+        if stale:
+            return frozenset(stale)
+        told = [data for _, data in self._transitions.after(0)[-keys.TOLD_MAX :]]
+        for transition in changes.transitions:
+            if transition not in told:
+                self._transitions.append(transition)
+        for name, item in changed.items():
+            if settings[name]:
+                self._pools[name] = settings[name]
+            else:
+                del self._pools[name]
+            for transition in item.transitions:
+                self._transitions.append(transition)
+        for number, slot in enumerate(self._slots if changed else ()):
+            slot.rev = max(slot.rev + 1, self._clock.now_ms())
+            for name in changed:
+                self._mark_dirty(number, name, self._clock.now_ms())
+        return frozenset()
+
+    def _digest(self, endpoint_id: str) -> str:
+        return digest(self._spec(endpoint_id))
+
+    def _is_so(self, item: Put | Removal) -> bool:
+        return self._spec(_id_of(item)) == (encode(item.endpoint) if isinstance(item, Put) else b"")
+
+    def _put(self, put: Put) -> None:
+        endpoint = put.endpoint
+        number, slot = self._home(endpoint.id)
+        old, slot.specs[endpoint.id] = slot.specs.get(endpoint.id), endpoint
+        slot.unreadable.pop(endpoint.id, None)
+        now_ms = self._clock.now_ms()
+        if endpoint.paused:
+            slot.due.pop(endpoint.id, None)
+            slot.plans.pop(endpoint.id, None)
+            if put.old:
+                self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(now_ms)
+        else:
+            self._schedule(put, Plan.of(endpoint))
+        slot.rev = max(slot.rev + 1, now_ms)
+        if put.old or endpoint.id in slot.records:
+            self._move_version(endpoint.id)
+        left = self._pools_of(endpoint.id, put.old, old) - {endpoint.pool}
+        for pool in left:
+            self._leave(number, pool)
+        for pool in {endpoint.pool, *left}:
+            self._mark_dirty(number, pool, now_ms)
+
+    def _schedule(self, put: Put, plan: Plan) -> None:
+        endpoint_id = put.endpoint.id
+        number, slot = self._home(endpoint_id)
+        now_ms = self._clock.now_ms()
+        old, slot.plans[endpoint_id] = slot.plans.get(endpoint_id), plan
+        score = slot.due.get(endpoint_id)
+        judged_ms = slot.judged.get(put.endpoint.pool)
+        if judged_ms is None or (score is None and put.old):
+            slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
+        self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.interval_ms)
+        if score is None:
+            slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
+        elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+            slot.due[endpoint_id] = plan.on_grid(now_ms)
+
+    def _remove(self, removal: Removal) -> None:
+        number, slot = self._home(removal.id)
+        old = slot.specs.get(removal.id)
+        for mapping in (slot.specs, slot.unreadable, slot.plans, slot.due, slot.overrides):
+            mapping.pop(removal.id, None)
+        self._move_version(removal.id)
+        self._queue(Queue.REEVALUATE, number)[removal.id] = at_once(self._clock.now_ms())
+        slot.rev = max(slot.rev + 1, self._clock.now_ms())
+        for pool in self._pools_of(removal.id, removal.old, old):
+            self._leave(number, pool)
+            self._mark_dirty(number, pool, self._clock.now_ms())
+
+    def _pools_of(self, endpoint_id: str, read: Entry[Endpoint] | None, old: Endpoint | None) -> set[str]:
+        slot = self._home(endpoint_id)[1]
+        told = {old.pool} if old else {read.pool} if read and read.pool else set()
+        return told | ({slot.pools.pop(endpoint_id)} if endpoint_id in slot.pools else set())
+
+    def _leave(self, number: int, pool: str) -> None:
+        """A pool without members in this slot is judged by nobody here."""
+        if not self._slots[number].members(pool):
+            self._slots[number].judged.pop(pool, None)
+
+    def _move_version(self, endpoint_id: str) -> None:
+        slot = self._home(endpoint_id)[1]
+        ver, body = slot.records.get(endpoint_id, (0, b""))
+        slot.records[endpoint_id] = next_version(max(ver, 0), self._clock.now_ms()), body
+
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        number, slot = self._home(endpoint_id)
+        if self._spec(endpoint_id) or slot.records.get(endpoint_id, (ver, b""))[0] != ver:
+            return False
+        for mapping in (slot.records, slot.memories, slot.blobs, slot.logs, self._queue(Queue.REEVALUATE, number)):
+            mapping.pop(endpoint_id, None)
+        slot.alerting.discard(endpoint_id)
+        self._write_alerts(number, alerts)
+        return True
+
+    async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        if ids is None:
+            return {endpoint_id: endpoint for slot in self._slots for endpoint_id, endpoint in slot.specs.items()}
+        found = ((endpoint_id, self._home(endpoint_id)[1].specs.get(endpoint_id)) for endpoint_id in ids)
+        return {endpoint_id: endpoint for endpoint_id, endpoint in found if endpoint}
+
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
+        if ids is None:
+            ids = [endpoint_id for slot in self._slots for endpoint_id in (*slot.specs, *slot.unreadable)]
+        return {endpoint_id: endpoint_entry(endpoint_id, held) for endpoint_id in ids if (held := self._spec(endpoint_id))}
+
+    async def pools(self) -> dict[str, Pool]:
+        return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
+
+    async def pool_entries(self) -> dict[str, Entry[Pool]]:
+        return {name: pool_entry(name, settings) for name, settings in self._pools.items()}
+
+    async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
+        number, slot = self._home(endpoint.id)
+        found = slot.specs.get(endpoint.id)
+        if found is None or found.pool != endpoint.pool:
+            raise Stale(f"endpoint {endpoint.id} is not registered in pool {endpoint.pool} any more")
+        held = slot.overrides.get(endpoint.id, b"")
+        if held == override:
+            return
+        if digest(held) != read:
+            raise Stale(f"the override of {endpoint.id} has changed")
+        slot.overrides[endpoint.id] = override
+        self._move_version(endpoint.id)
+        self._queue(Queue.REEVALUATE, number)[endpoint.id] = at_once(self._clock.now_ms())
+        self._transitions.append(transition)
+        slot.logs[endpoint.id] = [*slot.logs[endpoint.id], transition][-keys.OWN_LOG_LENGTH_MAX :]
+        self._mark_dirty(number, endpoint.pool, self._clock.now_ms())
+
+    def spoil(self, endpoint_id: str, spec: bytes) -> None:
+        """Replace an endpoint's entry by bytes that cannot be read, as a newer release or a damaged backup may."""
+        slot = self._home(endpoint_id)[1]
+        if old := slot.specs.pop(endpoint_id, None):
+            slot.pools[endpoint_id] = old.pool
+        slot.unreadable[endpoint_id] = spec
+
+    def spoil_pool(self, name: str, settings: bytes) -> None:
+        """As `spoil`, for a pool's settings."""
+        self._pools[name] = settings
+
+
+def _id_of(item: Put | Removal) -> str:
+    return item.endpoint.id if isinstance(item, Put) else item.id

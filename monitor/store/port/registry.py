@@ -1,0 +1,129 @@
+"""What is registered: endpoints, pools, overrides, and the entries that fence their changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint, Pool
+
+T = TypeVar("T")
+
+
+def digest(data: bytes) -> str:
+    """What stands for stored bytes in a write that was decided from them: their SHA-1 in hex, "" for nothing."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest() if data else ""
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True):
+    """What the registry holds under one name, as it was read; it fences a write that is decided from it.
+
+    `value` is None where the stored bytes cannot be read, and `why` says what is wrong with them. `pool` is the endpoint's pool as
+    far as it can be told, else ""; it is "" for the entry of a pool.
+    """
+
+    digest: str
+    value: T | None
+    pool: str = ""
+    why: str = ""
+
+
+class Put(msgspec.Struct, frozen=True, kw_only=True):
+    """Write an endpoint. `old` is the entry that this was decided from, None where there was none.
+
+    `transitions` (encoded) go into its own log, and into the stream of events.
+    """
+
+    endpoint: Endpoint
+    old: Entry[Endpoint] | None = None
+    transitions: tuple[bytes, ...] = ()
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove an endpoint whose entry is still `old`."""
+
+    id: str
+    old: Entry[Endpoint]
+    transitions: tuple[bytes, ...] = ()
+
+
+class PoolPut(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a pool whose entry is still `old`; None: there is none."""
+
+    pool: Pool
+    old: Entry[Pool] | None = None
+    transitions: tuple[bytes, ...] = ()
+
+
+class PoolRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove a pool's settings whose entry is still `old`."""
+
+    name: str
+    old: Entry[Pool]
+    transitions: tuple[bytes, ...] = ()
+
+
+class RegistryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What one use case writes. Of two entries of one id the last wins, a removal over both.
+
+    `transitions` belong to no endpoint. `in_stream` false keeps the transitions of endpoints in their own logs alone.
+    """
+
+    puts: tuple[Put, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    pools: tuple[PoolPut, ...] = ()
+    pool_removals: tuple[PoolRemoval, ...] = ()
+    transitions: tuple[bytes, ...] = ()
+    in_stream: bool = True
+
+
+class RegistryAnswer(msgspec.Struct, frozen=True):
+    """What became of changes. Endpoints are written in chunks, and none of a chunk in which one is stale."""
+
+    stale: frozenset[str] = frozenset()
+    """Endpoints whose entry is not what was read."""
+    stale_pools: frozenset[str] = frozenset()
+    unwritten: frozenset[str] = frozenset()
+    """Endpoints that were not written: the stale ones, and those of their chunks."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was written."""
+        return not (self.stale or self.stale_pools)
+
+
+class RegistryPort(Protocol):
+    """Endpoints, pools and overrides."""
+
+    async def register(self, changes: RegistryChanges) -> RegistryAnswer:
+        """Write what was decided from entries that are still as they were read.
+
+        Pools come first; where one is stale, nothing is written. A new or re-timed endpoint falls due on its grid; a paused one
+        leaves the due set; of a removed one the record stays until `forget`. Whatever changes an endpoint moves its record's
+        version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
+        Repeatable: what is already as it shall be is no change, is not told again, and is not stale; what belongs to no entry is told
+        unless it is among the newest events."""
+
+    async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
+        """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""
+
+    async def pools(self) -> dict[str, Pool]:
+        """Pools with settings of their own. Those that cannot be read are left out."""
+
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
+        """The entries of these ids that exist, or all, with those that cannot be read."""
+
+    async def pool_entries(self) -> dict[str, Entry[Pool]]:
+        """The entries of all pools, with those that cannot be read."""
+
+    async def set_override(self, endpoint: Endpoint, read: str, override: bytes, transition: bytes) -> None:
+        """Write an override (b"" takes it back) if the one that is there has the digest `read`; log the transition, move the
+        record's version, let the endpoint fall due for re-evaluation and its pool for weighing. Nothing if it is already so.
+        Raises Stale when the override is another, or the endpoint is gone or in another pool."""
+
+    async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
+        """Take away what is left of a removed endpoint, and write the events that end its alerts. False when it is registered
+        again or its record has moved."""

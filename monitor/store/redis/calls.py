@@ -1,0 +1,44 @@
+"""What the parts of the store on Redis have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from monitor.core.endpoint import Endpoint
+from monitor.store.port import Entry
+from monitor.store.redis.wire import Wire
+
+BATCH_MAX = 1_000
+"""Of the members that one script takes."""
+
+
+class Calls(ABC):
+    """The connection of a part of the port, and what it asks of the others."""
+
+    slots: int
+
+    @property
+    @abstractmethod
+    def _wire(self) -> Wire:
+        """The open connection. Raises StoreError before `open`."""
+
+    @abstractmethod
+    async def now_ms(self) -> int: ...
+
+    @abstractmethod
+    async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]: ...
+
+
+def grouped(slots: Sequence[int]) -> dict[int, list[int]]:
+    """The places of each slot's items."""
+    grouped: dict[int, list[int]] = defaultdict(list)
+    for i, slot in enumerate(slots):
+        grouped[slot].append(i)
+    return grouped
+
+
+def chunks(members: list[int]) -> Iterable[list[int]]:
+    """As many at once as a script takes."""
+    return (members[first : first + BATCH_MAX] for first in range(0, len(members), BATCH_MAX))

@@ -1,0 +1,98 @@
+"""The pool as a subject: its panic and its alerts are told once, whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from monitor.core.endpoint import Pool
+from monitor.core.record import Breaker
+from monitor.pool.compose import decode_pool_record
+from monitor.store.port import Epoch, Publication
+from tests.registering import register
+from tests.unit.publishing.house import IDS, House, story
+
+
+@story
+async def test_panic_and_its_end_are_told_once_each_whoever_publishes(house: House) -> None:
+    publishers = [house.publisher, house.another()]
+    for breaker, told in ((Breaker.CLOSED, 0), (Breaker.OPEN, 1), (Breaker.CLOSED, 2), (Breaker.OPEN, 3)):
+        house.clock.advance(60_000)
+        await house.become(breaker, *IDS)
+        await asyncio.gather(*(one.publish("shop") for one in publishers))
+        assert await house.panics() == [("NORMAL", "PANIC"), ("PANIC", "NORMAL"), ("NORMAL", "PANIC")][:told]
+
+
+@story
+async def test_a_death_between_publication_and_evaluation_loses_neither_panic_nor_alert(house: House) -> None:
+    await house.publisher.publish("shop")
+    await house.become(Breaker.OPEN, *IDS)
+    publish = house.store.publish
+
+    async def die_after(publication: Publication) -> Epoch:
+        await publish(publication)
+        raise asyncio.CancelledError
+
+    house.store.publish = die_after  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await house.publisher.publish("shop")
+    house.store.publish = publish  # type: ignore[method-assign]
+    snapshot = await house.snapshot()
+    assert snapshot is not None
+    assert snapshot.panic == 1.0
+    assert (await house.panics(), await house.alerts()) == ([], [])
+    await house.another().publish("shop")
+    assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [["PoolDown"]])
+    assert await house.snapshot() == snapshot
+
+
+@story
+async def test_who_published_an_older_version_tells_what_is_published_now(house: House) -> None:
+    """One publishes the panic and is held up; the other publishes its end and finds nothing to tell."""
+    slow = house.another()
+    load_subject, published, held = house.store.load_subject, asyncio.Event(), asyncio.Event()
+
+    async def held_up(subject: str) -> tuple[int, bytes]:
+        published.set()
+        await held.wait()
+        return await load_subject(subject)
+
+    await house.publisher.publish("shop")
+    await house.become(Breaker.OPEN, *IDS)
+    house.store.load_subject = held_up  # type: ignore[method-assign]
+    slow_task = asyncio.create_task(slow.publish("shop"))
+    await published.wait()
+    house.store.load_subject = load_subject  # type: ignore[method-assign]
+    await house.become(Breaker.CLOSED, *IDS)
+    await house.publisher.publish("shop")
+    held.set()
+    await slow_task
+    assert (await house.panics(), await house.alerts()) == ([], [])
+
+
+@story
+async def test_a_pool_whose_last_member_goes_ends_its_alerts_and_leaves_nothing_behind(house: House) -> None:
+    await house.publisher.publish("shop")
+    await house.become(Breaker.OPEN, *IDS)
+    await house.publisher.publish("shop")
+    assert await house.alerts() == [["PoolDown"]]
+    assert decode_pool_record(await house.subject()).panic
+    await register(house.store, [], IDS, [])
+    for _ in range(2):
+        assert await house.publisher.publish("shop") is None
+        assert await house.store.load_subject("pool:shop") == (0, b"")
+        assert house.store.published == set()
+    assert await house.alerts() == [[]]
+    assert await house.panics() == [("NORMAL", "PANIC"), ("PANIC", "NORMAL")]
+    tombstone = await house.snapshot()
+    assert tombstone is not None
+    assert tombstone.tombstone is True
+    assert house.counters.take()["publications"] == 3, "one tombstone is enough"
+
+
+@story
+async def test_of_a_pool_that_never_had_a_member_nothing_is_published(house: House) -> None:
+    await register(house.store, [], [], [Pool(name="empty")])
+    assert await house.publisher.publish("empty") is None
+    assert await house.store.snapshots(["empty"]) == [b""]

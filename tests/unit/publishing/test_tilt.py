@@ -1,0 +1,55 @@
+"""While the timeline is tilted."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.outcome import Outcome
+from monitor.core.record import Breaker, BreakerState, Override, OverrideRecord, ProbeStatistics, Record, encode_record
+from monitor.store.port import Commit, Committed
+from tests.registering import set_override
+from tests.unit.publishing.house import IDS, House, endpoint, story
+
+
+@story
+async def test_no_time_passes_for_a_pool_while_the_timeline_is_tilted_and_an_operators_word_is_published(house: House) -> None:
+    await house.become(Breaker.OPEN, "c")
+    await house.publisher.publish("shop")
+    house.clock.advance(1_000)
+    (held,) = await house.store.load(["c"])
+    probes = ProbeStatistics(Outcome.SUCCESS, 5, results=5, last_success_ms=house.clock.now_ms())
+    back = encode_record(Record(breaker=BreakerState(), probes=probes, since_ms=1, warm_up_since_ms=house.clock.now_ms()))
+    commit = Commit(id="c", token_ms=None, ver=held.ver, next_ver=held.ver + 1, record=back, reevaluate_ms=0, pool="shop")
+    assert await house.store.commit([commit]) == [Committed.OK]
+    house.clock.advance(1_000)
+    await house.publisher.publish("shop")
+    warming = await house.weights()
+    assert 0 < warming["c"] < warming["a"]
+    house.clock.jump(3_600_000)
+    next_ms = await house.publisher.publish("shop")
+    assert next_ms is not None
+    assert house.clock.now_ms() < next_ms <= house.clock.now_ms() + 2_000
+    assert await house.weights() == warming
+    drain = msgspec.json.encode(OverrideRecord(override=Override.DRAIN, reason="a test", at_ms=house.clock.now_ms()))
+    await set_override(house.store, endpoint("a"), drain, b"")
+    await house.publisher.publish("shop")
+    drained = await house.weights()
+    assert drained["a"] == 0
+    house.clock.advance(31_000)
+    await house.publisher.publish("shop")
+    assert (await house.weights())["c"] > drained["c"]
+
+
+@story
+async def test_while_the_timeline_is_tilted_a_pool_stands_where_its_members_were_last_judged(house: House) -> None:
+    """And not where it was last published, which may be days ago."""
+    await house.publisher.publish("shop")
+    house.clock.advance(3_600_000)
+    await house.become(Breaker.CLOSED, *IDS)
+    house.clock.jump(3_600_000)
+    drain = msgspec.json.encode(OverrideRecord(override=Override.DRAIN, reason="a test", at_ms=house.clock.now_ms()))
+    await set_override(house.store, endpoint("a"), drain, b"")
+    await house.publisher.publish("shop")
+    snapshot = await house.snapshot()
+    assert snapshot is not None
+    assert snapshot.ts_ms == house.clock.now_ms() - 3_600_000
