@@ -17,10 +17,11 @@ import msgspec
 
 from alert_rules.rules.alert import AlertState, AlertStatus
 from alert_rules.rules.facts import DAY_MS, Facts, Scope, scope_of
-from alert_rules.rules.memory import ASSERT_EVERY_MS, Memory
+from alert_rules.rules.memory import ASSERT_EVERY_MS, Memory, waits, without_step
 from alert_rules.rules.rule import ANNOTATION_LENGTH_MAX, Rule, RuleSet, explain
 from alert_rules.rules.template import render
 from monitor.core.record import Record
+from monitor.core.tilt import judging_ms
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -48,11 +49,13 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     now_ms: int,
     *,
     version: str = "",
+    tilted: bool = False,
 ) -> Evaluation:
     """Decide what the rules say of one subject.
 
     `old_facts` are those that `memory` was decided on; None evaluates every rule. So does a memory of another `version`: that of
-    the rules with what else decides (the endpoint's labels), the rules' own where none is given.
+    the rules with what else decides (the endpoint's labels), the rules' own where none is given. While `tilted` neither a `for` nor a
+    `keep_firing_for` passes, and after a step of time both go on from where they were.
     """
     version = version or rules.version
     if memory.version != version:
@@ -60,9 +63,11 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     scoped = rules.scoped[scope_of(new_facts)]
     if old_facts is not None and not memory.states and scoped.pick(old_facts) == scoped.pick(new_facts):
         return Evaluation(memory)
+    now_ms = judging_ms(now_ms, memory.judged_ms)
     run = _Run(subject_labels, old_facts, new_facts, now_ms)
-    states = run.over(scoped.rules, memory.states)
-    after = Memory(states=states, version=version, asserted_ms=memory.asserted_ms)
+    states = run.over(scoped.rules, without_step(memory, now_ms, tilted=tilted).states)
+    judged_ms = now_ms if any(map(waits, states)) else 0
+    after = Memory(states=states, version=version, asserted_ms=memory.asserted_ms, judged_ms=judged_ms)
     firing = after.firing
     changed = _told(memory.firing) != _told(firing)
     asserts = changed or (bool(firing) and not 0 <= now_ms - memory.asserted_ms < ASSERT_EVERY_MS)

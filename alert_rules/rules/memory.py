@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from alert_rules.rules.alert import Alert, AlertState, AlertStatus, fingerprint
+from monitor.core.tilt import stepped_ms
 
 ASSERT_EVERY_MS = 100_000
 """A subject whose alerts fire asserts them again after this time at the latest."""
@@ -25,6 +26,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The version of the rules (and of the subject's settings) that were evaluated; another one evaluates every rule."""
     asserted_ms: int = 0
     """When the firing alerts were last asserted; 0 while none fires."""
+    judged_ms: int = 0
+    """When the rules were last evaluated, while a `for` or `keep_firing_for` has yet to pass; else 0."""
 
     @property
     def firing(self) -> tuple[AlertState, ...]:
@@ -47,6 +50,7 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 EMPTY = Memory()
 
 _encode = msgspec.json.Encoder().encode
+_replace = msgspec.structs.replace
 _decode_memory = msgspec.json.Decoder(Memory).decode
 _decode_assertion = msgspec.json.Decoder(Assertion).decode
 
@@ -69,6 +73,26 @@ def encode_assertion(assertion: Assertion) -> bytes:
 def decode_assertion(data: bytes) -> Assertion:
     """Read an assertion. Raises msgspec.MsgspecError where it cannot be read."""
     return _decode_assertion(data)
+
+
+def waits(state: AlertState) -> bool:
+    """Whether a `for` or `keep_firing_for` has yet to pass."""
+    return state.status is AlertStatus.PENDING or state.false_since_ms > 0
+
+
+def without_step(memory: Memory, now_ms: int, *, tilted: bool) -> Memory:
+    """The memory as it is to be judged at `now_ms`: what waits has waited as long as when it was last judged, whatever step of time
+    came between (tilt.stepped_ms). When an alert fired is a date, and stays."""
+    by_ms = stepped_ms(memory.judged_ms, now_ms, tilted=tilted)
+    if not by_ms:
+        return memory
+    states = (
+        _replace(state, active_since_ms=state.active_since_ms + by_ms, false_since_ms=state.false_since_ms and state.false_since_ms + by_ms)
+        if waits(state)
+        else state
+        for state in memory.states
+    )
+    return _replace(memory, states=tuple(states), judged_ms=now_ms)
 
 
 def endpoint_subject(endpoint_id: str) -> str:

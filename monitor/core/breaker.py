@@ -110,8 +110,8 @@ def _count_opening(opens: int, pool: Pool) -> int:
 
 
 def cooled_down(breaker: BreakerState, now_ms: int) -> bool:
-    """Whether an OPEN breaker has waited long enough. A clock behind the opening itself has jumped: do not wait for it to catch up."""
-    return now_ms >= breaker.open_until_ms or now_ms < breaker.since_ms
+    """Whether an OPEN breaker has waited long enough."""
+    return now_ms >= breaker.open_until_ms
 
 
 def count_trial(breaker: BreakerState) -> BreakerState:

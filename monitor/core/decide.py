@@ -27,9 +27,10 @@ from monitor.core.record import (
     SourceStatistics,
     Standing,
     Transition,
+    moved,
 )
 from monitor.core.schedule import result_age_max_ms, silent_after_ms
-from monitor.core.tilt import judging_ms
+from monitor.core.tilt import judging_ms, stepped_ms
 from monitor.core.verdict import verdict
 
 AUTOMATIC: Final = "AUTO"
@@ -70,10 +71,15 @@ def decide(subject: Subject, record: Record, observation: Observation, now_ms: i
     """Return the record after `observation`, the changes with their reasons, and the bytes of history to write.
 
     An inconclusive result, and any result while `tilted`, is recorded (as inconclusive) and judges nothing. A result older than the
-    newest one, and a report whose sequence its source has passed, change nothing.
+    newest one, and a report whose sequence its source has passed, change nothing. After a step of time the record's times have moved.
     """
-    now_ms = judging_ms(now_ms, record.decided_ms, tilted=tilted)
+    now_ms = judging_ms(now_ms, record.decided_ms)
+    if by_ms := stepped_ms(record.decided_ms, now_ms, tilted=tilted):
+        record = moved(record, by_ms)
     if isinstance(observation, Result):
+        if not (tilted or by_ms) and _overtaken(subject.endpoint, record, observation):
+            interval_ms = next_interval_ms(subject.endpoint, record.breaker, record.probes)
+            return Decision(record, interval_ms=interval_ms, refused="overtaken by a newer result")
         return _probed(subject, record, observation, now_ms, tilted)
     if isinstance(observation, TimePassed):
         return _time_passed(subject, record, observation, now_ms)
@@ -91,10 +97,6 @@ def silent_at_ms(endpoint: Endpoint, record: Record, judging_since_ms: int = 0) 
 
 def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilted: bool) -> Decision:
     endpoint = subject.endpoint
-    if _overtaken(endpoint, record, result) and not tilted:
-        return Decision(
-            record, interval_ms=next_interval_ms(endpoint, record.breaker, record.probes), refused="overtaken by a newer result"
-        )
     outcome = _INCONCLUSIVE if tilted else result.outcome
     last = _last(record.probes.last, result, outcome)
     since_ms = record.since_ms or now_ms

@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from monitor.core.outcome import FailureClass, Outcome, Phases
 
@@ -224,6 +225,36 @@ def decode_record(data: bytes) -> Record:
 def decode_override(data: bytes) -> OverrideRecord | None:
     """Return the operator's word, or None for b"". Raises msgspec.DecodeError for what cannot be read."""
     return _decode_override(data) if data else None
+
+
+def moved(record: Record, by_ms: int) -> Record:
+    """The record with all of its times moved by so much; what is 0 never was. The history accounts for a step by itself."""
+
+    def by(ms: int) -> int:
+        return ms + by_ms if ms else 0
+
+    breaker, probes, weighing = record.breaker, record.probes, record.weighing
+    return replace(
+        record,
+        breaker=replace(
+            breaker,
+            since_ms=by(breaker.since_ms),
+            open_until_ms=by(breaker.open_until_ms),
+            forgiven_ms=by(breaker.forgiven_ms),
+        ),
+        probes=replace(
+            probes,
+            run_since_ms=by(probes.run_since_ms),
+            last=replace(probes.last, at_ms=by(probes.last.at_ms)),
+            last_success_ms=by(probes.last_success_ms),
+            last_failure_ms=by(probes.last_failure_ms),
+            flapping_since_ms=by(probes.flapping_since_ms),
+        ),
+        weighing=replace(weighing, at_ms=by(weighing.at_ms)),
+        warm_up_since_ms=by(record.warm_up_since_ms),
+        since_ms=by(record.since_ms),
+        decided_ms=by(record.decided_ms),
+    )
 
 
 def next_version(ver: int, now_ms: int) -> int:

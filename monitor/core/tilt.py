@@ -41,11 +41,18 @@ class Tilt(msgspec.Struct, frozen=True):
         return Tilt(server_ms, monotonic_ms, self.until_ms)
 
 
-def judging_ms(now_ms: int, *judged_ms: int, tilted: bool) -> int:
+def judging_ms(now_ms: int, *judged_ms: int) -> int:
     """The time (ms) at which a subject is judged now that was judged before at `judged_ms` (0: never).
 
-    It does not go back where another process's clock is a little ahead, and does not pass while the timeline is tilted: what has
-    changed is told, and nothing ends, begins or moves because time has passed. A time that lies further ahead was left by a step.
+    It does not go back where another process's clock is a little ahead. A time that lies further ahead was left by a step.
     """
-    before_ms = max((ms for ms in judged_ms if ms - now_ms <= SKEW_MAX_MS), default=0)
-    return min(now_ms, before_ms) if tilted and before_ms else max(now_ms, before_ms)
+    return max(now_ms, *(ms for ms in judged_ms if ms - now_ms <= SKEW_MAX_MS), 0)
+
+
+def stepped_ms(judged_ms: int, now_ms: int, *, tilted: bool) -> int:
+    """By how much (ms) the times that a subject remembers, judged last at `judged_ms` (0: never), move before it is judged now.
+
+    While the timeline is tilted they move along with the present, in either direction: no time passes for the subject, whatever the
+    step was. One that was judged later than now was judged before a step back, and moves back with it. Otherwise 0.
+    """
+    return now_ms - judged_ms if judged_ms and (tilted or judged_ms - now_ms > SKEW_MAX_MS) else 0

@@ -14,6 +14,7 @@ import msgspec
 
 from monitor.core.endpoint import DEFAULT_PORTS, Endpoint, Pool
 from monitor.core.record import Override, OverrideRecord, Record, Transition
+from monitor.core.tilt import SKEW_MAX_MS, stepped_ms
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
@@ -67,9 +68,12 @@ def silent(reading: Reading) -> bool:
     return reading.record.silent and not reading.endpoint.paused
 
 
-def candidate(reading: Reading) -> Candidate:
+def candidate(reading: Reading, now_ms: int, *, tilted: bool = False) -> Candidate:
     """What the balancer sees of a member."""
     record = reading.record
+    warm_up_since_ms = record.warm_up_since_ms
+    if warm_up_since_ms:
+        warm_up_since_ms += stepped_ms(record.decided_ms, now_ms, tilted=tilted)
     return Candidate(
         id=reading.endpoint.id,
         weight=reading.endpoint.weight,
@@ -77,21 +81,23 @@ def candidate(reading: Reading) -> Candidate:
         override=reading.override.override if reading.override else None,
         evidence=record.weighing,
         flapping=record.probes.flapping,
-        warm_up_since_ms=record.warm_up_since_ms,
+        warm_up_since_ms=warm_up_since_ms,
         verdict=verdict(record, no_data=silent(reading)),
     )
 
 
 def compose(
-    pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0
+    pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0, tilted: bool = False
 ) -> tuple[Snapshot, Weighing]:
     """Weigh a pool and write its next snapshot.
 
     `previous` is what is published now, None where nothing is or where it cannot be read; `ver` is then the version to begin with.
+    While `tilted` nothing rises because time has passed.
     """
     before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
-    candidates = [candidate(reading) for reading in readings]
-    weighing = weigh(pool, candidates, before, previous.ts_ms if previous else now_ms, now_ms)
+    candidates = [candidate(reading, now_ms, tilted=tilted) for reading in readings]
+    previous_ms = previous.ts_ms + stepped_ms(previous.ts_ms, now_ms, tilted=tilted) if previous else now_ms
+    weighing = weigh(pool, candidates, before, previous_ms, now_ms)
     snapshot = Snapshot(
         pool=pool.name,
         epoch=epoch,
@@ -105,12 +111,15 @@ def compose(
     return snapshot, weighing
 
 
-def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:
+def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing, *, tilted: bool = False) -> bool:
     """Whether a consumer would do or show anything else: another epoch, a change of state, weights that moved
-    (balancer.worth_publishing), or the exact end of a movement whose steps were published."""
+    (balancer.worth_publishing), or the exact end of a movement whose steps were published. A movement goes on from the date of what
+    is published, so one that a step of time has left wrong is published anew."""
     if old is None or (old.epoch, old.tombstone) != (new.epoch, new.tombstone):
         return True
     if [_state_of(e) for e in old.endpoints] != [_state_of(e) for e in new.endpoints]:
+        return True
+    if not weighing.at_rest and abs(stepped_ms(old.ts_ms, new.ts_ms, tilted=tilted)) > SKEW_MAX_MS:
         return True
     before = {endpoint.id: endpoint.weight for endpoint in old.endpoints}
     return worth_publishing(before, weighing) or (weighing.at_rest and before != weighing.weights)

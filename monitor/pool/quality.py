@@ -66,11 +66,11 @@ def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_
 
 
 def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
-    """Envoy's slow start factor. A start that lies ahead by more than the window is a clock that jumped, not a start."""
-    if not since_ms:
+    """Envoy's slow start factor."""
+    if not since_ms or not window_ms:
         return 1.0
     elapsed_ms = now_ms - since_ms
-    if elapsed_ms >= window_ms or elapsed_ms < -window_ms:
+    if elapsed_ms >= window_ms:
         return 1.0
     return max(WARM_UP_MIN, elapsed_ms / window_ms)
 

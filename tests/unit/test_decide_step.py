@@ -133,6 +133,23 @@ def test_no_time_passes_for_the_rules_of_an_endpoint_while_the_timeline_is_tilte
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("step_ms", [HOUR_MS, -HOUR_MS])
+@pytest.mark.parametrize("for_s", [60, 3_600])
+def test_what_a_rule_had_waited_before_a_step_of_time_does_not_count_the_step(step_ms: int, for_s: int) -> None:
+    async def story() -> None:
+        rules = parse_rule_text(f"groups: [{{name: one, rules: [{{alert: Failing, expr: failures > 0, for: {for_s}s}}]}}]")
+        house = House(rules, interval_ms=1_000, failure_threshold=1_000)
+        await house.result(FAILURE)
+        house.clock.jump(step_ms)
+        failing_s = 0
+        while not await house.firing():
+            await house.result(FAILURE)
+            failing_s += 1
+        assert for_s <= failing_s <= for_s + 31
+
+    asyncio.run(story())
+
+
 def test_a_change_of_state_is_published_at_once_and_a_change_of_quality_in_its_time() -> None:
     async def story() -> None:
         house = House(interval_ms=1_000)

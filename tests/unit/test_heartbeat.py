@@ -112,6 +112,9 @@ def test_no_time_passes_for_the_rules_about_the_system_while_the_timeline_is_til
         assert await house.alerts(system) == ["Tilted"]
         house.clock.advance(30_000)
         await house.beat()
+        assert await house.alerts(system) == []
+        house.clock.advance(30_000)
+        await house.beat()
         assert await house.alerts(system) == ["Workers"]
 
     asyncio.run(story())

@@ -273,6 +273,7 @@ class DecideStep:
                 memory,
                 at_ms,
                 version=self._rules.version + prepared.digest,
+                tilted=tilted,
             ),
         )
         next_ver = next_version(loaded.ver, now_ms)

@@ -28,14 +28,15 @@ class PoolSubject:
         self._quarantine = quarantine
         self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
 
-    async def tell(self, name: str, snapshot: Snapshot, at_ms: int) -> int:
+    async def tell(self, name: str, snapshot: Snapshot, at_ms: int, *, tilted: bool = False) -> int:
         """Tell what is true of the pool at that time and was not told yet; return when its rules are to be evaluated again, or 0.
+        While `tilted` no time passes for them.
 
         The record is read before the snapshot, so that whoever publishes later also evaluates later.
         """
 
         async def decide(held: bytes, turn: int) -> Told:
-            return self._told(name, held, await self._newest(name, snapshot) if turn else snapshot, at_ms)
+            return self._told(name, held, await self._newest(name, snapshot) if turn else snapshot, at_ms, tilted)
 
         return await self._subjects.tell(pool_subject(name), at_ms, decide)
 
@@ -44,7 +45,7 @@ class PoolSubject:
         published = self._quarantine.read("snapshot", name, data, decode_snapshot)
         return max(filter(None, (snapshot, published)), key=lambda one: (one.epoch, one.ver))
 
-    def _told(self, name: str, held: bytes, snapshot: Snapshot, at_ms: int) -> Told:
+    def _told(self, name: str, held: bytes, snapshot: Snapshot, at_ms: int, tilted: bool) -> Told:
         """What the rules and the pool's own transitions make of what is published."""
         subject = pool_subject(name)
         record = self._quarantine.read("subject", subject, held, decode_pool_record) or NOTHING_TOLD
@@ -52,6 +53,6 @@ class PoolSubject:
         after, transitions = tell(name, record, snapshot, at_ms)
         if not snapshot.endpoints:  # The pool is no more: its record goes, and what fired has ended.
             return Told(b"", Memory() if memory.firing else None, transitions, ended=EMPTIED)
-        evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, at_ms))
+        evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, at_ms, tilted=tilted))
         after = msgspec.structs.replace(after, memory=msgspec.Raw(encode_memory(evaluation.memory)))
         return Told(encode_pool_record(after), evaluation.memory if evaluation.asserts else None, transitions, evaluation.wake_ms)

@@ -125,11 +125,12 @@ class Publisher:
             await self._quarantine.flush()
             if load.members and not readings:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
-            now_ms = self._time_for(readings, previous)
+            now_ms, tilted = self._time_for(readings, previous), self._clock.tilted
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
             ver = published[1] + GAP if published[1] else self._clock.now_ms() - self._epoch.number
-            snapshot, weighing = compose(self._settings(name, load), readings, previous, self._epoch.number, now_ms, ver=ver)
-            if not worth_telling(previous, snapshot, weighing):
+            pool = self._settings(name, load)
+            snapshot, weighing = compose(pool, readings, previous, self._epoch.number, now_ms, ver=ver, tilted=tilted)
+            if not worth_telling(previous, snapshot, weighing, tilted=tilted):
                 snapshot = previous or snapshot
             elif readings or published[1]:  # Of a pool that never had a member there is nothing to tell.
                 try:
@@ -139,19 +140,19 @@ class Publisher:
                     continue
                 except Stale:
                     continue
-            wake_ms = await self._subject.tell(name, snapshot, now_ms)
+            wake_ms = await self._subject.tell(name, snapshot, now_ms, tilted=tilted)
             wakes = [wake_ms] if wake_ms > now_ms else []
             if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
-            if wakes and self._clock.tilted:
-                return self._clock.now_ms() + RISE_MS
+            if wakes and tilted:
+                return now_ms + RISE_MS
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
 
     def _time_for(self, readings: Sequence[Reading], previous: Snapshot | None) -> int:
         """The time that a pool is weighed for: not before it was last published, nor before what is known of its members was decided."""
         known_ms = (reading.record.decided_ms for reading in readings)
-        return judging_ms(self._clock.now_ms(), previous.ts_ms if previous else 0, *known_ms, tilted=self._clock.tilted)
+        return judging_ms(self._clock.now_ms(), previous.ts_ms if previous else 0, *known_ms)
 
     async def renew_epoch(self, at_least: int = 0) -> None:
         """Learn which life of the data set this is: after a restart of the server that lost the last second, after a flush and after an

@@ -14,7 +14,6 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core.parts import PartName
 from monitor.core.process import decode_process
-from monitor.core.tilt import judging_ms
 from monitor.store.port import Store
 from monitor.store.queues import Queue
 from workers.journey.quarantine import Quarantine
@@ -43,16 +42,15 @@ class SystemStep:
         self._heartbeat_age_max_ms = heartbeat_age_max_ms
         self._quarantine = quarantine
         self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
-        self._judged_ms = 0
 
     async def evaluate(self) -> None:
         """Evaluate the rules about Watchkeeper itself: lag, missing processes, notifications given up, data that cannot be read."""
-        self._judged_ms = at_ms = judging_ms(self._clock.now_ms(), self._judged_ms, tilted=self._clock.tilted)
+        at_ms, tilted = self._clock.now_ms(), self._clock.tilted
         facts = await self._facts(at_ms)
 
         async def decide(held: bytes, _turn: int) -> Told:
             memory = self._quarantine.read("subject", SYSTEM_SUBJECT, held, decode_memory) or Memory()
-            evaluation = heard(SYSTEM_SUBJECT, evaluate(self._rules, {}, None, facts, memory, at_ms))
+            evaluation = heard(SYSTEM_SUBJECT, evaluate(self._rules, {}, None, facts, memory, at_ms, tilted=tilted))
             body = held if evaluation.memory is memory else encode_memory(evaluation.memory)
             return Told(body, evaluation.memory if evaluation.asserts else None)
 

@@ -61,10 +61,10 @@ class Timeline:
         self.evaluation = Evaluation(EMPTY)
         self.now_ms = 0
 
-    def at(self, seconds: float, **changes: Any) -> Timeline:
+    def at(self, seconds: float, *, tilted: bool = False, **changes: Any) -> Timeline:
         new = (self.old or facts()) | changes
         self.now_ms = int(seconds * 1000) + 1_000
-        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms)
+        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms, tilted=tilted)
         self.old, self.memory, self.errors = new, self.evaluation.memory, self.evaluation.errors
         self.begun, self.ended = [], []
         if self.evaluation.asserts:
@@ -188,12 +188,32 @@ def test_a_memory_of_other_rules_is_evaluated_anew_and_written_once() -> None:
 
 
 def test_a_memory_that_did_not_change_is_not_written() -> None:
-    line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3)
+    line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3).at(60)
     held = line.memory
-    assert line.at(30, failures=4).memory is held
+    assert line.at(90, failures=4).memory is held
     assert decode_memory(encode_memory(held)) == held
     assert decode_memory(b"") is EMPTY
     assert encode_memory(EMPTY) == b""
+
+
+@pytest.mark.parametrize(("step_s", "tilted"), [(3_600, True), (-3_600, True), (-3_600, False)])
+def test_after_a_step_of_time_what_waits_goes_on_from_where_it_was(step_s: int, tilted: bool) -> None:
+    line = Timeline(rules_of(expr="failures >= 3", for_="2m", keep_firing_for="2m")).at(5_000, failures=3).at(5_060)
+    began_s = 5_060 + step_s
+    if tilted:
+        assert line.at(began_s, tilted=True).at(began_s + 30, tilted=True).wake_s == began_s + 90
+        began_s += 30
+    assert not line.at(began_s).at(began_s + 59).begun
+    assert line.at(began_s + 60).begun
+    assert line.at(began_s + 61, failures=0).at(began_s + 121).memory.firing
+
+    ended_s = began_s + 121 - step_s  # And back again.
+    if tilted:
+        line.at(ended_s, tilted=True)
+    elif step_s < 0:
+        return  # A step ahead that nobody saw is time that has passed.
+    assert not line.at(ended_s + 59).ended
+    assert line.at(ended_s + 60).ended
 
 
 def test_only_what_fires_counts_as_changed() -> None:
@@ -307,14 +327,14 @@ def test_facts_of_a_failing_endpoint() -> None:
 
 @pytest.mark.parametrize("last", [Outcome.SUCCESS, Outcome.FAILURE])
 def test_facts_stay_while_results_say_nothing_of_the_endpoint(last: Outcome) -> None:
-    served = Certificate(subject="s", issuer="i", not_after_ms=timeline.START_MS + 90 * DAY_MS)
+    served = Certificate(subject="s", issuer="i", not_after_ms=timeline.START_MS + 90 * DAY_MS + DAY_MS // 2)
     life = timeline.Timeline().ok(status=200, certificate=served)
     seen: dict[str, Any] = {"text": "has expired", "failure": FailureClass.TLS} if last is Outcome.FAILURE else {}
     life.saw(last, status=204, certificate=served, **seen)
     before = endpoint_facts(life.endpoint, life.record)
     life.inconclusive()
     assert endpoint_facts(life.endpoint, life.record) == before
-    life.after(DAY_MS).tilt().fail(certificate=msgspec.structs.replace(served, not_after_ms=timeline.START_MS))
+    life.after(DAY_MS // 4).tilt().fail(certificate=msgspec.structs.replace(served, not_after_ms=timeline.START_MS))
     assert endpoint_facts(life.endpoint, life.record) == before
     assert (life.record.probes.last.outcome, life.record.probes.last.text) == (Outcome.INCONCLUSIVE, "status 500, want 2xx")
 

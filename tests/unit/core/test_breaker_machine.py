@@ -12,7 +12,7 @@ from monitor.core.breaker import TRANSITIONS
 from monitor.core.decide import Subject, decide
 from monitor.core.endpoint import Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, Override
+from monitor.core.record import Breaker, Override, moved
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline, result
 
 EDGES = {(old.value, new.value) for (old, _), new in TRANSITIONS.items()}
@@ -70,7 +70,8 @@ class BreakerMachine(RuleBasedStateMachine):
     def each_state_fits_its_run(self) -> None:
         state, t = self.t.record, self.t
         if self.seen is None or t.tilted or self.seen is Outcome.INCONCLUSIVE:
-            assert self.seen is None or state.breaker == self.before.breaker
+            by_ms = state.decided_ms - self.before.decided_ms if t.tilted else 0
+            assert self.seen is None or state.breaker == moved(self.before, by_ms).breaker
             return
         if state.breaker.state is CLOSED and t.override is not Override.DISABLED:
             assert state.probes.run_outcome is Outcome.SUCCESS or state.probes.run_length < t.endpoint.failure_threshold

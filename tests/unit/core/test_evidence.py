@@ -11,7 +11,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.observation import OperatorWord
 from monitor.core.record import Evidence, Override, Record, Verdict
 from monitor.core.schedule import silent_after_ms
-from monitor.core.tilt import Tilt, judging_ms
+from monitor.core.tilt import Tilt
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, weigh
 from monitor.query.reasons import explain
@@ -70,23 +70,6 @@ def test_a_jump_of_the_wall_clock_tilts_for_thirty_seconds() -> None:
         assert jumped.tilted
         assert jumped.observe(START_MS + 64_000 + jump_ms + 29_999, 92_000).tilted
         assert not jumped.observe(START_MS + 64_000 + jump_ms + 30_000, 92_001).tilted
-
-
-@pytest.mark.parametrize(
-    ("now_ms", "judged_ms", "tilted", "wanted_ms"),
-    [
-        (5_000, 0, False, 5_000),
-        (5_000, 4_000, False, 5_000),
-        (5_000, 7_000, False, 7_000),  # Another process's clock is ahead.
-        (5_000, 7_001, False, 5_000),  # The time has gone back.
-        (5_000, 0, True, 5_000),
-        (5_000, 4_000, True, 4_000),
-        (5_000, 7_000, True, 5_000),
-        (5_000, 7_001, True, 5_000),
-    ],
-)
-def test_the_time_of_judging_neither_goes_back_nor_passes_while_tilted(now_ms: int, judged_ms: int, tilted: bool, wanted_ms: int) -> None:
-    assert judging_ms(now_ms, judged_ms, tilted=tilted) == judging_ms(now_ms, 0, judged_ms, 9_999, tilted=tilted) == wanted_ms
 
 
 def test_an_operators_word_is_a_transition() -> None:
