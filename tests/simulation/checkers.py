@@ -188,7 +188,7 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
         ]
         if any(one.endpoint.paused and one.endpoint.id in damaged(world, "record", "version") for one in readings):
             continue  # Nobody decides about a paused endpoint: what was known of it stays published until it is resumed.
-        snapshot, weighing = compose(settings, readings, previous, previous.epoch if previous else 0, now_ms)
+        snapshot, weighing = compose(settings, readings, None, 0, now_ms)  # By now every rise has ended.
         marks = [queue[pool] for (kind, _), queue in server._queues.items() if kind is Queue.DIRTY and pool in queue]
         if _differs(previous, snapshot, weighing) and min(marks, default=now_ms + SETTLED_MS) >= now_ms + SETTLED_MS:
             yield f"{pool} says {_short(previous)}, its records {_short(snapshot)}"
