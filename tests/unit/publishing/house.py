@@ -10,6 +10,7 @@ import msgspec
 
 from alert_rules.files.rule_file import parse_rule_text
 from alert_rules.rules.memory import decode_assertion
+from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
@@ -39,11 +40,11 @@ class House:
         """What was said to fall due: pools, and how long from then."""
         self.publisher = self.another()
 
-    def another(self) -> Publisher:
+    def another(self, rules: RuleSet = RULES) -> Publisher:
         return Publisher(
             store=self.store,
             clock=self.clock,
-            rules=RULES,
+            rules=rules,
             route=self.routed.append,
             counters=self.counters,
             quarantine=Quarantine(self.store, self.counters),

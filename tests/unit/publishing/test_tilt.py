@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from alert_rules.files.rule_file import parse_rule_text
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, BreakerState, Override, OverrideRecord, ProbeStatistics, Record, encode_record
 from monitor.store.port import Commit, Committed
@@ -53,3 +54,18 @@ async def test_a_step_ahead_while_a_pool_rises_does_not_count_as_time_that_it_ha
         house.clock.advance(1_000)
     await house.publisher.publish("shop")
     assert (await house.weights())["c"] < 150
+
+
+@story
+async def test_what_a_rule_about_a_pool_had_waited_before_a_step_ahead_does_not_count_the_step(house: House) -> None:
+    rules = parse_rule_text("groups: [{name: pools, rules: [{alert: Waits, expr: pool_size > 0, for: 1m}]}]")
+    publisher = house.another(rules)
+    await publisher.publish("shop")
+    house.clock.jump(3_600_000)
+    await publisher.publish("shop")
+    house.clock.advance(59_999)
+    await publisher.publish("shop")
+    assert await house.alerts() == []
+    house.clock.advance(1)
+    await publisher.publish("shop")
+    assert await house.alerts() == [["Waits"]]
