@@ -8,6 +8,7 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS
+from monitor.core.policies import POLICIES
 from monitor.store.port import Entry, digest
 
 _endpoint = msgspec.json.Decoder(Endpoint).decode
@@ -35,6 +36,8 @@ def read_pool(name: str, settings: bytes) -> Pool:
     pool = _pool(settings)
     if pool.name != name:
         raise ValueError(f"it names itself {pool.name!r}")
+    if pool.policy not in POLICIES:
+        raise ValueError(f"there is no policy {pool.policy!r} in this release")
     return pool
 
 

@@ -143,6 +143,15 @@ async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None
 
 
 @story
+async def test_a_pool_of_a_policy_that_this_release_does_not_know_works_with_what_is_built_in(house: House) -> None:
+    house.store.spoil_pool("shop", b'{"name":"shop","policy":"failure_rate"}')
+    await house.publisher.publish("shop")
+    assert sum((await house.weights()).values()) == 1_000
+    (aside,) = await house.store.aside()
+    assert (aside.kind, aside.key, aside.why) == ("pool", "shop", "ValueError: there is no policy 'failure_rate' in this release")
+
+
+@story
 async def test_a_pool_that_fails_holds_up_no_other(house: House) -> None:
     load_pool = house.store.load_pool
 
