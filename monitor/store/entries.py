@@ -46,7 +46,7 @@ def endpoint_entry(name: str, spec: bytes) -> Entry[Endpoint]:
     try:
         endpoint = read_endpoint(name, spec)
     except DECODE_ERRORS as error:
-        return Entry(digest(spec), None, _pool_of(spec), str(error))
+        return Entry(digest(spec), None, _pool_of(spec), str(error), spec)
     return Entry(digest(spec), endpoint, endpoint.pool)
 
 
@@ -55,7 +55,7 @@ def pool_entry(name: str, settings: bytes) -> Entry[Pool]:
     try:
         return Entry(digest(settings), read_pool(name, settings))
     except DECODE_ERRORS as error:
-        return Entry(digest(settings), None, "", str(error))
+        return Entry(digest(settings), None, "", str(error), settings)
 
 
 def _pool_of(spec: bytes) -> str:

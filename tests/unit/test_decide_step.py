@@ -40,7 +40,8 @@ class House:
         self.due: list[tuple[Queue, str, int]] = []
         self.endpoint = Endpoint(**{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "failure_threshold": 2, **settings})
         self.counters = counters = Counters()
-        self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        quarantine = Quarantine(self.store, counters)
+        self.cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.step = DecideStep(
             store=self.store,
             clock=self.clock,
@@ -49,7 +50,7 @@ class House:
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
             counters=counters,
-            quarantine=Quarantine(self.store, counters),
+            quarantine=quarantine,
             soon=lambda queue, _slot, member, due_ms: self.due.append((queue, member, due_ms - self.clock.now_ms())),
         )
 
