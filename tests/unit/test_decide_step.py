@@ -260,3 +260,44 @@ def test_a_commit_that_the_store_refuses_keeps_nobody_else_from_being_committed(
         assert house.counters.take() == {"commits_refused": 1}
 
     asyncio.run(story())
+
+
+DAMAGED = {
+    "a negative count": b'{"history":{"minute":{"start_ms":1,"ok":-5,"failed":-5,"inconclusive":-5}}}',
+    "evidence beyond all numbers": b'{"weighing":{"ok":1e308,"total":1e308}}',
+    "less than no evidence": b'{"weighing":{"ok":-1e308,"total":1.0}}',
+}
+
+
+@pytest.mark.parametrize("record", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_record_from_which_nothing_can_be_decided_is_set_aside_and_its_endpoint_starts_afresh(record: bytes) -> None:
+    async def story() -> None:
+        house = House()
+        await register(house.store, [house.endpoint])
+        house.store._slots[0].records["e"] = (7, record)
+        await house.result(SUCCESS)
+        (loaded,) = await house.store.load(["e"])
+        assert decode_record(loaded.record).probes.results == 1
+        assert [(item.kind, item.key, item.data) for item in await house.store.aside()] == [("record", "e", record)]
+        assert house.counters.take() == {"unreadable": 1}
+
+    asyncio.run(story())
+
+
+def test_where_deciding_fails_whatever_the_record_is_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        house = House()
+        await house.result(SUCCESS)
+        before = await house.store.load(["e"])
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("monitor.core.decide.decide", broken)
+        house.counters.take()
+        await house.result(SUCCESS)
+        assert await house.store.load(["e"]) == before
+        assert await house.store.aside() == []
+        assert house.counters.take() == {"undecided": 1}
+
+    asyncio.run(story())

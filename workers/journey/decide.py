@@ -240,10 +240,19 @@ class DecideStep:
     # One decision ---------------------------------------------------------------------------------------------------
 
     async def _guarded(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None) -> Commit | None:
-        """The commit of one decision, or None where deciding failed: that must not hold up the others."""
+        """The commit of one decision, or None where deciding failed: that must not hold up the others. A record from which nothing can be
+        decided is set aside, and its endpoint starts afresh."""
         try:
-            pool = await self._cache.pool(prepared.endpoint.pool)
-            return self._commit_of(prepared, loaded, observation, token_ms, Subject(prepared.endpoint, pool))
+            subject = Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool))
+            try:
+                return self._commit_of(prepared, loaded, observation, token_ms, subject)
+            except Exception as error:
+                if not loaded.record:
+                    raise
+                # Where this raises as well, the error is ours, and the record stays as it is.
+                afresh = self._commit_of(prepared, msgspec.structs.replace(loaded, record=b""), observation, token_ms, subject)
+                self._quarantine.set_aside("record", prepared.endpoint.id, loaded.record, f"{type(error).__name__}: {error}")
+                return afresh
         except StoreError:
             raise
         except Exception:

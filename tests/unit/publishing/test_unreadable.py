@@ -26,7 +26,17 @@ def record_of_a_newer_release(house: House) -> None:
     house.store._slots[0].records["a"] = (7, b'{"breaker":{"state":"AJAR"}}')
 
 
-@pytest.mark.parametrize("damage", [unreadable_record, record_of_a_newer_release])
+def evidence_that_no_results_leave(house: House) -> None:
+    house.store._slots[0].records["a"] = (7, b'{"weighing":{"ok":-10.0,"total":5.0}}')
+
+
+def evidence_beyond_all_numbers(house: House) -> None:
+    house.store._slots[0].records["a"] = (7, b'{"weighing":{"ok":1e308,"total":1e308}}')
+
+
+@pytest.mark.parametrize(
+    "damage", [unreadable_record, record_of_a_newer_release, evidence_that_no_results_leave, evidence_beyond_all_numbers]
+)
 def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None]) -> None:
     async def tell() -> None:
         house = await House().opened()
