@@ -11,6 +11,9 @@ from monitor.core.errors import DECODE_ERRORS
 from monitor.core.policies import POLICIES
 from monitor.store.port import Entry, digest
 
+RETRIES_WORKABLE_MAX = 1_000
+"""Beyond what any release accepts: times are computed from 2 to this power."""
+
 _endpoint = msgspec.json.Decoder(Endpoint).decode
 _pool = msgspec.json.Decoder(Pool).decode
 
@@ -28,6 +31,10 @@ def read_endpoint(name: str, spec: bytes) -> Endpoint:
     if endpoint.id != name:
         raise ValueError(f"it names itself {endpoint.id!r}")
     _ = urlsplit(endpoint.url).port  # Raises where it is no port.
+    if endpoint.interval_ms < 1 or endpoint.weight < 1 or not 0 <= endpoint.retries <= RETRIES_WORKABLE_MAX:
+        raise ValueError(
+            f"nothing follows from interval_ms {endpoint.interval_ms}, weight {endpoint.weight} and retries {endpoint.retries}"
+        )
     return endpoint
 
 
