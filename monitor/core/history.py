@@ -134,7 +134,8 @@ def observe(
     behind_ms = history.until_ms - slot_ms
     # A pause that ended after this slot has accounted for the time up to then.
     from_ms = history.until_ms if 0 < behind_ms <= result_age_max_ms(endpoint) else slot_ms
-    sample = sample_write(history.place, result, outcome)
+    place = history.place if 0 <= history.place < RING_LENGTH else 0
+    sample = sample_write(place, result, outcome)
     minute, hour, day, rows = _account(history, endpoint, from_ms)
     if outcome is _SUCCESS:
         bucket = bucket_of(result.duration_ms)
@@ -148,7 +149,7 @@ def observe(
         else:
             ok, failed, inconclusive, standing = minute.ok, minute.failed, minute.inconclusive + 1, _UNKNOWN
     minute = Rollup(minute.start_ms, ok, failed, inconclusive, minute.up_ms, minute.down_ms, minute.paused_ms, buckets)
-    place = history.place + 1 if history.place + 1 < RING_LENGTH else 0
+    place = place + 1 if place + 1 < RING_LENGTH else 0
     # The next probe falls due on the grid after this one has ended, which a long one moves by more than its interval.
     stands_ms = max(0, int(STANDS_INTERVALS * interval_ms) + max(0, result.at_ms - slot_ms) - (from_ms - slot_ms))
     after = HistoryState(minute, hour, day, place, from_ms, standing, stands_ms, endpoint.interval_ms)
@@ -182,6 +183,8 @@ def _account(history: HistoryState, endpoint: Endpoint, until_ms: int) -> tuple[
         next_ms = (minute.start_ms // _MINUTE_MS + 1) * _MINUTE_MS
         if stood_ms <= 0 and until_ms - next_ms > _MINUTE_MS:
             next_ms = until_ms // _MINUTE_MS * _MINUTE_MS
+        elif next_ms < from_ms:  # Only a damaged record says so: what lies between was accounted for.
+            next_ms = max(next_ms, from_ms // _MINUTE_MS * _MINUTE_MS)
         within_ms = min(max(0, next_ms - from_ms), stood_ms)
         minute = _stand(minute, history.standing, within_ms)
         stood_ms -= within_ms

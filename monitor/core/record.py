@@ -211,6 +211,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 EMPTY: Final = Record()
 SOURCES_MAX: Final = 64
+EVIDENCE_MAX: Final = 1e6
+"""Far more results than decay ever leaves in `Evidence`."""
 
 _decode_record = msgspec.json.Decoder(Record).decode
 _decode_override = msgspec.json.Decoder(OverrideRecord).decode
@@ -218,8 +220,14 @@ encode_record = msgspec.json.Encoder().encode
 
 
 def decode_record(data: bytes) -> Record:
-    """Return the record, or an empty one for b"". Raises msgspec.DecodeError for what cannot be read."""
-    return _decode_record(data) if data else EMPTY
+    """Return the record, or an empty one for b"". Raises ValueError (msgspec's among them) for what cannot be read, and for evidence
+    that no results can have left: weights are relative, so it would move those of all others in the pool."""
+    if not data:
+        return EMPTY
+    record = _decode_record(data)
+    if not 0.0 <= record.weighing.ok <= record.weighing.total <= EVIDENCE_MAX:
+        raise ValueError(f"its evidence is of {record.weighing.ok:g} good results among {record.weighing.total:g}")
+    return record
 
 
 def decode_override(data: bytes) -> OverrideRecord | None:

@@ -8,7 +8,11 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS
+from monitor.core.policies import POLICIES
 from monitor.store.port import Entry, digest
+
+RETRIES_WORKABLE_MAX = 1_000
+"""Beyond what any release accepts: times are computed from 2 to this power."""
 
 _endpoint = msgspec.json.Decoder(Endpoint).decode
 _pool = msgspec.json.Decoder(Pool).decode
@@ -27,6 +31,10 @@ def read_endpoint(name: str, spec: bytes) -> Endpoint:
     if endpoint.id != name:
         raise ValueError(f"it names itself {endpoint.id!r}")
     _ = urlsplit(endpoint.url).port  # Raises where it is no port.
+    if endpoint.interval_ms < 1 or endpoint.weight < 1 or not 0 <= endpoint.retries <= RETRIES_WORKABLE_MAX:
+        raise ValueError(
+            f"nothing follows from interval_ms {endpoint.interval_ms}, weight {endpoint.weight} and retries {endpoint.retries}"
+        )
     return endpoint
 
 
@@ -35,6 +43,8 @@ def read_pool(name: str, settings: bytes) -> Pool:
     pool = _pool(settings)
     if pool.name != name:
         raise ValueError(f"it names itself {pool.name!r}")
+    if pool.policy not in POLICIES:
+        raise ValueError(f"there is no policy {pool.policy!r} in this release")
     return pool
 
 
@@ -43,7 +53,7 @@ def endpoint_entry(name: str, spec: bytes) -> Entry[Endpoint]:
     try:
         endpoint = read_endpoint(name, spec)
     except DECODE_ERRORS as error:
-        return Entry(digest(spec), None, _pool_of(spec), str(error))
+        return Entry(digest(spec), None, _pool_of(spec), str(error), spec)
     return Entry(digest(spec), endpoint, endpoint.pool)
 
 
@@ -52,7 +62,7 @@ def pool_entry(name: str, settings: bytes) -> Entry[Pool]:
     try:
         return Entry(digest(settings), read_pool(name, settings))
     except DECODE_ERRORS as error:
-        return Entry(digest(settings), None, "", str(error))
+        return Entry(digest(settings), None, "", str(error), settings)
 
 
 def _pool_of(spec: bytes) -> str:

@@ -227,6 +227,9 @@ GARBAGE = [
     b'{"id":"e","url":"http://h/","pool":"shop","weight":"heavy"}',
     b'{"id":"other","url":"http://h/","pool":"shop"}',
     b'{"id":"e","url":"http://h/\\ud800","pool":"shop"}',
+    b'{"id":"e","url":"http://h/","pool":"shop","interval_ms":0}',
+    b'{"id":"e","url":"http://h/","pool":"shop","weight":-200}',
+    b'{"id":"e","url":"http://h/","pool":"shop","retries":-1}',
 ]
 
 

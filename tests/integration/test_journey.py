@@ -48,7 +48,7 @@ class Plant:
         self.messages: list[str] = []
         counters, rules = Counters(), load_rules()
         quarantine = Quarantine(self.store, counters)
-        cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.alerting = Alerting(
             store=self.store,
             clock=self.clock,

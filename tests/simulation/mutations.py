@@ -14,6 +14,7 @@ from unittest import mock
 import msgspec
 
 from alert_rules.routes.route import Integration
+from monitor.core.endpoint import Endpoint
 from monitor.registry import overrides
 from monitor.store.memory import probes as memory_probes
 from monitor.store.memory.store import MemoryStore
@@ -24,6 +25,7 @@ from tests.simulation.server import EPOCH_MS, Server
 from tests.simulation.virtual import NOBODY
 from workers.journey import decide, deliver
 from workers.journey.deliver import DeliverStep
+from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.flush import FlushStep
 from workers.journey.pool_subject import PoolSubject
 from workers.journey.probe import ProbeStep
@@ -120,6 +122,18 @@ def _one_row_for_all_services() -> Iterator[None]:
 
 def _no_quarantine() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Quarantine, "read", lambda _self, _kind, _key, data, decode: decode(data))
+
+
+def _unfit_options_raise() -> contextlib.AbstractContextManager[object]:
+    make = EndpointCache.make
+
+    def raising(self: EndpointCache, endpoint: Endpoint) -> Prepared:
+        prepared = make(self, endpoint)
+        if prepared.probe is None:
+            raise TypeError(prepared.error)
+        return prepared
+
+    return mock.patch.object(EndpointCache, "make", raising)
 
 
 def _edits_unfenced() -> contextlib.AbstractContextManager[object]:
@@ -231,6 +245,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "one row for all services", "services that have a message get it again for another", "services", 10, _one_row_for_all_services
     ),
     Mutation("no quarantine", "one unreadable record stops everybody", "rubbish", 9, _no_quarantine),
+    Mutation("unfit options raise", "one endpoint that cannot be prepared stops its batch", "rubbish", 1, _unfit_options_raise),
     Mutation("edits unfenced", "an edit undoes a pause made in between", "crowd", 2, _edits_unfenced),
     Mutation("overrides unfenced", "undrain deletes a FORCED_OPEN set in between", "crowd", 0, _overrides_unfenced),
     Mutation("wall clocks", "a worker's clock decides which alert is newer, and when a group is due", "clocks", 6, _wall_clocks),

@@ -40,6 +40,8 @@ QUEUE_OF = {PartName.WORKER: "probe", PartName.ALERT_WORKER: "alert"}
 HEARTBEAT_MS = 2_000
 TICK_S = 0.15
 PAUSE_S = 0.5
+UNFIT = "of-a-newer-release"
+"""An option that no prober can be prepared with."""
 
 ROUTING = """
 route:
@@ -192,6 +194,12 @@ async def _probe(endpoint: Endpoint, _probe: object, context: ServerClock, due_m
     return await current_life().part.world.targets.probe(endpoint, context, due_ms)  # type: ignore[union-attr]
 
 
+def _prepare(endpoint: Endpoint) -> Any:
+    if UNFIT in endpoint.options:
+        raise TypeError("an option of another shape")
+    return endpoint
+
+
 async def _send(integration: Integration, _title: str, body: str, _kind: str) -> str:
     return await current_life().part.world.services.accept(integration, body)  # type: ignore[union-attr]
 
@@ -223,7 +231,7 @@ def outside_replaced() -> Iterator[None]:
             load_rules=lambda _: rules(),
             load_routing=functools.cache(lambda _: parse_routing(ROUTING)),
             make_context=lambda clock, *_, **__: clock,
-            prepare=lambda endpoint: endpoint,
+            prepare=_prepare,
             run_probe=_probe,
             process_name=lambda _: current_life().part.name,
             receivers=SimpleNamespace(send=_send, services=_service_names, warm_up=lambda: None),

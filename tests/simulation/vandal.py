@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.store import keys
 from monitor.store.port import DeliveryRow
+from tests.simulation.parts import UNFIT
 from tests.simulation.seen import Damage
 
 if TYPE_CHECKING:
@@ -41,12 +42,24 @@ class Vandal:
                 places.setdefault(place[0], []).append(place)
         kind, key, data, write = rng.choice(places[rng.choice(sorted(places))])
         spoilt, readable = self._spoil(data)
-        if readable and kind in {"endpoint", "pool"}:
+        if readable and kind == "endpoint":
+            self._unfit(key)
+            return
+        if readable and kind == "pool":
             return  # The fake keeps what it can read decoded.
         write(spoilt)
         self._world.note(f"vandal: {kind} {key} becomes {spoilt[:60]!r}")
         if not readable:
             self._world.seen.damages.append(Damage(kind, key, self._world.loop.now_ms()))
+
+    def _unfit(self, name: str) -> None:
+        """Give an endpoint an option whose shape no prober knows: its entry is decoded, and cannot be prepared."""
+        slot = self._world.server._home(name)[1]
+        if endpoint := slot.specs.get(name):
+            slot.specs[name] = msgspec.structs.replace(endpoint, options={UNFIT: [1]})
+            slot.rev += 1
+            self._world.note(f"vandal: endpoint {name} gets an option that cannot be prepared")
+            self._world.seen.damages.append(Damage("endpoint", name, self._world.loop.now_ms()))
 
     def _spoil(self, data: bytes) -> tuple[bytes, bool]:
         """The new value, and whether every reader must be able to read it."""

@@ -40,7 +40,8 @@ class House:
         self.due: list[tuple[Queue, str, int]] = []
         self.endpoint = Endpoint(**{"id": "e", "url": "http://127.0.0.1:1/", "pool": "shop", "failure_threshold": 2, **settings})
         self.counters = counters = Counters()
-        self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        quarantine = Quarantine(self.store, counters)
+        self.cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.step = DecideStep(
             store=self.store,
             clock=self.clock,
@@ -49,7 +50,7 @@ class House:
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
             counters=counters,
-            quarantine=Quarantine(self.store, counters),
+            quarantine=quarantine,
             soon=lambda queue, _slot, member, due_ms: self.due.append((queue, member, due_ms - self.clock.now_ms())),
         )
 
@@ -274,5 +275,46 @@ def test_a_commit_that_the_store_refuses_keeps_nobody_else_from_being_committed(
         await house.step.reevaluate(0, leases)
         assert [loaded.ver > 0 for loaded in await house.store.load(["e0", "e1", "e2"])] == [True, False, True]
         assert house.counters.take() == {"commits_refused": 1}
+
+    asyncio.run(story())
+
+
+DAMAGED = {
+    "a negative count": b'{"history":{"minute":{"start_ms":1,"ok":-5,"failed":-5,"inconclusive":-5}}}',
+    "evidence beyond all numbers": b'{"weighing":{"ok":1e308,"total":1e308}}',
+    "less than no evidence": b'{"weighing":{"ok":-1e308,"total":1.0}}',
+}
+
+
+@pytest.mark.parametrize("record", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_record_from_which_nothing_can_be_decided_is_set_aside_and_its_endpoint_starts_afresh(record: bytes) -> None:
+    async def story() -> None:
+        house = House()
+        await register(house.store, [house.endpoint])
+        house.store._slots[0].records["e"] = (7, record)
+        await house.result(SUCCESS)
+        (loaded,) = await house.store.load(["e"])
+        assert decode_record(loaded.record).probes.results == 1
+        assert [(item.kind, item.key, item.data) for item in await house.store.aside()] == [("record", "e", record)]
+        assert house.counters.take() == {"unreadable": 1}
+
+    asyncio.run(story())
+
+
+def test_where_deciding_fails_whatever_the_record_is_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        house = House()
+        await house.result(SUCCESS)
+        before = await house.store.load(["e"])
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("monitor.core.decide.decide", broken)
+        house.counters.take()
+        await house.result(SUCCESS)
+        assert await house.store.load(["e"]) == before
+        assert await house.store.aside() == []
+        assert house.counters.take() == {"undecided": 1}
 
     asyncio.run(story())

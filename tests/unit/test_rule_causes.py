@@ -49,7 +49,7 @@ class Life:
         self.store = MemoryStore(self.clock)
         counters = Counters()
         quarantine = Quarantine(self.store, counters)
-        self.cache = EndpointCache(self.store, self.clock, lambda _: object())  # type: ignore[arg-type,return-value]
+        self.cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.publisher = Publisher(
             store=self.store,
             clock=self.clock,

@@ -199,9 +199,9 @@ class DecideStep:
         commits, removed = [], []
         for endpoint_id, one in zip(ids, loaded, strict=True):
             current = prepared.get(endpoint_id)
-            if current is None:
+            if endpoint_id not in prepared:
                 removed.append((endpoint_id, one))
-            elif (commit := await self._guarded(current, one, passed, None)) is not None:
+            elif current is not None and (commit := await self._guarded(current, one, passed, None)) is not None:
                 commits.append(commit)
         await self._quarantine.flush()
         stale = []
@@ -213,12 +213,13 @@ class DecideStep:
         await self._forget(slot, removed)
         return stale
 
-    async def _as_loaded(self, ids: Sequence[str], revisions: Mapping[int, int]) -> dict[str, Prepared]:
-        """The endpoints as they are since their records were loaded: an edit that came between would move the version."""
+    async def _as_loaded(self, ids: Sequence[str], revisions: Mapping[int, int]) -> dict[str, Prepared | None]:
+        """The endpoints as they are since their records were loaded: an edit that came between would move the version. None where
+        the entry cannot be read."""
         by_slot: dict[int, list[str]] = {slot: [] for slot in revisions}
         for endpoint_id in ids:
             by_slot[slot_of(endpoint_id, self._store.slots)].append(endpoint_id)
-        prepared: dict[str, Prepared] = {}
+        prepared: dict[str, Prepared | None] = {}
         for slot, members in by_slot.items():
             prepared |= await self._cache.ready(slot, revisions[slot], members)
         return prepared
@@ -239,10 +240,19 @@ class DecideStep:
     # One decision ---------------------------------------------------------------------------------------------------
 
     async def _guarded(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None) -> Commit | None:
-        """The commit of one decision, or None where deciding failed: that must not hold up the others."""
+        """The commit of one decision, or None where deciding failed: that must not hold up the others. A record from which nothing can be
+        decided is set aside, and its endpoint starts afresh."""
         try:
-            pool = await self._cache.pool(prepared.endpoint.pool)
-            return self._commit_of(prepared, loaded, observation, token_ms, Subject(prepared.endpoint, pool))
+            subject = Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool))
+            try:
+                return self._commit_of(prepared, loaded, observation, token_ms, subject)
+            except Exception as error:
+                if not loaded.record:
+                    raise
+                # Where this raises as well, the error is ours, and the record stays as it is.
+                afresh = self._commit_of(prepared, msgspec.structs.replace(loaded, record=b""), observation, token_ms, subject)
+                self._quarantine.set_aside("record", prepared.endpoint.id, loaded.record, f"{type(error).__name__}: {error}")
+                return afresh
         except StoreError:
             raise
         except Exception:

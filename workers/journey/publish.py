@@ -22,6 +22,7 @@ from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolL
 from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.pool_subject import PoolSubject
+from workers.journey.published import published
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import SoonAt
 
@@ -29,7 +30,6 @@ RISE_MS = 1_000
 """A pool whose weights still move (warm-up, damping) is weighed again after this time."""
 CHECK_MS = 30_000
 """How often the snapshots of all pools are read."""
-CHECKED_TOGETHER = 100
 ROUNDS_MAX = 8
 TOGETHER_MAX = 16
 """Pools that one process weighs side by side: their commands share exchanges, and their members are in memory together."""
@@ -167,13 +167,9 @@ class Publisher:
         if self._checked_ms is not None and now_ms - self._checked_ms < CHECK_MS:
             return
         self._checked_ms = now_ms
-        lost: list[str] = []
-        names = await self._store.published_pools()
-        for first in range(0, len(names), CHECKED_TOGETHER):
-            batch = names[first : first + CHECKED_TOGETHER]
-            for name, data in zip(batch, await self._store.snapshots(batch), strict=True):
-                if self._quarantine.read("snapshot", name, data, decode_snapshot) is None:
-                    lost.append(name)
+        lost = [
+            name async for name, data in published(self._store) if self._quarantine.read("snapshot", name, data, decode_snapshot) is None
+        ]
         await self._quarantine.flush()
         if lost:
             log.warning("the snapshots of %d pools are missing or cannot be read, and are published anew: %s", len(lost), lost[:10])

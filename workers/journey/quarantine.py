@@ -35,17 +35,21 @@ class Quarantine:
         try:
             return decode(data)
         except Exception as error:  # Whatever a decoder raises, the data is what it could not read.
-            key, seen = printable(key), digest(data)
-            if self._told.get((kind, key)) != seen:
-                if len(self._told) >= ASIDE_MAX:
-                    self._told.clear()
-                self._told[kind, key] = seen
-                why = f"{type(error).__name__}: {error}"
-                self._counters.add("unreadable")
-                log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
-                if len(self._waiting) < ASIDE_MAX or (kind, key) in self._waiting:
-                    self._waiting[kind, key] = SetAside(kind, key, data[:ASIDE_BYTES_MAX], why)
+            self.set_aside(kind, key, data, f"{type(error).__name__}: {error}")
             return None
+
+    def set_aside(self, kind: str, key: str, data: bytes, why: str) -> None:
+        """Let data that cannot be worked with, for a reason that its reader has found, wait for `flush`."""
+        key, seen = printable(key), digest(data)
+        if self._told.get((kind, key)) == seen:
+            return
+        if len(self._told) >= ASIDE_MAX:
+            self._told.clear()
+        self._told[kind, key] = seen
+        self._counters.add("unreadable")
+        log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
+        if len(self._waiting) < ASIDE_MAX or (kind, key) in self._waiting:
+            self._waiting[kind, key] = SetAside(kind, key, data[:ASIDE_BYTES_MAX], why)
 
     async def flush(self) -> None:
         """Keep aside what could not be read. Raises StoreError, and then goes on holding it."""

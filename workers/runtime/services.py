@@ -70,10 +70,10 @@ class Services:
         async def prober(endpoint: Endpoint, probe: Probe, due_ms: int) -> Result:
             return await run_probe(endpoint, probe, context, due_ms)
 
-        self.cache = EndpointCache(store, clock, prepare)
         self.soon = Soon(store=store, clock=clock)
         alerts = part == PartName.ALERT_WORKER
         quarantine = Quarantine(store, counters)
+        self.cache = EndpointCache(store, clock, prepare, quarantine)
         self.alerting = Alerting(
             store=store,
             clock=clock,

@@ -21,14 +21,15 @@ def digest(data: bytes) -> str:
 class Entry(msgspec.Struct, Generic[T], frozen=True):
     """What the registry holds under one name, as it was read; it fences a write that is decided from it.
 
-    `value` is None where the stored bytes cannot be read, and `why` says what is wrong with them. `pool` is the endpoint's pool as
-    far as it can be told, else ""; it is "" for the entry of a pool.
+    `value` is None where the stored bytes cannot be read: then `data` is these bytes, and `why` says what is wrong with them. `pool` is
+    the endpoint's pool as far as it can be told, else ""; it is "" for the entry of a pool.
     """
 
     digest: str
     value: T | None
     pool: str = ""
     why: str = ""
+    data: bytes = b""
 
 
 class Put(msgspec.Struct, frozen=True, kw_only=True):

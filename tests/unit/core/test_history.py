@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.history import DAY, HOUR, MINUTE, PERIODS, Row, RowWrite
 from monitor.core.observation import TimePassed
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import HistoryState
+from monitor.core.record import HistoryState, Rollup
 from tests.timeline import START_MS, Timeline, result
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -294,3 +295,13 @@ def test_rows_that_do_not_belong_where_they_stand_are_left_out() -> None:
     ahead = history.row_write(MINUTE, Row(start_ms=until_ms + MINUTE_MS, ok=1))
     assert history.read_rows(MINUTE, b"\0" * ahead.offset + ahead.data, until_ms) == []
     assert history.open_rows(past, ENDPOINT, until_ms)["min"]
+
+
+@pytest.mark.parametrize("damage", [{"place": -1}, {"place": 10**15}, {"minute": Rollup(start_ms=1)}])
+def test_history_that_is_damaged_goes_on_within_its_bounds(damage: dict[str, Any]) -> None:
+    past, _ = live(START_MS, START_MS + MINUTE_MS)
+    seen = result(Outcome.SUCCESS, START_MS + 2 * MINUTE_MS)
+    after, writes = history.observe(replace(past, **damage), ENDPOINT, seen, seen.outcome, ENDPOINT.interval_ms)
+    assert len(writes) < 10
+    assert all(0 <= write.offset < len(write.data) * max(history.RING_LENGTH, DAY.rows, HOUR.rows, MINUTE.rows) for write in writes)
+    assert 0 < after.place < history.RING_LENGTH

@@ -26,7 +26,17 @@ def record_of_a_newer_release(house: House) -> None:
     house.store._slots[0].records["a"] = (7, b'{"breaker":{"state":"AJAR"}}')
 
 
-@pytest.mark.parametrize("damage", [unreadable_record, record_of_a_newer_release])
+def evidence_that_no_results_leave(house: House) -> None:
+    house.store._slots[0].records["a"] = (7, b'{"weighing":{"ok":-10.0,"total":5.0}}')
+
+
+def evidence_beyond_all_numbers(house: House) -> None:
+    house.store._slots[0].records["a"] = (7, b'{"weighing":{"ok":1e308,"total":1e308}}')
+
+
+@pytest.mark.parametrize(
+    "damage", [unreadable_record, record_of_a_newer_release, evidence_that_no_results_leave, evidence_beyond_all_numbers]
+)
 def test_an_unreadable_record_counts_as_unknown(damage: Callable[[House], None]) -> None:
     async def tell() -> None:
         house = await House().opened()
@@ -140,6 +150,15 @@ async def test_unreadable_settings_of_a_pool_harm_no_other(house: House) -> None
     assert {lease.member for lease in leases} == {"shop", "db"}
     await house.publisher.weigh_leased((0, lease) for lease in leases)
     assert all(await house.store.snapshots(["shop", "db"]))
+
+
+@story
+async def test_a_pool_of_a_policy_that_this_release_does_not_know_works_with_what_is_built_in(house: House) -> None:
+    house.store.spoil_pool("shop", b'{"name":"shop","policy":"failure_rate"}')
+    await house.publisher.publish("shop")
+    assert sum((await house.weights()).values()) == 1_000
+    (aside,) = await house.store.aside()
+    assert (aside.kind, aside.key, aside.why) == ("pool", "shop", "ValueError: there is no policy 'failure_rate' in this release")
 
 
 @story
