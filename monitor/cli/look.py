@@ -43,7 +43,7 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
 
     async def show(store: Store) -> None:
         now_ms = await store.now_ms()
-        found = await read_pools(store, now_ms, pools)
+        found = await read_pools(store, pools)
         if watch and sys.stdout.isatty():
             click.clear()
         rows = [row for pool in found for row in _pool_rows(pool, now_ms, table=output == "table")]

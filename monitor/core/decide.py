@@ -12,7 +12,7 @@ from monitor.core import flapping, history
 from monitor.core.breaker import count_trial, forgive, step, target
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
-from monitor.core.observation import Observation, OperatorWord, SourceReport, TimePassed
+from monitor.core.observation import Observation, OperatorWord, ResultPace, SourceReport, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES
 from monitor.core.policies.policy import Ruling, Seen
@@ -29,7 +29,7 @@ from monitor.core.record import (
     Transition,
     moved,
 )
-from monitor.core.schedule import result_age_max_ms, silent_after_ms
+from monitor.core.schedule import lease_ms, result_age_max_ms, silent_after_ms
 from monitor.core.tilt import judging_ms, stepped_ms
 from monitor.core.verdict import verdict
 
@@ -88,11 +88,20 @@ def decide(subject: Subject, record: Record, observation: Observation, now_ms: i
     return _reported(subject, record, observation, now_ms)
 
 
-def silent_at_ms(endpoint: Endpoint, record: Record, judging_since_ms: int = 0) -> int:
-    """When an endpoint without a further result counts as silent: nothing is known of it then. Time in which we did not probe at all
-    (`judging_since_ms` is when that ended) is not its silence."""
+def silent_at_ms(endpoint: Endpoint, record: Record, now_ms: int, pace: ResultPace) -> int:
+    """When (ms) an endpoint without a further conclusive result counts as silent: nothing is known of it then.
+
+    An outage of ours is not its silence: where neither it nor a neighbour had a result for as long as its own next one may take (an
+    interval and a lease), silence counts from the end of that time, or from now while it lasts.
+    """
     delay_ms = 0 if record.probes.last.at_ms else endpoint.initial_delay_ms
-    return max(record.conclusive_ms + delay_ms, judging_since_ms) + silent_after_ms(endpoint)
+    from_ms = record.conclusive_ms + delay_ms
+    turn_ms = endpoint.interval_ms + lease_ms(endpoint)
+    if pace.age_ms > turn_ms:
+        from_ms = max(from_ms, now_ms)
+    elif pace.gap_ms > turn_ms:
+        from_ms = max(from_ms, pace.since_ms)
+    return from_ms + silent_after_ms(endpoint)
 
 
 def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilted: bool) -> Decision:
@@ -166,7 +175,7 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
         past, writes = history.pause(past, endpoint, endpoint.paused, now_ms)
         since_ms = now_ms  # Silence is counted from the end of a pause.
     after = replace(record, history=past, override=subject.override, since_ms=since_ms, decided_ms=now_ms)
-    silent = not endpoint.paused and silent_at_ms(endpoint, after, passed.judging_since_ms) <= now_ms
+    silent = not endpoint.paused and (record.silent or silent_at_ms(endpoint, after, now_ms, passed.pace) <= now_ms)
     weigh = silent is not record.silent or subject.override is not record.override
     if silent is not record.silent:
         after = replace(after, silent=silent)

@@ -30,10 +30,21 @@ class OperatorWord(msgspec.Struct, frozen=True, kw_only=True):
     replaces: Override | None = None
 
 
-class TimePassed(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing came. `judging_since_ms`: since when probes are being claimed without a gap; silence counts from then."""
+class ResultPace(msgspec.Struct, frozen=True):
+    """How results come in where an endpoint lives: its own and its neighbours', whatever their outcome."""
 
-    judging_since_ms: int = 0
+    age_ms: int = 0
+    """Time since the last of them."""
+    gap_ms: int = 0
+    """The last pause between two of them that was longer than LEASE_SLACK_MS (core.schedule); a shorter one makes nobody silent."""
+    since_ms: int = 0
+    """When that pause ended."""
+
+
+class TimePassed(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing came. `pace` tells whether anybody got results meanwhile."""
+
+    pace: ResultPace = ResultPace()
 
 
 class SourceKind(StrEnum):

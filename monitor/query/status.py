@@ -9,7 +9,6 @@ import msgspec
 
 from alert_rules.rules.alert import AlertState
 from alert_rules.rules.memory import Memory, decode_memory
-from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.history import Sample, read_samples
@@ -60,12 +59,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     parents: Mapping[str, Verdict]
 
 
-async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> list[PoolStatus]:
+async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus]:
     """All pools, or those named (a page of them reads these and no others); ConfigError for a name that has no member."""
     wanted = list(names) or [name for name, size in (await store.pool_sizes()).items() if size]
     settings = await store.pools()
     # Side by side, so that they share exchanges.
-    found = await asyncio.gather(*(_read_pool(store, settings.get(name) or Pool(name=name), now_ms) for name in wanted))
+    found = await asyncio.gather(*(_read_pool(store, settings.get(name) or Pool(name=name)) for name in wanted))
     for status in found:
         if names and not status.members:
             known = [name for name, size in (await store.pool_sizes()).items() if size]
@@ -74,9 +73,9 @@ async def read_pools(store: Store, now_ms: int, names: Sequence[str] = ()) -> li
     return [status for status in found if status.members]
 
 
-async def _read_pool(store: Store, pool: Pool, now_ms: int) -> PoolStatus:
+async def _read_pool(store: Store, pool: Pool) -> PoolStatus:
     snapshot, views = await _members(store, pool.name)
-    members = await asyncio.gather(*(_status(store, view, snapshot, now_ms) for view in views))
+    members = await asyncio.gather(*(_status(store, view, snapshot) for view in views))
     return PoolStatus(pool=pool, snapshot=snapshot, members=tuple(members))
 
 
@@ -93,9 +92,9 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     snapshot, views = await _members(store, endpoint.pool)
     _, weighing = compose(pool, [view.reading for view in views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
-    status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot, now_ms)
+    status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot)
     parents = await store.endpoints(endpoint.depends_on)
-    verdicts = {view.reading.endpoint.id: _verdict(view.reading, now_ms) for view in await _views(store, list(parents.values()))}
+    verdicts = {view.reading.endpoint.id: _verdict(view.reading) for view in await _views(store, list(parents.values()))}
     transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(decode_transition, data)) is not None]
     return Explanation(
         status=status,
@@ -128,21 +127,19 @@ def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
     return _View(Reading(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 
-def _verdict(reading: Reading, now_ms: int) -> Verdict:
-    """As it was decided; and UNKNOWN to whoever looks while nobody decides any more."""
-    endpoint, record = reading.endpoint, reading.record
-    forgotten = not endpoint.paused and silent_at_ms(endpoint, record) <= now_ms
-    return verdict(record, no_data=silent(reading) or forgotten)
+def _verdict(reading: Reading) -> Verdict:
+    """As it is published."""
+    return verdict(reading.record, no_data=silent(reading))
 
 
-async def _status(store: Store, view: _View, snapshot: Snapshot | None, now_ms: int) -> EndpointStatus:
+async def _status(store: Store, view: _View, snapshot: Snapshot | None) -> EndpointStatus:
     reading, endpoint = view.reading, view.reading.endpoint
     weights = {one.id: one.weight for one in snapshot.endpoints} if snapshot else {}
     return EndpointStatus(
         endpoint=endpoint,
         record=reading.record,
         override=reading.override,
-        verdict=_verdict(reading, now_ms),
+        verdict=_verdict(reading),
         weight=weights.get(endpoint.id),
         samples=tuple(read_samples(await store.samples(endpoint.id, "ring"))[-SAMPLES_SHOWN:]),
         alerts=view.memory.states,

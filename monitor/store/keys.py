@@ -18,7 +18,8 @@ wk:i:{sN}:spec           hash    id -> Endpoint JSON                         reg
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry, realign -> claim, commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
 wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
-                                 the server's time has stepped back and is not yet made good   claim_probes, realign
+                                 the server's time has stepped back and is not yet made good; result: ms of the last result; gap:
+                                 the last long pause (ms) between two results, which ended at resumed   claim_probes, realign, commit
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web

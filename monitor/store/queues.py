@@ -20,7 +20,7 @@ EARLY_MS = 25
 """How much before its time a member may be claimed by name: a process knows the server's time only as well as it read it last."""
 
 JUDGING_GAP_MS = 10_000
-"""After a longer pause between two claims of probes judging begins anew: what was silent meanwhile was not probed."""
+"""After a longer pause between two claims of probes judging begins anew: nobody could assert an alert meanwhile."""
 
 
 class Queue(StrEnum):

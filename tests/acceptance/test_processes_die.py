@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.pool.snapshot import TTL_MS
 from tests.acceptance.checks import check_history, check_published
 from tests.acceptance.receiver import Receiver
-from tests.acceptance.system import CLOCK, System, again_within_s, eventually, manifest, probed_again
+from tests.acceptance.system import BUSY_S, CLOCK, System, again_within_s, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
 
 INTERVAL_MS = 1_000
@@ -106,3 +107,21 @@ def test_a_worker_that_stands_still_blames_nobody(system: System, targets: Targe
         probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
     assert not any(system.breaker_events(name) for name in NAMES)
     assert all(system.weights("shop").values())
+
+
+def test_no_worker_lives_and_nobody_is_told_that_nothing_is_known_of_the_endpoints(
+    alerting_system: System, targets: Targets, receiver: Receiver
+) -> None:
+    """Beat goes on claiming, and alert workers go on judging."""
+    system = alerting_system
+    system.register(manifest(targets, NAMES, interval_ms=INTERVAL_MS))
+    _, _, worker = system.start("beat", "alert-worker", "worker")
+    probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
+    worker.kill()
+    # Three intervals and a lease have passed before consumers see that results have stopped.
+    eventually(lambda: system.lagging() == ["shop"], (TTL_MS + INTERVAL_MS) / 1000 + BUSY_S)
+    system.start("worker")
+    probed_again(targets, NAMES, interval_ms=INTERVAL_MS)
+    eventually(lambda: system.lagging() == [], 5)
+    assert [one for one in receiver.told if one.rule == "NoData"] == []
+    assert not any(system.record(name).silent for name in NAMES)

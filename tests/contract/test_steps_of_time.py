@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.core.tilt import JUMP_MS
+from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import AlertPhase, AssertedAlert, Flush, Membership, NewDelivery, SubjectAssertion
+from monitor.store.port import AlertPhase, AssertedAlert, Committed, Flush, Membership, NewDelivery, SubjectAssertion
 from monitor.store.queues import JUDGING_GAP_MS, Queue
 from monitor.store.redis.store import RedisStore
 
@@ -24,6 +26,16 @@ async def was_ahead(house, ms: int) -> None:
         assert isinstance(house.store, RedisStore)
         for key in ("wk:i:{alerts}:pace", *(f"wk:i:{{s{slot}}}:pace" for slot in range(house.store.slots))):
             await house.store._wire.execute_one("HSET", key, "last", last_ms)
+
+
+async def result_was(house, slot: int, ms: int) -> None:
+    """Write down that the slot's last result came so long ago."""
+    last_ms = await house.store.now_ms() - ms
+    if isinstance(house.store, MemoryStore):
+        house.store._slots[slot].pace.result_ms = last_ms
+    else:
+        assert isinstance(house.store, RedisStore)
+        await house.store._wire.execute_one("HSET", keys.in_slot(slot, "pace"), "result", last_ms)
 
 
 async def beat(house) -> int:
@@ -135,3 +147,29 @@ async def test_judging_begins_anew_after_a_gap_and_after_a_step_back(house):
         assert await house.store.judging_since(0) >= asked_ms, "nobody claims now"
         await house.claim()
         assert await house.store.judging_since(0) > first_ms
+
+
+async def test_results_keep_a_pace_of_their_own_whatever_is_claimed(house):
+    """A pause that a lease outlasts is no gap; a longer one is, from the result that ends it; decisions without a result are none."""
+    claimed = await house.claim_one()
+    slot = keys.slot_of("e", house.store.slots)
+    assert (await house.store.result_pace(slot)).age_ms > HOUR_MS, "there never was one"
+    assert await house.commit(house.result(claimed)) == [Committed.OK]
+    first = await house.store.result_pace(slot)
+    assert 0 <= first.age_ms < LEASE_SLACK_MS
+    for late_ms, gap in ((LEASE_SLACK_MS - 2_000, False), (LEASE_SLACK_MS + 2_000, True)):
+        await result_was(house, slot, late_ms)
+        ver = await house.version("e")
+        assert await house.commit(house.result(claimed, ver, token_ms=None)) == [Committed.OK]
+        await house.make_due("e", await house.store.now_ms())
+        claimed = (await house.claim())["e"]
+        assert (await house.store.result_pace(slot)).age_ms >= late_ms, "a claim or a decision is no result"
+        before_ms = await house.store.now_ms()
+        assert await house.commit(house.result(claimed, ver + 1)) == [Committed.OK]
+        pace = await house.store.result_pace(slot)
+        assert pace.age_ms < LEASE_SLACK_MS
+        if gap:
+            assert pace.gap_ms >= late_ms
+            assert before_ms <= pace.since_ms <= await house.store.now_ms()
+        else:
+            assert (pace.gap_ms, pace.since_ms) == (first.gap_ms, first.since_ms)

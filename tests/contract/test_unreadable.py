@@ -172,9 +172,8 @@ async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish)
     await house.store.heartbeat("beat:h:1", b"{}")
     for slot in range(house.store.slots):
         await house.store._wire.execute_one("SET", keys.in_slot(slot, "rev"), rubbish)
-        await house.store._wire.execute_one(
-            "HSET", keys.in_slot(slot, "pace"), "last", rubbish, "since", rubbish, "back", rubbish, rubbish, rubbish
-        )
+        for field in ("last", "since", "back", "result", "gap", "resumed", rubbish):
+            await house.store._wire.execute_one("HSET", keys.in_slot(slot, "pace"), field, rubbish)
         await house.store._wire.execute_one("HSET", keys.in_slot(slot, "unpublished"), "shop", rubbish)
     for key, field in ((keys.COUNTERS, "probes_failure"), (keys.PROCESSES, "beat:h:2"), (keys.ALERTS_PACE, "last"), (keys.EPOCH, "epoch")):
         await house.store._wire.execute_one("HSET", key, field, rubbish)
@@ -183,6 +182,7 @@ async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish)
     assert (await house.claim()).keys() <= {"e"}
     for slot in range(house.store.slots):
         await house.store.judging_since(slot)
+        await house.store.result_pace(slot)
         await house.store.realign(slot)
     await house.store.load_with_revisions(["e"])
     await house.register(house.endpoint("e", interval_ms=20_000))
@@ -206,6 +206,7 @@ async def test_a_key_of_another_type_is_replaced_and_keeps_nobody_from_being_com
     for name in [*own, *shared]:
         await house.store._wire.execute(("DEL", name), ("HSET", name, "x", "y"))
     claimed = await house.claim()
+    await house.store._wire.execute(("DEL", keys.in_slot(slot, "pace")), ("SET", keys.in_slot(slot, "pace"), "x"))
     everything = {
         "writes": (Write("ring", 16, b"\xff" * 16), Write("day", 0, b"day")),
         "transitions": (b"t1", b"t2"),

@@ -86,7 +86,7 @@ def nobody_is_forgotten(world: World) -> Iterator[str]:
         calm = [world.calm_at_ms + late_ms, *(at for at in starts[name] if at > world.calm_at_ms + late_ms), end_ms]
         yield from _gaps(name, calm, turn_ms, "in the calm")
         if world.weather.steady and not world.weather.operate_every_s and name not in damaged(world):
-            allowed_ms = turn_ms + round(world.weather.outage_s + world.weather.no_beat_s) * 1000
+            allowed_ms = turn_ms + round(world.weather.ours_s) * 1000
             yield from _gaps(name, [0, *starts[name]], allowed_ms + 4_000, "in the weather")
 
 

@@ -114,7 +114,7 @@ def somebody_was_told(world: World) -> Iterator[str]:
     heard = {line.split()[-1] for message in world.seen.told for line in message.lines if " EndpointDown " in line}
     for name, spells in world.targets.spells.items():
         down_s = max((until_s - since_s for since_s, until_s in spells), default=0.0)
-        if down_s > TOLD_AFTER_S + weather.outage_s + weather.no_beat_s and name not in heard:
+        if down_s > TOLD_AFTER_S + weather.ours_s and name not in heard:
             yield f"{name} was down for {down_s:.0f} s and nobody was told"
 
 

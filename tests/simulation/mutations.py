@@ -15,8 +15,10 @@ import msgspec
 
 from alert_rules.routes.route import Integration
 from monitor.core.endpoint import Endpoint
+from monitor.core.observation import ResultPace
 from monitor.registry import overrides
 from monitor.store.memory import probes as memory_probes
+from monitor.store.memory.pace import Pace
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Epoch, Publication
 from tests.simulation import outside, parts
@@ -218,10 +220,17 @@ def _takeovers_are_sent_as_they_are() -> contextlib.AbstractContextManager[objec
 
 
 def _our_outage_is_their_silence() -> contextlib.AbstractContextManager[object]:
-    async def judging_since(_self: MemoryStore, _slot: int) -> int:
-        return 0
+    return mock.patch.object(Pace, "results", return_value=ResultPace())
 
-    return mock.patch.object(MemoryStore, "judging_since", judging_since)
+
+def _claims_are_taken_for_results() -> contextlib.AbstractContextManager[object]:
+    claimed = Pace.claimed
+
+    def judged(self: Pace, now_ms: int) -> None:
+        claimed(self, now_ms)
+        self.committed(now_ms)
+
+    return mock.patch.object(Pace, "claimed", judged)
 
 
 def _duplicates_are_sent() -> contextlib.AbstractContextManager[object]:
@@ -257,6 +266,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 14, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 1, _our_outage_is_their_silence),
+    Mutation("claims are taken for results", "NoData while all probe workers are dead", "no worker", 0, _claims_are_taken_for_results),
     Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 2, _duplicates_are_sent),
     Mutation("given up is unheard of", "who may have been told is not told the end", "services", 10, _given_up_is_unheard_of),
 )

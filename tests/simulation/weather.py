@@ -51,6 +51,8 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
 
     no_beat_s: float = 0.0
     """Every metronome stands still once for so long, and all that it does with it."""
+    no_worker_s: float = 0.0
+    """Every probe worker is dead once for so long; metronomes and alert workers go on."""
 
     # People and data.
     operate_every_s: float = 0.0
@@ -65,6 +67,11 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     live_s: float = 70.0
     calm_s: float = 140.0
     """How long after the weather everything must be in order."""
+
+    @property
+    def ours_s(self) -> float:
+        """For how long nobody probes, seconds."""
+        return self.outage_s + self.no_beat_s + self.no_worker_s
 
     @property
     def steady(self) -> bool:
@@ -108,6 +115,8 @@ WEATHERS: Final = MappingProxyType(
         ),
         "outage": Weather(outage_s=30.0, operate_every_s=20.0),
         "no beat": Weather(no_beat_s=40.0),
+        "short outages": Weather(outage_s=8.5, no_beat_s=8.0),
+        "no worker": Weather(no_worker_s=25.0),
         "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
         "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=160.0),

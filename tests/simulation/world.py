@@ -49,7 +49,8 @@ class World:
         """What the server was told from when to when it has forgotten."""
         self._parts: list[Part | None] = [None] * len(PARTS)
         self._births = 0
-        self._beats_from_s = 0.0
+        self._from_s: dict[PartName, float] = {}
+        """Until when processes of a kind are not started, seconds."""
 
     def note(self, text: str) -> None:
         """Write into the log of what happened."""
@@ -81,8 +82,7 @@ class World:
     async def _keep(self, number: int) -> None:
         """As the supervisor does: start the process again whenever it has ended."""
         while True:
-            if PARTS[number] == PartName.BEAT:
-                await asyncio.sleep(self._beats_from_s - self.loop.time())
+            await asyncio.sleep(self._from_s.get(PARTS[number], 0.0) - self.loop.time())
             part = self.start(PARTS[number])
             self._parts[number] = part
             await part.life.ended
@@ -122,7 +122,9 @@ class World:
         if weather.outage_s:
             troubles.append(self._hang())
         if weather.no_beat_s:
-            troubles.append(self._stop_beats())
+            troubles.append(self._stop(PartName.BEAT, weather.no_beat_s))
+        if weather.no_worker_s:
+            troubles.append(self._stop(PartName.WORKER, weather.no_worker_s))
         if weather.restart:
             troubles.append(self._restart())
         if weather.flush:
@@ -169,13 +171,13 @@ class World:
         self.note("the server hangs")
         self.network.hang(self.weather.outage_s)
 
-    async def _stop_beats(self) -> None:
-        """Like a SIGSTOP that somebody ends with a SIGKILL: nobody dispatches, and workers go on."""
-        await asyncio.sleep(self.rng.uniform(0.2, 0.9) * (self.weather.live_s - self.weather.no_beat_s))
-        self.note("no metronome beats")
-        self._beats_from_s = self.loop.time() + self.weather.no_beat_s
+    async def _stop(self, kind: PartName, for_s: float) -> None:
+        """Like a SIGSTOP of all processes of a kind that somebody ends with a SIGKILL: the others go on."""
+        await asyncio.sleep(self.rng.uniform(0.2, 0.9) * (self.weather.live_s - for_s))
+        self.note(f"every {kind} stops")
+        self._from_s[kind] = self.loop.time() + for_s
         for part in self._parts:
-            if part is not None and part.kind == PartName.BEAT:
+            if part is not None and part.kind == kind:
                 part.life.kill()
 
     async def _restart(self) -> None:

@@ -119,10 +119,9 @@ class Life:
             await what(*args, **seen)
 
     async def passes(self, ms: int, step_ms: int = 10 * S) -> None:
-        """Time alone. Claims go on coming, so that whoever is silent is silent by itself."""
+        """Time alone."""
         for _ in range(0, ms, step_ms):
             self.clock.advance(step_ms)
-            await self.store.claim_probes(0, 0, 0)
             await self.work()
 
     async def edit(self, name: str = "e", **entry: Any) -> None:
@@ -201,8 +200,10 @@ async def flapping(life: Life) -> None:
 
 
 async def silent(life: Life) -> None:
+    """It is probed, and nothing is learnt."""
     endpoint = (await life.store.endpoints(["e"]))["e"]
-    await life.passes(silent_after_ms(endpoint) + 20 * S)
+    await life.times(life.result, silent_after_ms(endpoint) // (10 * S) + 1, Outcome.INCONCLUSIVE)
+    await life.passes(10 * S)
 
 
 async def remove(life: Life) -> None:

@@ -22,7 +22,7 @@ from monitor.core import decide as core
 from monitor.core import record as records
 from monitor.core.decide import Subject, silent_at_ms
 from monitor.core.errors import StoreError, StoreRefusal
-from monitor.core.observation import Observation, TimePassed
+from monitor.core.observation import Observation, ResultPace, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import next_version
 from monitor.core.schedule import vouched_ms
@@ -183,7 +183,7 @@ class DecideStep:
 
     async def _reevaluate_leased(self, slot: int, left: list[str]) -> None:
         try:
-            passed = TimePassed(judging_since_ms=await self._store.judging_since(slot))
+            passed = TimePassed(pace=await self._store.result_pace(slot))
             for _ in range(STALE_ROUNDS_MAX):
                 left = await self._reevaluate_once(slot, left, passed)
                 if not left:
@@ -287,8 +287,8 @@ class DecideStep:
             ),
         )
         next_ver = next_version(loaded.ver, now_ms)
-        judging_since_ms = observation.judging_since_ms if isinstance(observation, TimePassed) else 0
-        silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, judging_since_ms)
+        pace = observation.pace if isinstance(observation, TimePassed) else ResultPace()
+        silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, now_ms, pace)
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:

@@ -1,20 +1,19 @@
 -- Write what decided observations change, each only if its lease and its record are still those that the decision started from.
 -- @include times dirty version hints plan write
 --
--- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged   11 alerting
---       12... for each item in order: its own log if it has transitions, then one ring or rollup per write
--- ARGV  1 cap of events   2 cap of alerts   3 ids   4 heads, both MessagePack arrays, the heads flat (tables are slow to make):
+-- KEYS  1 due   2 plan   3 rec   4 reevaluate   5 dirty   6 events   7 alerts   8 spec   9 mem   10 judged   11 alerting   12 pace
+--       13... for each item in order: its own log if it has transitions, then one ring or rollup per write
+-- ARGV  1 cap of events   2 cap of alerts   3 cap of an endpoint's own log   4 gap_ms: a longer pause between two results is noted
+--       5 ids   6 heads, both MessagePack arrays, the heads flat (tables are slow to make):
 --         token_ms or false, version held (13 digits, -000000000001 for one that cannot be read), reevaluate_ms (0 to take it out,
 --         false to leave it), pool, dirty_at_ms or false, interval_ms or 0, fresh_until_ms or 0, false or what the memory holds
 --         (0 no alert, 1 some),
 --         how many transitions, how many alerts, how many writes, the offset of each write
---       5... the bodies in the order of the heads: record with its new version, memory, data of each write, transitions, alerts;
---       the last one is the cap of an endpoint's own log
+--       7... the bodies in the order of the heads: record with its new version, memory, data of each write, transitions, alerts
 -- Returns per item 0 OK, 1 STALE, 2 LOST.
 local now = now_ms()
-local ids = cmsgpack.unpack(ARGV[3])
-local heads = cmsgpack.unpack(ARGV[4])
-local own_cap = ARGV[#ARGV]
+local ids = cmsgpack.unpack(ARGV[5])
+local heads = cmsgpack.unpack(ARGV[6])
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(ids))
 local plans = redis.call('HMGET', KEYS[2], unpack(ids))
 local held = redis.call('HMGET', KEYS[3], unpack(ids))
@@ -22,7 +21,7 @@ local held = redis.call('HMGET', KEYS[3], unpack(ids))
 local answers, seen = {}, {}
 local records, memories, due, later, never = {}, {}, {}, {}, {}
 local dirty, fresh, alerted = {}, {}, false
-local head, key, body = 0, 11, 4 -- the last of each that was used
+local head, key, body = 0, 12, 6 -- the last of each that was used
 
 local function due_after(token, plan, every)
   local interval, phase, lease = plan_of(plan)
@@ -79,7 +78,7 @@ for i, id in ipairs(ids) do
         write('XADD', KEYS[6], 'MAXLEN', '~', ARGV[1], '*', 'd', ARGV[place])
       end
       write('RPUSH', KEYS[key + 1], unpack(ARGV, first_transition, first_alert - 1))
-      redis.call('LTRIM', KEYS[key + 1], -own_cap, -1)
+      redis.call('LTRIM', KEYS[key + 1], -ARGV[3], -1)
     end
     alerted = alerted or alerts > 0
     for place = first_alert, next_body do
@@ -97,6 +96,12 @@ if #memories > 0 then
 end
 if #due > 0 then
   write('ZADD', KEYS[1], unpack(due))
+  local last = redis.pcall('HGET', KEYS[12], 'result')
+  local gap = now - (type(last) == 'string' and number_of(last) or 0)
+  if gap > tonumber(ARGV[4]) then
+    write('HSET', KEYS[12], 'gap', gap, 'resumed', now)
+  end
+  write('HSET', KEYS[12], 'result', now)
 end
 if #later > 0 then
   write('ZADD', KEYS[4], unpack(later))

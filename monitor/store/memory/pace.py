@@ -1,22 +1,28 @@
-"""The pace of claims in memory: since when they come without a gap, and by how much the time has stepped back meanwhile."""
+"""The pace of claims and of results in memory: since when they come without a gap, and by how much the time has stepped back meanwhile."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from monitor.core.observation import ResultPace
+from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.core.tilt import JUMP_MS
 from monitor.store.queues import JUDGING_GAP_MS
 
 
 @dataclass(slots=True)
 class Pace:
-    """The pace of claims in one slot."""
+    """The pace of claims and of results in one slot."""
 
     last_ms: int = 0
     """When the last claim came; 0 before the first."""
     since_ms: int = 0
     back_ms: int = 0
     """By how much the time has stepped back, until `take_back`."""
+    result_ms: int = 0
+    """When the last result was committed; 0 before the first."""
+    gap_ms: int = 0
+    resumed_ms: int = 0
 
     def claimed(self, now_ms: int) -> None:
         back_ms = self.last_ms - now_ms
@@ -26,6 +32,15 @@ class Pace:
         if stepped or not self.last_ms or -back_ms > JUDGING_GAP_MS:
             self.since_ms = now_ms
         self.last_ms = now_ms
+
+    def committed(self, now_ms: int) -> None:
+        gap_ms = now_ms - self.result_ms
+        if gap_ms > LEASE_SLACK_MS:
+            self.gap_ms, self.resumed_ms = gap_ms, now_ms
+        self.result_ms = now_ms
+
+    def results(self, now_ms: int) -> ResultPace:
+        return ResultPace(max(0, now_ms - self.result_ms), self.gap_ms, self.resumed_ms)
 
     def take_back(self) -> int:
         taken_ms, self.back_ms = self.back_ms, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from monitor.core.observation import ResultPace
 from monitor.core.schedule import is_claimed
 from monitor.store import keys
 from monitor.store.memory.pace import move_back
@@ -39,6 +40,9 @@ class MemoryProbes(MemoryState):
     async def judging_since(self, slot: int) -> int:
         pace, now_ms = self._slots[slot].pace, self._clock.now_ms()
         return pace.since_ms if pace.last_ms and abs(now_ms - pace.last_ms) <= JUDGING_GAP_MS else now_ms
+
+    async def result_pace(self, slot: int) -> ResultPace:
+        return self._slots[slot].pace.results(self._clock.now_ms())
 
     async def realign(self, slot: int) -> int:
         home, now_ms = self._slots[slot], self._clock.now_ms()
@@ -94,6 +98,7 @@ class MemoryProbes(MemoryState):
         if item.token_ms is not None and plan is not None:
             # A result that came before its due time still uses up that slot.
             slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)
+            slot.pace.committed(now_ms)
         if item.reevaluate_ms == 0:
             self._queue(Queue.REEVALUATE, number).pop(item.id, None)
         elif item.reevaluate_ms is not None:

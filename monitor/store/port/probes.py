@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from monitor.core.history import RowWrite as Write
+from monitor.core.observation import ResultPace
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -94,7 +95,10 @@ class ProbePort(Protocol):
 
     async def judging_since(self, slot: int) -> int:
         """Since when the slot's probes have been claimed without a gap of JUDGING_GAP_MS (store.queues), in ms; the present where they are
-        not. Silence, and alerts that nobody asserts, count from here at the earliest: before it nothing was probed."""
+        not. Alerts that nobody asserts count from here at the earliest: before it nobody could assert them."""
+
+    async def result_pace(self, slot: int) -> ResultPace:
+        """How results come in the slot; those are commits with a token. Where there never was one, the last is as old as the time."""
 
     async def realign(self, slot: int) -> int:
         """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from monitor.core.schedule import Plan
+from monitor.core.observation import ResultPace
+from monitor.core.schedule import LEASE_SLACK_MS, Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.store import keys
 from monitor.store.names import name_of
@@ -20,7 +21,7 @@ from monitor.store.redis.replies import by, number, to_ms
 from monitor.store.redis.wire import script
 
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
-_COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged", "alerting")
+_COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged", "alerting", "pace")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -44,6 +45,11 @@ class ProbeCalls(Calls):
         time, (last, since) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), "last", "since"))
         now_ms = to_ms(time)
         return number(since) or now_ms if abs(now_ms - number(last)) <= JUDGING_GAP_MS else now_ms
+
+    async def result_pace(self, slot: int) -> ResultPace:
+        fields = "result", "gap", "resumed"
+        time, (last, gap, resumed) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), *fields))
+        return ResultPace(max(0, to_ms(time) - number(last)), number(gap), number(resumed))
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
@@ -132,6 +138,5 @@ def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
         bodies += item.transitions
         bodies += item.alerts
     ids = _pack([item.id for item in items])
-    return script(
-        "commit", fixed + own, keys.EVENTS_LENGTH_MAX, keys.ALERTS_LENGTH_MAX, ids, _pack(heads), *bodies, keys.OWN_LOG_LENGTH_MAX
-    )
+    caps = keys.EVENTS_LENGTH_MAX, keys.ALERTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
+    return script("commit", fixed + own, *caps, LEASE_SLACK_MS, ids, _pack(heads), *bodies)

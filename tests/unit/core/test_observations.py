@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from monitor.core.decide import silent_at_ms
-from monitor.core.observation import OperatorWord, SourceKind, SourceReport, TimePassed
+from monitor.core.observation import OperatorWord, ResultPace, SourceKind, SourceReport, TimePassed
 from monitor.core.record import EMPTY, SOURCES_MAX, Override, Record, SourceStatistics, decode_record, encode_record, next_version
-from monitor.core.schedule import silent_after_ms
+from monitor.core.schedule import lease_ms, silent_after_ms
 from tests.timeline import CLOSED, START_MS, Timeline
 
 
@@ -71,13 +71,26 @@ def test_time_takes_an_override_and_silence_into_account() -> None:
 
 
 def test_an_outage_of_ours_is_nobodys_silence() -> None:
-    """Two minutes without a probe, because none was claimed: each endpoint gets its next probe before it counts as silent."""
+    """For as long as an endpoint's own next result may take, nobody had one: silence counts from the end of that."""
     t = Timeline().at(0).ok()
-    back_ms = START_MS + 120_000
-    t.at(121_000).observe(TimePassed(judging_since_ms=back_ms))
-    assert not t.record.silent
-    assert silent_at_ms(t.endpoint, t.record, back_ms) == back_ms + silent_after_ms(t.endpoint)
-    t.at(120_000 + silent_after_ms(t.endpoint)).observe(TimePassed(judging_since_ms=back_ms))
+    turn_ms, silent_ms = t.endpoint.interval_ms + lease_ms(t.endpoint), silent_after_ms(t.endpoint)
+    t.at(120_000).observe(TimePassed(pace=ResultPace(age_ms=turn_ms + 1)))
+    assert not t.record.silent, "it lasts"
+    back = ResultPace(gap_ms=turn_ms + 1, since_ms=START_MS + 120_000)
+    assert silent_at_ms(t.endpoint, t.record, START_MS + 121_000, back) == back.since_ms + silent_ms
+    t.at(120_000 + silent_ms - 1).observe(TimePassed(pace=back))
+    assert not t.record.silent, "it has ended"
+    t.after(1).observe(TimePassed(pace=back))
+    assert t.record.silent
+    t.after(1).observe(TimePassed(pace=ResultPace(age_ms=turn_ms + 1)))
+    assert t.record.silent, "an outage teaches nothing"
+
+
+def test_an_endpoint_is_silent_whose_neighbours_have_results_or_that_learns_nothing_from_its_own() -> None:
+    t = Timeline().at(0).ok()
+    turn_ms = t.endpoint.interval_ms + lease_ms(t.endpoint)
+    alone = ResultPace(age_ms=turn_ms, gap_ms=turn_ms, since_ms=START_MS + silent_after_ms(t.endpoint) - turn_ms)
+    t.at(silent_after_ms(t.endpoint)).observe(TimePassed(pace=alone))
     assert t.record.silent
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Pool
+from monitor.core.observation import ResultPace
 from monitor.core.record import moved
 from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import judging_ms, stepped_ms
@@ -77,7 +78,7 @@ def test_silence_is_counted_from_the_last_result(step_ms: int, tilted: bool) -> 
     t = Timeline(failure_threshold=100, interval_ms=1_000).at(0).ok().at(1_000).fail().at(2_000).ok()
     steps(t, step_ms, tilted)
     t.after(1_000).ok()
-    assert silent_at_ms(t.endpoint, t.record) - t.now_ms == silent_after_ms(t.endpoint)
+    assert silent_at_ms(t.endpoint, t.record, t.now_ms, ResultPace()) - t.now_ms == silent_after_ms(t.endpoint)
 
 
 @STEPS
