@@ -102,11 +102,10 @@ class Services:
         calm, weather, rng = self.calm, self._weather, self._rng
         sent_ms = self._loop.now_ms()
         if not calm and rng.random() < weather.service_slow:
-            half_s = rng.uniform(3.0, 1.2 * CUT_OFF_S) / 2
-            await asyncio.sleep(half_s)  # The others that are sent to it come first.
-            await afresh()
-            sent_ms = self._loop.now_ms()
-            await asyncio.sleep(half_s)
+            await asyncio.sleep(rng.uniform(3.0, 1.2 * CUT_OFF_S))
+            if rng.random() < 0.5:  # So long it took until its turn came, and not until the service answered.
+                await afresh()
+                sent_ms = self._loop.now_ms()
         else:
             await asyncio.sleep(rng.uniform(0.005, 0.3))
         if not calm and rng.random() < weather.service_refusal:

@@ -76,7 +76,7 @@ class _Held:
         """Raise Stale where it has become another's."""
         async with self._renewing:
             if not await self._renew():
-                raise Stale(f"the lease of delivery {self._member} is another's")
+                raise Stale("its lease is another's")
 
     async def end(self) -> int:
         """Renew it no more, and return the token under which the work may be finished."""
