@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -27,11 +28,14 @@ from alert_rules.routes.route import Integration
 from alert_rules.rules.template import cut
 from monitor.core.errors import DeliveryError
 from monitor.core.secret import SECRET, is_reference
+from workers.turns import Turns
 
 SEND_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 10.0
-THREADS_MAX = 16
+SENDS_MAX = 64
+"""Messages that one process sends at once, each in a thread of its own."""
+SENDS_PER_SERVICE_MAX = 8
 REFERENCE_BYTES_MAX = 65_536
 ANSWER_LENGTH_MAX = 300
 SECRET_LENGTH_MIN = 4
@@ -44,7 +48,9 @@ _SMTP_REFUSED = re.compile(r"\((5\d\d), b['\"]")
 _UNHEARD = re.compile(r"Read timed out|Remote end closed|Connection reset|Connection aborted")
 """Ends of an exchange after which the service may have accepted the message."""
 _importing = threading.Lock()
-_executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="receiver")
+_turns = Turns(each_max=SENDS_PER_SERVICE_MAX, all_max=SENDS_MAX)
+_executor = ThreadPoolExecutor(SENDS_MAX, thread_name_prefix="receiver")
+"""Has a thread for every turn, so that nothing waits in it."""
 _readers = ThreadPoolExecutor(1, thread_name_prefix="addresses")
 """Apart, so that services that hang delay no group."""
 
@@ -58,6 +64,8 @@ class _Heard:
     reason: str = ""
     body: str = ""
     retry_after: str = ""
+    given_up: bool = False
+    """Nobody waits for it any more: it must begin no further request."""
 
 
 _heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
@@ -78,8 +86,17 @@ async def services(integration: Integration) -> tuple[str, ...]:
     return await asyncio.get_running_loop().run_in_executor(_readers, _service_names, integration)
 
 
-async def send(integration: Integration, title: str, body: str, notify_type: str) -> str:
+async def _unchanged() -> None:
+    """What it says is so, however long it has waited."""
+
+
+async def send(
+    integration: Integration, title: str, body: str, notify_type: str, afresh: Callable[[], Awaitable[None]] = _unchanged
+) -> str:
     """Send one message to the service that the integration names, and return what the service answered.
+
+    Where it has to wait for its turn, because the service is slow, `afresh` is awaited when the turn has come: what it raises is raised
+    here, and nothing is sent.
 
     Raises DeliveryError: permanent where the configuration or the service's answer shows that trying again cannot help.
     """
@@ -87,12 +104,24 @@ async def send(integration: Integration, title: str, body: str, notify_type: str
         sys.stdout.write(f"{title}\n{body}\n\n")
         sys.stdout.flush()
         return "printed"
-    context = copy_context()
-    work = asyncio.get_running_loop().run_in_executor(_executor, context.run, _send, integration, title, body, notify_type)
+    service = integration.service or integration.key
+    turn = _turns.ask(service)
     try:
-        return await asyncio.wait_for(work, SEND_TIMEOUT_S)
+        if not turn.done():
+            await asyncio.wrap_future(turn)
+            await afresh()
+        heard = _Heard()
+        work = _executor.submit(copy_context().run, _send, integration, title, body, notify_type, heard)
+    except BaseException:
+        _turns.end(service, turn)
+        raise
+    work.add_done_callback(lambda _: _turns.end(service, turn))
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(work), SEND_TIMEOUT_S)
     except TimeoutError:
         raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s", unheard=True) from None
+    finally:
+        heard.given_up = True
 
 
 def shown_url(integration: Integration) -> str:
@@ -107,16 +136,16 @@ def shown_url(integration: Integration) -> str:
         return f"{integration.url.partition('://')[0]}://{SECRET} ({error})"
 
 
-def _send(integration: Integration, title: str, body: str, notify_type: str) -> str:
+def _send(integration: Integration, title: str, body: str, notify_type: str, heard: _Heard) -> str:
+    """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
     apprise = _apprise()
     text = _read(integration)
     service = _service(integration, text)
-    heard = _Heard()
     _heard.set(heard)
-    sender = apprise.Apprise(asset=service.asset)
-    sender.add(service)
+    if service.interpret_emojis:
+        title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
     try:
-        accepted = sender.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+        accepted = service.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
     except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
         heard.lines.append(f"{type(error).__name__}: {error}")
         accepted = False
@@ -219,8 +248,10 @@ def _apprise_once() -> Any:
     original = requests.Session.request
 
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        response = original(self, *args, **kwargs)
         heard = _heard.get()
+        if heard is not None and heard.given_up:
+            raise requests.RequestException("given up before it was sent")
+        response = original(self, *args, **kwargs)
         if heard is not None:
             heard.status, heard.reason = response.status_code, response.reason or ""
             heard.body = response.text[: 2 * ANSWER_LENGTH_MAX]

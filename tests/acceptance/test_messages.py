@@ -16,12 +16,21 @@ from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import CLOCK, System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
 from tests.conftest import free_port
+from workers.receivers import SENDS_PER_SERVICE_MAX
 
 INTERVAL_MS = 500
 ALONE = 30
 """Endpoints that fail one by one."""
 TIMER_MAX_MS = 250
 BUSY_MS = 500
+ALONE_MEDIAN_MAX_MS = 100
+ALONE_MOST_MAX_MS = 200
+"""Nine of ten. The aim on a quiet machine is 50 ms for half and 150 for 99 of 100. Who waits for the metronome's tick and the broker waits
+170 at least; with four busy processes on two cores half need 20."""
+FAST_WITHIN_S = 8.0
+"""Less than a service that does not answer is waited for."""
+SLOW = 20
+"""Endpoints whose alerts one service is told slowly: more than are sent to it at once."""
 CONSUMER_MEDIAN_MAX_MS = 150
 """The aim is 50 ms for 99 of 100 on a quiet machine; this must hold for half of them on any."""
 
@@ -112,8 +121,37 @@ def test_a_message_without_a_wait_follows_its_decision_at_once(system: System, t
     opened_ms = {event.endpoint: event.at_ms for event in system.events() if event.kind == "breaker" and event.new == "OPEN"}
     waited_ms = sorted(told.at_ms - opened_ms[told.endpoint] for told in receiver.told if told.endpoint in names)
     print("from the decision to the message, group_wait 0 s:", waited_ms)
-    assert statistics.median(waited_ms) < 50 + BUSY_MS
-    assert waited_ms[-1] < 150 + BUSY_MS
+    assert statistics.median(waited_ms) < ALONE_MEDIAN_MAX_MS, waited_ms
+    assert waited_ms[len(waited_ms) * 9 // 10 - 1] < ALONE_MOST_MAX_MS, waited_ms
+
+
+def test_a_slow_service_delays_no_other_and_is_told_nothing_that_is_over(system: System, targets: Targets, receiver: Receiver) -> None:
+    """One service does not answer; the other hears all, and what ended while it waited for the first is never told to it."""
+    names = [f"e{number:02}" for number in range(SLOW)]
+    slow = Receiver()
+    slow.stalled = True
+    try:
+        addresses = system.folder / "addresses"
+        addresses.write_text(f"{slow.url}\n{receiver.url}\n")
+        system.route(f"file:{addresses}", group_wait="0s", group_interval="10s")
+        system.register(manifest(targets, names, interval_ms=INTERVAL_MS))
+        system.start("beat", "worker", "alert-worker")
+        probed_again(targets, names, interval_ms=INTERVAL_MS)
+        for name in names:
+            targets.mode[name] = "fail"
+        eventually(lambda: all(receiver.of(name) == ["firing"] for name in names), FAST_WITHIN_S)
+        assert 0 < slow.messages <= SENDS_PER_SERVICE_MAX
+        waiting = [name for name in names if not slow.of(name)]
+
+        for name in names:
+            targets.mode[name] = "ok"
+        eventually(lambda: all(system.breaker(name) == "CLOSED" for name in names), 20)
+        slow.release()
+        eventually(lambda: all(receiver.of(name) == ["firing", "resolved"] for name in names), 30)
+        eventually(lambda: system.counter("notifications_superseded") >= len(waiting), 30)
+        assert {name: slow.of(name) for name in waiting} == {name: [] for name in waiting}
+    finally:
+        slow.stop()
 
 
 def test_a_decision_reaches_consumers_at_once(system: System, targets: Targets) -> None:

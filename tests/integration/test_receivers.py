@@ -17,8 +17,12 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from alert_rules.routes.route import Integration
-from monitor.core.errors import DeliveryError
+from monitor.core.errors import DeliveryError, Stale
+from tests.waiting import until, wait_for
 from workers import receivers
+
+BUSY_S = 8.0
+"""Less than a service that does not answer is waited for."""
 
 
 class Service:
@@ -100,8 +104,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def to(url: str, **more: Any) -> Integration:
-    return Integration(key="r/apprise/0", receiver="r", url=url, **more)
+def to(url: str, key: str = "r/apprise/0", **more: Any) -> Integration:
+    return Integration(key=key, receiver="r", url=url, **more)
 
 
 def sent(integration: Integration, title: str = "Title", body: str = "Body", kind: str = "failure") -> str:
@@ -319,3 +323,87 @@ def test_many_sends_at_once_do_not_hear_each_other(service: Service) -> None:
         other.stop()
     for i, answer in enumerate(answers):
         assert ("HTTP 200" if i % 2 else "HTTP 404") in str(answer)
+
+
+def test_a_slow_service_delays_no_other(service: Service) -> None:
+    """Thirty messages to a service that does not answer hold it, and nobody else."""
+    slow = Service()
+    slow.silent.set()
+
+    async def story() -> None:
+        hanging, other = to(f"json://127.0.0.1:{slow.port}/", key="slow"), to(f"json://127.0.0.1:{service.port}/", key="fast")
+        held = [asyncio.ensure_future(receivers.send(hanging, "t", "b", "info")) for _ in range(30)]
+        answers = await asyncio.wait_for(all_of([receivers.send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
+        assert all("HTTP 200" in str(answer) for answer in answers)
+        assert not any(one.done() for one in held)
+        assert len(slow.requests) <= receivers.SENDS_PER_SERVICE_MAX
+        slow.silent.clear()
+        slow.released.set()
+        await asyncio.gather(*held, return_exceptions=True)
+
+    try:
+        asyncio.run(story())
+    finally:
+        slow.stop()
+
+
+def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no turn yet is neither given up nor sent; a turn ends when its thread does, and not when its message is given up."""
+    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 2.0)
+    service.silent.set()
+    sends = [receivers.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
+    in_time: list[bool] = []
+
+    async def one(number: int) -> None:
+        with pytest.raises(DeliveryError, match="no answer") as caught:
+            await sends[number]
+        assert caught.value.unheard
+        in_time.append(f"/{number}" in [path for path, _ in service.requests])
+
+    async def story() -> None:
+        await asyncio.gather(*(one(number) for number in range(len(sends))))
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+    assert in_time == [True] * len(sends)
+
+
+def test_a_message_of_several_requests_that_was_given_up_begins_no_further_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("apprise.NotifyBase.request_rate_per_sec", 0)
+    service.silent.set()
+    error = refused(to(f"ntfy://127.0.0.1:{service.port}/one/two/three", key="several"))
+    assert error.unheard
+    wait_for(lambda: not receivers._turns._taken["several"])
+    assert len(service.requests) == 1
+
+
+def test_what_has_waited_for_its_turn_is_asked_about_and_what_has_not_is_sent_at_once(service: Service) -> None:
+    service.silent.set()
+    asked: list[int] = []
+
+    async def one(number: int) -> str:
+        async def afresh() -> None:
+            asked.append(number)
+            raise Stale
+
+        return await receivers.send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
+
+    async def story() -> list[str | BaseException]:
+        sends = [asyncio.ensure_future(one(number)) for number in range(receivers.SENDS_PER_SERVICE_MAX + 2)]
+        await until(lambda: len(service.requests) == receivers.SENDS_PER_SERVICE_MAX)
+        service.silent.clear()
+        service.released.set()
+        return await asyncio.gather(*sends, return_exceptions=True)
+
+    answers = asyncio.run(asyncio.wait_for(story(), 30))
+    assert len(service.requests) == receivers.SENDS_PER_SERVICE_MAX
+    assert asked == [receivers.SENDS_PER_SERVICE_MAX, receivers.SENDS_PER_SERVICE_MAX + 1]
+    assert [type(answer) for answer in answers[-2:]] == [Stale, Stale]
+
+
+def test_emojis_are_still_written_out_where_the_address_says_so(service: Service) -> None:
+    sent(to(f"json://127.0.0.1:{service.port}/?emojis=yes"), "t", ":fire: shop-1")
+    ((_, data),) = service.requests
+    assert json.loads(data)["message"] == "\N{FIRE} shop-1"

@@ -233,8 +233,18 @@ def _claims_are_taken_for_results() -> contextlib.AbstractContextManager[object]
     return mock.patch.object(Pace, "claimed", judged)
 
 
-def _duplicates_are_sent() -> contextlib.AbstractContextManager[object]:
-    return mock.patch.object(DeliverStep, "_take", functools.partialmethod(_as_it_is))
+@contextlib.contextmanager
+def _duplicates_are_sent() -> Iterator[None]:
+    """Nobody asks whether a lease is still his before he sends."""
+
+    async def confirmed(_self: object) -> None:
+        return None
+
+    with (
+        mock.patch.object(DeliverStep, "_take", functools.partialmethod(_as_it_is)),
+        mock.patch.object(deliver._Held, "confirm", confirmed),
+    ):
+        yield
 
 
 async def _as_it_is(_self: DeliverStep, lease: Any) -> Any:
@@ -246,6 +256,18 @@ def _given_up_is_unheard_of() -> contextlib.AbstractContextManager[object]:
         return None
 
     return mock.patch.object(deliver.DeliverStep, "_maybe_told", never)
+
+
+def _turns_are_sent_as_they_were_decided() -> contextlib.AbstractContextManager[object]:
+    send_one = DeliverStep._send_one
+
+    async def without_question(self: DeliverStep, notification: Any, _afresh: object) -> str:
+        async def nothing() -> None:
+            return None
+
+        return await send_one(self, notification, nothing)
+
+    return mock.patch.object(DeliverStep, "_send_one", without_question)
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -263,10 +285,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
     Mutation("late tombstones count", "a live pool disappears", "crowd", 10, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 2, _one_epoch_for_ever),
-    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 14, _pools_are_told_once),
+    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 17, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 1, _our_outage_is_their_silence),
     Mutation("claims are taken for results", "NoData while all probe workers are dead", "no worker", 0, _claims_are_taken_for_results),
-    Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 2, _duplicates_are_sent),
+    Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 0, _duplicates_are_sent),
     Mutation("given up is unheard of", "who may have been told is not told the end", "services", 10, _given_up_is_unheard_of),
+    Mutation(
+        "turns are not decided afresh",
+        "a FIRING that waited for its turn arrives after the recovery",
+        "services",
+        9,
+        _turns_are_sent_as_they_were_decided,
+    ),
 )

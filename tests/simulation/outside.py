@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from alert_rules.routes.route import Integration
 from monitor.clock import Clock
@@ -97,12 +97,15 @@ class Services:
             return ("",)
         return tuple(hashlib.sha256(f"{integration.url}#{number}".encode()).hexdigest()[:8] for number in range(SERVICES))
 
-    async def accept(self, integration: Integration, body: str) -> str:
-        """Take a message, slowly or not at all; the sender may die of it before it can write its log."""
+    async def accept(self, integration: Integration, body: str, afresh: Callable[[], Awaitable[None]]) -> str:
+        """Take a message, slowly, late or not at all; the sender may die of it before it can write its log."""
         calm, weather, rng = self.calm, self._weather, self._rng
         sent_ms = self._loop.now_ms()
         if not calm and rng.random() < weather.service_slow:
             await asyncio.sleep(rng.uniform(3.0, 1.2 * CUT_OFF_S))
+            if rng.random() < 0.5:  # So long it took until its turn came, and not until the service answered.
+                await afresh()
+                sent_ms = self._loop.now_ms()
         else:
             await asyncio.sleep(rng.uniform(0.005, 0.3))
         if not calm and rng.random() < weather.service_refusal:

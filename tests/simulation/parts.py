@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import random  # noqa: TID251 - the weather comes from a seeded generator, which is the point of this folder.
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -200,8 +200,8 @@ def _prepare(endpoint: Endpoint) -> Any:
     return endpoint
 
 
-async def _send(integration: Integration, _title: str, body: str, _kind: str) -> str:
-    return await current_life().part.world.services.accept(integration, body)  # type: ignore[union-attr]
+async def _send(integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
+    return await current_life().part.world.services.accept(integration, body, afresh)  # type: ignore[union-attr]
 
 
 async def _service_names(integration: Integration) -> tuple[str, ...]:

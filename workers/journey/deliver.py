@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,24 +35,32 @@ RENEW_MS = 3_000
 RENEW_AGAIN_S = 0.5
 """How long it waits after the store did not answer."""
 SPREAD = 500
-"""By so many different lengths do processes take a lease, so that two which do so at one moment do not get the same token."""
+"""By so many different lengths do processes renew a lease, all longer than a claim, so that two which take it at one moment do not
+get the same token."""
 
 log = logging.getLogger(__name__)
 
-Sender = Callable[[Integration, str, str, str], Awaitable[str]]
-"""Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted."""
+Sender = Callable[[Integration, str, str, str, Callable[[], Awaitable[None]]], Awaitable[str]]
+"""Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted.
+
+A message that has to wait for its turn calls the last argument just before it is sent, and is not sent when that raises."""
 _encode = msgspec.json.Encoder().encode
 _decode_delivery = msgspec.json.Decoder(Delivery).decode
+
+
+class _Superseded(Exception):  # noqa: N818 - says why, and nothing has failed
+    """What a notification says is no longer so."""
 
 
 class _Held:
     """A lease that is made longer while its holder works."""
 
-    def __init__(self, store: Store, clock: Clock, lease: Lease) -> None:
+    def __init__(self, store: Store, clock: Clock, lease: Lease, renewed_ms: int) -> None:
         self._store = store
         self._clock = clock
         self._member = lease.member
         self._token_ms = lease.token_ms
+        self._renewed_ms = renewed_ms
         self._renewing = asyncio.Lock()
         self._ended = False
 
@@ -63,6 +72,12 @@ class _Held:
                 if self._ended or not await self._renew():
                     return
 
+    async def confirm(self) -> None:
+        """Raise Stale where it has become another's."""
+        async with self._renewing:
+            if not await self._renew():
+                raise Stale("its lease is another's")
+
     async def end(self) -> int:
         """Renew it no more, and return the token under which the work may be finished."""
         async with self._renewing:
@@ -70,7 +85,7 @@ class _Held:
             return self._token_ms
 
     async def _renew(self) -> bool:
-        until_ms = lease_token(self._clock.now_ms() + QUEUES[Queue.DELIVERIES].lease_ms)
+        until_ms = lease_token(self._clock.now_ms() + self._renewed_ms)
         while True:
             try:
                 await self._store.renew(Queue.DELIVERIES, 0, self._member, self._token_ms, until_ms)
@@ -103,7 +118,7 @@ class DeliverStep:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._spread_ms = 2 * (zlib.crc32(process.encode()) % SPREAD)
+        self._renewed_ms = QUEUES[Queue.DELIVERIES].lease_ms + 2 + 2 * (zlib.crc32(process.encode()) % SPREAD)
         self._routing = routing
         self._send = send
         self._flushing = flushing
@@ -118,7 +133,7 @@ class DeliverStep:
         await self.deliver([lease for lease in taken if lease is not None])
 
     async def _take(self, lease: Lease) -> Lease | None:
-        until_ms = lease_token(self._clock.now_ms() + QUEUES[Queue.DELIVERIES].lease_ms + self._spread_ms)
+        until_ms = lease_token(self._clock.now_ms() + self._renewed_ms)
         try:
             await self._store.renew(Queue.DELIVERIES, 0, lease.member, lease.token_ms, until_ms)
         except (Stale, StoreError) as error:
@@ -141,7 +156,7 @@ class DeliverStep:
             if delivery is None:
                 await self._give_up_unreadable(lease, row)
                 return
-            async with _held(self._store, self._clock, lease) as held:
+            async with _held(self._store, self._clock, lease, self._renewed_ms) as held:
                 await self._attempt(lease, held, delivery)
         except (Stale, StoreError) as error:
             log.warning("delivery %s waits: %s", lease.member, error)
@@ -150,36 +165,43 @@ class DeliverStep:
 
     async def _attempt(self, lease: Lease, held: _Held, delivery: Delivery) -> None:
         notification = delivery.notification
-        waited = delivery.attempts > 0 or lease.taken_over or self._clock.now_ms() - notification.tick_ms > FRESH_MS
-        if waited and (why := await self._superseded(notification)):
+        afresh = functools.partial(self._decide_afresh, held, notification)
+        tried = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
+        try:
+            if delivery.attempts > 0 or lease.taken_over or self._clock.now_ms() - notification.tick_ms > FRESH_MS:
+                await afresh()
+            answer = await self._send_one(notification, afresh)
+        except _Superseded as why:
             log.info("notification to %s is not sent: %s", notification.log_key, why)
             self._counters.add("notifications_superseded")
             # Where it may have been accepted already the log says that it was told, so that its end is told too.
-            maybe = await self._maybe_told(notification) if delivery.unheard or lease.taken_over else None
-            await self._settle(held, delivery, why, delivered=False, entry=maybe, superseded=True)
-            return
-        delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1, unheard=delivery.unheard or lease.taken_over)
-        try:
-            answer = await self._send_one(notification)
+            maybe = await self._maybe_told(notification) if tried.unheard else None
+            await self._settle(held, delivery, str(why), delivered=False, entry=maybe, superseded=True)
         except DeliveryError as error:
-            await self._failed(held, delivery, error)
+            await self._failed(held, tried, error)
         else:
             self._counters.add("notifications_delivered")
-            await self._settle(held, delivery, answer, delivered=True, entry=notification.log_entry)
+            await self._settle(held, tried, answer, delivered=True, entry=notification.log_entry)
+
+    async def _decide_afresh(self, held: _Held, notification: Notification) -> None:
+        """Of what has waited: raise where it says what is no longer so, and where it is another's to send."""
+        if why := await self._superseded(notification):
+            raise _Superseded(why)
+        await held.confirm()
 
     async def _superseded(self, notification: Notification) -> str:
         group = await self._groups.read(notification.group_key)
         return superseded(notification, group.alerts if group else {}, self._clock.now_ms())
 
-    async def _send_one(self, notification: Notification) -> str:
+    async def _send_one(self, notification: Notification, afresh: Callable[[], Awaitable[None]]) -> str:
         integration = self._routing.integration(notification.receiver, notification.integration)
         if integration is None:
             raise DeliveryError(f"the configuration has no integration {notification.integration} any more", permanent=True)
         integration = integration.of_service(notification.service, alone=notification.alone)
         try:
             message = render_message(notification, integration)
-            return await self._send(integration, message.title, message.body, message.kind)
-        except DeliveryError:
+            return await self._send(integration, message.title, message.body, message.kind, afresh)
+        except (DeliveryError, Stale, StoreError, _Superseded):
             raise
         except Exception as error:
             log.exception("a receiver's own error")
@@ -298,8 +320,8 @@ class DeliverStep:
 
 
 @contextlib.asynccontextmanager
-async def _held(store: Store, clock: Clock, lease: Lease) -> AsyncIterator[_Held]:
-    held = _Held(store, clock, lease)
+async def _held(store: Store, clock: Clock, lease: Lease, renewed_ms: int) -> AsyncIterator[_Held]:
+    held = _Held(store, clock, lease, renewed_ms)
     keeping = asyncio.ensure_future(held.keep())
     try:
         yield held

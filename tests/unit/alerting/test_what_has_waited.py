@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -181,3 +182,60 @@ def test_a_renewal_whose_answer_is_lost_does_not_cost_the_lease(monkeypatch: pyt
         assert [decode_sent(data).answer for _, data in await house.store.sent(9)] == ["accepted"]
 
     asyncio.run(asyncio.wait_for(story(), 30))
+
+
+class Queued:
+    """A service that lets a message wait for its turn."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+        self.turn = asyncio.Event()
+        self.sent: list[str] = []
+
+    async def send(self, _integration: object, title: str, _body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
+        self.waiting.set()
+        await self.turn.wait()
+        await afresh()
+        self.sent.append(title)
+        return "accepted"
+
+    async def holds(self, house: House) -> asyncio.Future[None]:
+        """A message that says that an alert fires waits for its turn."""
+        house.alerting.delivering._send = self.send
+        await house.says("endpoint:a", "a")
+        await house.alerting.route(0)
+        house.clock.advance(2 * S)
+        await house.alerting.flush(await house.claim(Queue.GROUPS))
+        sending = asyncio.ensure_future(house.alerting.deliver(await house.claim(Queue.DELIVERIES)))
+        await self.waiting.wait()
+        return sending
+
+
+@timeline
+async def test_an_alert_that_ends_while_its_message_waits_for_its_turn_is_not_told() -> None:
+    house, service = House(), Queued()
+    sending = await service.holds(house)
+    await house.says("endpoint:a")
+    await house.alerting.route(0)
+    service.turn.set()
+    await sending
+    await house.passes(2 * MINUTE)
+    assert service.sent == []
+    ((_, data),) = await house.store.sent(9)
+    assert (decode_sent(data).superseded, decode_sent(data).attempts) == (True, 0)
+    await house.quiet()
+
+
+@timeline
+async def test_a_message_that_became_anothers_while_it_waited_for_its_turn_is_left_to_it() -> None:
+    house, service = House(), Queued()
+    sending = await service.holds(house)
+    house.clock.advance(11 * S)  # The process stood still, and its lease has ended.
+    taken = await house.claim(Queue.DELIVERIES)
+    assert len(taken) == 1
+    service.turn.set()
+    await sending
+    assert service.sent == []
+    assert await house.store.sent(9) == []
+    await house.alerting.deliver(taken)
+    assert service.sent == ["[FIRING] a"]
