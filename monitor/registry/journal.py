@@ -11,7 +11,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import Transition
 from monitor.store.names import printable
-from monitor.store.port import Entry, Store
+from monitor.store.port import Entry, RegistryAnswer, Store
 
 KIND: Final = "registry"
 ABSENT: Final = "ABSENT"
@@ -24,7 +24,7 @@ APPLIED: Final = "APPLIED"
 UNREADABLE: Final = "UNREADABLE"
 
 ROUNDS_MAX = 5
-"""How often a use case decides again because somebody else was faster."""
+"""How often in a row a use case decides again because somebody else was faster."""
 REASON_LENGTH_MAX = 300
 ACTOR_LENGTH_MAX = 64
 _SHOWN_MAX = 500
@@ -137,6 +137,16 @@ async def contended(store: Store, name: str, what: str = "endpoint") -> ConfigEr
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break
     return ConfigError([Problem("", what, repr(name), said, "see what it is now, and repeat the command")])
+
+
+async def outrun(store: Store, answer: RegistryAnswer) -> ConfigError:
+    """The refusal of a use case whose changes were answered so in every round."""
+    if answer.stale:
+        return await contended(store, next(iter(answer.stale)))
+    if answer.stale_pools:
+        return await contended(store, next(iter(answer.stale_pools)), "pool")
+    said = "others keep changing pools, or which endpoints depend on which"
+    return ConfigError([Problem("", "registry", "", said, "see what it is now, and repeat the command")])
 
 
 def shown_fields(fields: Fields) -> str:

@@ -103,6 +103,7 @@ class MemoryState:
         self._epoch = NO_EPOCH
         self._slots = [Slot() for _ in range(slots)]
         self._pools: dict[str, bytes] = {}
+        self._revision = 0
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._aside: dict[bytes, SetAside] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
