@@ -236,7 +236,9 @@ class Twins(RuleBasedStateMachine):
 
     @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
     def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
-        self.same(lambda store, _: store.commit_subject("system", ver, ver + 1, states, alerts=events, transitions=events[:1]))
+        told = {"alerting": bool(events), "alerts": events, "transitions": events[:1]}
+        self.same(lambda store, _: store.commit_subject("system", ver, ver + 1, states, **told))
+        self.same(lambda store, _: store.alerting())
 
     @rule(acked=st.integers(0, 3))
     def route(self, acked: int) -> None:

@@ -122,6 +122,7 @@ class MemoryState:
         """Names of the pools that consumers see."""
         # Alerts
         self._subjects: dict[str, tuple[int, bytes]] = {}
+        self._alerting: set[str] = set()
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
         self._listeners: list[Callable[[int], None]] = []
