@@ -14,7 +14,7 @@ from monitor.config.manifest import Manifest, Registered, read_manifest
 from monitor.config.manifest_writer import shown
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
-from monitor.registry.journal import ROUNDS_MAX, Act, Fields, act, outrun
+from monitor.registry.journal import Act, Fields, Rounds, act
 from monitor.registry.known import Known, read_known
 from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, Removal, Store
 
@@ -146,13 +146,13 @@ async def apply(
     """Make the registry as the documents say. ConfigError: nothing was written, unless it says that others keep changing an entry.
 
     `owner` (None: the one that each document states, else `manual`) is who registers what is written; what another registered passes
-    to him. Where others change the registry meanwhile, what is left is decided afresh, as long as each ROUNDS_MAX rounds write something
-    that was not written yet. Repeating it after a StoreError completes it.
+    to him. Where others change the registry meanwhile, what is left is decided afresh, as long as something is written that was not
+    written yet. Repeating it after a StoreError completes it.
     """
     doing = await act(store, actor, reason)
     made = _Made()
-    fruitless = 0
-    while fruitless < ROUNDS_MAX:
+    rounds = Rounds()
+    while True:
         known = await read_known(store)
         registered = known.registered
         paused = {name: endpoint.paused for name, endpoint in registered.endpoints.items()}
@@ -169,8 +169,10 @@ async def apply(
             if made.summarised and not done.empty:
                 await store.register(RegistryChanges(transitions=(doing.summary(done.counts),)))
             return done
-        fruitless = 0 if made.size > before else fruitless + 1
-    raise await outrun(store, refused or RegistryAnswer())
+        if made.size > before:
+            rounds.won()
+        else:
+            await rounds.lost(store, refused)
 
 
 class _Made:

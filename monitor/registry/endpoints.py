@@ -13,7 +13,7 @@ from monitor.config.manifest_writer import entry_node, entry_of
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.apply import EndpointChange, differences
-from monitor.registry.journal import ROUNDS_MAX, Act, act, outrun
+from monitor.registry.journal import Act, Rounds, act
 from monitor.registry.known import among, find_entry, named, read_known, readable
 from monitor.store.port import Put, RegistryChanges, Removal, Store
 
@@ -22,7 +22,8 @@ async def add(store: Store, entry: Mapping[str, Any], *, actor: str, reason: str
     """Register one endpoint, written as in a manifest. ConfigError where its id is taken, or where others keep changing what it
     inherits or depends on."""
     doing = await act(store, actor, reason)
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         known = await read_known(store)
         endpoint = _read_one(known.registered, entry, entry.keys(), deny)
         if endpoint.id in known.endpoints:
@@ -32,7 +33,7 @@ async def add(store: Store, entry: Mapping[str, Any], *, actor: str, reason: str
         answer = await store.register(RegistryChanges(puts=(put,), revision=known.revision))
         if answer.ok:  # Where somebody has just registered it, the next round says so.
             return endpoint
-    raise await outrun(store, answer)
+        await rounds.lost(store, answer)
 
 
 async def edit(
@@ -44,7 +45,8 @@ async def edit(
     Labels are merged, and a label of None is taken away. ConfigError where others keep changing it.
     """
     doing = await act(store, actor, reason)
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         known = await read_known(store)
         found = among(known.endpoints, endpoint_id)
         old = readable(endpoint_id, found)
@@ -60,7 +62,7 @@ async def edit(
         answer = await store.register(RegistryChanges(puts=(put,), revision=known.revision))
         if answer.ok:
             return change
-    raise await outrun(store, answer)
+        await rounds.lost(store, answer)
 
 
 def _read_one(known: Registered, entry: Mapping[str, Any], given: Collection[str], deny: Deny | None) -> Endpoint:
@@ -75,7 +77,8 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
     doing = await act(store, actor, reason)
     known = await read_known(store)
     gone = {named(known.endpoints, endpoint_id): None for endpoint_id in endpoint_ids}
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         entries = known.endpoints
         orphans = [
             (entry, entry.value)
@@ -97,8 +100,8 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
             answer = await store.register(RegistryChanges(removals=removals, revision=answer.revision))
         if answer.ok:
             return
+        await rounds.lost(store, answer)
         known = await read_known(store)
-    raise await outrun(store, answer)
 
 
 def _without(child: Endpoint, gone: Collection[str]) -> Endpoint:
@@ -116,13 +119,14 @@ async def set_paused(store: Store, endpoint_ids: Sequence[str], *, paused: bool,
     """Pause or resume; returns the ids that were not so before. Whatever else is changed meanwhile stays."""
     doing = await act(store, actor, reason)
     changed: dict[str, None] = {}
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         puts = [put for endpoint_id in dict.fromkeys(endpoint_ids) if (put := await _pause(store, endpoint_id, doing, paused=paused))]
         answer = await store.register(RegistryChanges(puts=tuple(puts)))
         changed |= dict.fromkeys(put.endpoint.id for put in puts if put.endpoint.id not in answer.unwritten)
         if answer.ok:
             return tuple(endpoint_id for endpoint_id in endpoint_ids if endpoint_id in changed)
-    raise await outrun(store, answer)
+        await rounds.lost(store, answer)
 
 
 async def _pause(store: Store, endpoint_id: str, doing: Act, *, paused: bool) -> Put | None:

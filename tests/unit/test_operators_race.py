@@ -17,6 +17,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError
 from monitor.core.record import Override, OverrideRecord, Transition
 from monitor.registry.apply import WRITE_BATCH
+from monitor.registry.journal import MOVED_MAX
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Store
 
@@ -224,13 +225,15 @@ def test_an_application_that_gets_on_is_not_ended_by_others_however_often_they_c
     story(tale)
 
 
-def test_who_is_outrun_by_changes_of_other_entries_is_told_so() -> None:
+def test_who_reads_what_others_keep_changing_outlasts_a_long_application_and_is_told_in_the_end() -> None:
     async def tale(office: Office) -> None:
         def links(number: int) -> Act:
             return lambda store: registry.add(store, {"id": f"x{number}", "url": "http://h/x", "depends_on": ["a"]}, actor="bob")
 
         with pytest.raises(ConfigError, match="others keep changing pools, or which endpoints depend on which"):
-            await registry.add(office.meanwhile(*map(links, range(9))), {"id": "child", "url": "http://h/c"}, actor="ann")
+            await registry.add(office.meanwhile(*map(links, range(MOVED_MAX))), {"id": "child", "url": "http://h/c"}, actor="ann")
+        few = [links(number) for number in range(MOVED_MAX, 2 * MOVED_MAX - 1)]
+        await registry.add(office.meanwhile(*few), {"id": "child", "url": "http://h/c"}, actor="ann")
 
     story(tale)
 
