@@ -258,6 +258,8 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     unhealthy = [name for name, verdict in found.parents.items() if verdict.value == "UNHEALTHY"]
     if unhealthy:
         yield f"  depends on: {', '.join(unhealthy)} (UNHEALTHY)"
+    if missing := [name for name in status.endpoint.depends_on if name not in found.parents]:
+        yield f"  depends on: {', '.join(missing)} (not registered, or cannot be read; `endpoint edit --depends-on` names the parents anew)"
     for alert in status.alerts:
         yield f"  alert {alert.labels.get('alertname')} is {alert.status.value} for {age(now_ms - alert.active_since_ms)}: {alert.value}"
     if found.transitions:

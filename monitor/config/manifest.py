@@ -77,7 +77,7 @@ def read_manifest(
     registered = registered or Registered()
     if paused is None:
         paused = {endpoint.id: endpoint.paused for endpoint in registered.endpoints.values()}
-    reader = _Reader(registered, deny, paused)
+    reader = _Reader(registered, deny, paused, missing=_missing(registered))
     files = [(root, reader.file(root), reader.owner(root, owner)) for root in roots]
     owners = frozenset(whose for _, _, whose in files)
     if prune:
@@ -89,6 +89,12 @@ def read_manifest(
     reader.check_parents()
     _raise_for(reader.problems)
     return Manifest(tuple(reader.endpoints.values()), reader.pools, owners)
+
+
+def _missing(registered: Registered) -> set[tuple[str, str]]:
+    """Endpoints with a parent that they name and that is registered no more, or cannot be read."""
+    known = registered.endpoints
+    return {(endpoint.id, parent) for endpoint in known.values() for parent in endpoint.depends_on if parent not in known}
 
 
 def _without(registered: Registered, owners: Collection[str]) -> Registered:
@@ -121,6 +127,8 @@ class _Reader:
     registered: Registered
     deny: Deny | None
     paused: Mapping[str, bool]
+    missing: Collection[tuple[str, str]]
+    """Endpoint and parent, of registered endpoints whose parent is missing already: that refuses no change of something else."""
     problems: list[Problem] = field(default_factory=list)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -283,12 +291,12 @@ class _Reader:
                 self.refuse(place, key, form(values[attribute]), why, f"give that endpoint a {key} of at most {form(interval_ms)}")
 
     def check_parents(self) -> None:
-        """Refuse parents that do not exist, and endpoints that depend on themselves by any way."""
+        """Refuse parents that do not exist, unless they were missing before, and endpoints that depend on themselves by any way."""
         everything = {**self.registered.endpoints, **self.endpoints}
         known = everything.keys() | self.nodes.keys()
         for endpoint in self.endpoints.values():
             for parent in endpoint.depends_on:
-                if parent not in known:
+                if parent not in known and (endpoint.id, parent) not in self.missing:
                     hint = did_you_mean(parent, known, "register it first, or in the same file")
                     self._refuse_parents(endpoint.id, repr(parent), "there is no endpoint of this id", hint)
         for cycle in _cycles({endpoint.id: endpoint.depends_on for endpoint in everything.values()}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,9 +14,9 @@ from monitor.config.manifest import Manifest, Registered, read_manifest
 from monitor.config.manifest_writer import shown
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
-from monitor.registry.journal import ROUNDS_MAX, Act, Fields, act, contended
+from monitor.registry.journal import Act, Fields, Rounds, act
 from monitor.registry.known import Known, read_known
-from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryChanges, Removal, Store
+from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, Removal, Store
 
 WRITE_BATCH = 500
 TOLD_ONE_BY_ONE_MAX = 100
@@ -146,11 +146,13 @@ async def apply(
     """Make the registry as the documents say. ConfigError: nothing was written, unless it says that others keep changing an entry.
 
     `owner` (None: the one that each document states, else `manual`) is who registers what is written; what another registered passes
-    to him. Where others change the registry meanwhile, what is left is decided afresh. Repeating it after a StoreError completes it.
+    to him. Where others change the registry meanwhile, what is left is decided afresh, as long as something is written that was not
+    written yet. Repeating it after a StoreError completes it.
     """
     doing = await act(store, actor, reason)
     made = _Made()
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         known = await read_known(store)
         registered = known.registered
         paused = {name: endpoint.paused for name, endpoint in registered.endpoints.items()}
@@ -160,13 +162,17 @@ async def apply(
         if dry_run:
             return changes
         made.begin(changes)
-        stale = await _Round(store, known, manifest, changes, doing, made).write(progress)
-        if stale is None:
+        before = made.size
+        refused = await _Round(store, known, manifest, changes, doing, made).write(progress)
+        if refused is None:
             done = made.changes(manifest, changes)
             if made.summarised and not done.empty:
                 await store.register(RegistryChanges(transitions=(doing.summary(done.counts),)))
             return done
-    raise await contended(store, stale or "")
+        if made.size > before:
+            rounds.won()
+        else:
+            await rounds.lost(store, refused)
 
 
 class _Made:
@@ -180,6 +186,11 @@ class _Made:
         self.pools_changed: dict[str, None] = {}
         self.pools_removed: dict[str, None] = {}
         self.pool_owners: dict[str, tuple[str, str]] = {}
+
+    @property
+    def size(self) -> int:
+        """How many entries were written, each once."""
+        return len(self.created) + len(self.changed) + len(self.removed) + len(self.pools_changed) + len(self.pools_removed)
 
     def begin(self, changes: Changes) -> None:
         self.summarised = self.summarised or changes.size > TOLD_ONE_BY_ONE_MAX
@@ -209,7 +220,7 @@ class _Made:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Round:
     """One attempt: what was read, what follows from it, and what of it was written."""
 
@@ -219,9 +230,14 @@ class _Round:
     changes: Changes
     doing: Act
     made: _Made
+    revision: int = field(init=False)
+    """The registry's revision that follows from the one that was read."""
 
-    async def write(self, progress: Progress | None) -> str | None:
-        """Write pools, then endpoints, then what goes. The name of an entry that is not what was read ends it; None: all is written."""
+    def __post_init__(self) -> None:
+        self.revision = self.known.revision
+
+    async def write(self, progress: Progress | None) -> RegistryAnswer | None:
+        """Write pools, then endpoints, then what goes. The first answer that is not ok ends it; None: all is written."""
         return (
             await self._write_pools(RegistryChanges(pools=tuple(map(self._pool_put, self.changes.pools_changed))))
             or await self._write_endpoints(progress)
@@ -229,31 +245,37 @@ class _Round:
             or await self._write_pools(RegistryChanges(pool_removals=tuple(map(self._pool_removal, self.changes.pools_removed))))
         )
 
-    async def _write_pools(self, changes: RegistryChanges) -> str | None:
+    async def _register(self, changes: RegistryChanges) -> RegistryAnswer:
+        changes = msgspec.structs.replace(changes, revision=self.revision, in_stream=not self.made.summarised)
         answer = await self.store.register(changes)
+        self.revision = answer.revision
+        return answer
+
+    async def _write_pools(self, changes: RegistryChanges) -> RegistryAnswer | None:
+        answer = await self._register(changes)
         if not answer.ok:
-            return next(iter(answer.stale_pools))
+            return answer
         self.made.wrote_pools(self.changes, changes)
         return None
 
-    async def _write_endpoints(self, progress: Progress | None) -> str | None:
+    async def _write_endpoints(self, progress: Progress | None) -> RegistryAnswer | None:
         wanted = {*self.changes.created, *(change.id for change in self.changes.changed)}
         puts = [self._put(endpoint) for endpoint in self.manifest.endpoints if endpoint.id in wanted]
         for batch in _batches(puts):
-            answer = await self.store.register(RegistryChanges(puts=tuple(batch), in_stream=not self.made.summarised))
+            answer = await self._register(RegistryChanges(puts=tuple(batch)))
             self.made.wrote(self.changes, {put.endpoint.id for put in batch} - answer.unwritten)
             if not answer.ok:
-                return next(iter(answer.stale))
+                return answer
             if progress:
                 progress(len({*self.made.created, *self.made.changed}), len(puts))
         return None
 
-    async def _remove_endpoints(self) -> str | None:
+    async def _remove_endpoints(self) -> RegistryAnswer | None:
         for batch in _batches([self._removal(name) for name in self.changes.removed]):
-            answer = await self.store.register(RegistryChanges(removals=tuple(batch), in_stream=not self.made.summarised))
+            answer = await self._register(RegistryChanges(removals=tuple(batch)))
             self.made.wrote(self.changes, {removal.id for removal in batch} - answer.unwritten)
             if not answer.ok:
-                return next(iter(answer.stale))
+                return answer
         return None
 
     def _put(self, endpoint: Endpoint) -> Put:

@@ -13,23 +13,27 @@ from monitor.config.manifest_writer import entry_node, entry_of
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.apply import EndpointChange, differences
-from monitor.registry.journal import ROUNDS_MAX, Act, act, contended
+from monitor.registry.journal import Act, Rounds, act
 from monitor.registry.known import among, find_entry, named, read_known, readable
 from monitor.store.port import Put, RegistryChanges, Removal, Store
 
 
 async def add(store: Store, entry: Mapping[str, Any], *, actor: str, reason: str = "", deny: Deny | None = None) -> Endpoint:
-    """Register one endpoint, written as in a manifest. ConfigError where its id is taken."""
+    """Register one endpoint, written as in a manifest. ConfigError where its id is taken, or where others keep changing what it
+    inherits or depends on."""
     doing = await act(store, actor, reason)
+    rounds = Rounds()
     while True:
         known = await read_known(store)
         endpoint = _read_one(known.registered, entry, entry.keys(), deny)
         if endpoint.id in known.endpoints:
             hint = f"change it with `watchkeeper endpoint edit {endpoint.id}`, or give another --id"
             raise ConfigError([Problem("--id", "id", repr(endpoint.id), "an endpoint of this id is registered already", hint)])
-        answer = await store.register(RegistryChanges(puts=(Put(endpoint=endpoint, transitions=doing.created(endpoint)),)))
-        if answer.ok:  # Otherwise somebody has just registered it, and the next round says so.
+        put = Put(endpoint=endpoint, transitions=doing.created(endpoint))
+        answer = await store.register(RegistryChanges(puts=(put,), revision=known.revision))
+        if answer.ok:  # Where somebody has just registered it, the next round says so.
             return endpoint
+        await rounds.lost(store, answer)
 
 
 async def edit(
@@ -41,7 +45,8 @@ async def edit(
     Labels are merged, and a label of None is taken away. ConfigError where others keep changing it.
     """
     doing = await act(store, actor, reason)
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         known = await read_known(store)
         found = among(known.endpoints, endpoint_id)
         old = readable(endpoint_id, found)
@@ -54,9 +59,10 @@ async def edit(
         if new == old:
             return change
         put = Put(endpoint=new, old=found, transitions=doing.changed(old, new, change.fields))
-        if (await store.register(RegistryChanges(puts=(put,)))).ok:
+        answer = await store.register(RegistryChanges(puts=(put,), revision=known.revision))
+        if answer.ok:
             return change
-    raise await contended(store, endpoint_id)
+        await rounds.lost(store, answer)
 
 
 def _read_one(known: Registered, entry: Mapping[str, Any], given: Collection[str], deny: Deny | None) -> Endpoint:
@@ -69,9 +75,11 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
     ConfigError where others depend on one; with `force` those lose that parent.
     """
     doing = await act(store, actor, reason)
-    entries = await store.endpoint_entries()
-    gone = {named(entries, endpoint_id): None for endpoint_id in endpoint_ids}
-    for _ in range(ROUNDS_MAX):
+    known = await read_known(store)
+    gone = {named(known.endpoints, endpoint_id): None for endpoint_id in endpoint_ids}
+    rounds = Rounds()
+    while True:
+        entries = known.endpoints
         orphans = [
             (entry, entry.value)
             for name, entry in entries.items()
@@ -80,20 +88,20 @@ async def remove(store: Store, endpoint_ids: Sequence[str], *, actor: str, reaso
         if orphans and not force:
             raise ConfigError([_depended_on(child, gone) for _, child in orphans])
         freed = [(entry, child, _without(child, gone)) for entry, child in orphans]
-        removals = [(name, entries[name]) for name in gone if name in entries]
-        changes = RegistryChanges(
-            puts=tuple(
-                Put(endpoint=new, old=entry, transitions=doing.changed(old, new, differences(old, new))) for entry, old, new in freed
-            ),
-            removals=tuple(
-                Removal(id=name, old=entry, transitions=doing.removed(name, entry.value, entry.pool)) for name, entry in removals
-            ),
+        puts = tuple(Put(endpoint=new, old=entry, transitions=doing.changed(old, new, differences(old, new))) for entry, old, new in freed)
+        removals = tuple(
+            Removal(id=name, old=entry, transitions=doing.removed(name, entry.value, entry.pool))
+            for name, entry in entries.items()
+            if name in gone
         )
-        answer = await store.register(changes)
+        # Children first, so that whatever ends this leaves none without its parent.
+        answer = await store.register(RegistryChanges(puts=puts, revision=known.revision))
+        if answer.ok:
+            answer = await store.register(RegistryChanges(removals=removals, revision=answer.revision))
         if answer.ok:
             return
-        entries = await store.endpoint_entries()
-    raise await contended(store, next(iter(answer.stale)))
+        await rounds.lost(store, answer)
+        known = await read_known(store)
 
 
 def _without(child: Endpoint, gone: Collection[str]) -> Endpoint:
@@ -111,13 +119,14 @@ async def set_paused(store: Store, endpoint_ids: Sequence[str], *, paused: bool,
     """Pause or resume; returns the ids that were not so before. Whatever else is changed meanwhile stays."""
     doing = await act(store, actor, reason)
     changed: dict[str, None] = {}
-    for _ in range(ROUNDS_MAX):
+    rounds = Rounds()
+    while True:
         puts = [put for endpoint_id in dict.fromkeys(endpoint_ids) if (put := await _pause(store, endpoint_id, doing, paused=paused))]
         answer = await store.register(RegistryChanges(puts=tuple(puts)))
         changed |= dict.fromkeys(put.endpoint.id for put in puts if put.endpoint.id not in answer.unwritten)
         if answer.ok:
             return tuple(endpoint_id for endpoint_id in endpoint_ids if endpoint_id in changed)
-    raise await contended(store, next(iter(answer.stale)))
+        await rounds.lost(store, answer)
 
 
 async def _pause(store: Store, endpoint_id: str, doing: Act, *, paused: bool) -> Put | None:

@@ -11,7 +11,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import Transition
 from monitor.store.names import printable
-from monitor.store.port import Entry, Store
+from monitor.store.port import Entry, RegistryAnswer, Store
 
 KIND: Final = "registry"
 ABSENT: Final = "ABSENT"
@@ -24,7 +24,10 @@ APPLIED: Final = "APPLIED"
 UNREADABLE: Final = "UNREADABLE"
 
 ROUNDS_MAX = 5
-"""How often a use case decides again because somebody else was faster."""
+"""How often in a row a use case decides because somebody else was faster with the same entry."""
+MOVED_MAX = 100
+"""How often in a row it decides because others changed entries that it only reads: whoever does that gets on and ends, so that it pays to
+outlast a long application."""
 REASON_LENGTH_MAX = 300
 ACTOR_LENGTH_MAX = 64
 _SHOWN_MAX = 500
@@ -137,6 +140,36 @@ async def contended(store: Store, name: str, what: str = "endpoint") -> ConfigEr
         said = f"{last.actor or 'Watchkeeper'} keeps changing it; last {last.kind} {last.old} -> {last.new} ({last.reason})"
         break
     return ConfigError([Problem("", what, repr(name), said, "see what it is now, and repeat the command")])
+
+
+class Rounds:
+    """The rounds that a use case lost in a row."""
+
+    def __init__(self) -> None:
+        self._stale = 0
+        self._moved = 0
+
+    def won(self) -> None:
+        """Something was written in this round that was not written yet."""
+        self._stale = self._moved = 0
+
+    async def lost(self, store: Store, answer: RegistryAnswer) -> None:
+        """Note a round whose changes were answered so. ConfigError where it was the last that the use case may lose."""
+        if answer.stale or answer.stale_pools:
+            self._stale += 1
+        else:
+            self._moved += 1
+        if self._stale == ROUNDS_MAX or self._moved == MOVED_MAX:
+            raise await _outrun(store, answer)
+
+
+async def _outrun(store: Store, answer: RegistryAnswer) -> ConfigError:
+    if answer.stale:
+        return await contended(store, next(iter(answer.stale)))
+    if answer.stale_pools:
+        return await contended(store, next(iter(answer.stale_pools)), "pool")
+    said = "others keep changing pools, or which endpoints depend on which"
+    return ConfigError([Problem("", "registry", "", said, "see what it is now, and repeat the command")])
 
 
 def shown_fields(fields: Fields) -> str:

@@ -16,10 +16,11 @@ from monitor.store.port import Entry, Store
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Every entry by its name, readable or not."""
+    """Every entry by its name, readable or not, and the revision at which they were read."""
 
     endpoints: Mapping[str, Entry[Endpoint]]
     pools: Mapping[str, Entry[Pool]]
+    revision: int = 0
 
     @property
     def registered(self) -> Registered:
@@ -52,7 +53,8 @@ def _way_out(command: str, name: str) -> str:
 
 async def read_known(store: Store) -> Known:
     """Read the whole registry."""
-    return Known(await store.endpoint_entries(), await store.pool_entries())
+    revision = await store.registry_revision()  # First, so that what moves it meanwhile is noticed.
+    return Known(await store.endpoint_entries(), await store.pool_entries(), revision)
 
 
 async def find_entry(store: Store, endpoint_id: str) -> Entry[Endpoint]:

@@ -37,7 +37,9 @@ wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      reg
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
+wk:i:{reg}:rev           string  grows with pools' settings, removals and what endpoints depend on   registry -> registry
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
+wk:i:{s0}:subjects:alerting  set  those of them whose rules hold an alert, pending or firing   commit_subject -> cli, web
 wk:i:{alerts}:alerts     hash    fingerprint -> "<ver 13 digits>" + Alert JSON, once, until it has ended and no group refers to it
 wk:i:{alerts}:of         hash    fingerprint -> subject that asserts it
 wk:i:{alerts}:held       hash    fingerprint -> how many groups refer to it, none while it is 0
@@ -95,7 +97,9 @@ SLOTS_DEFAULT = 1
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
+REGISTRY_REVISION = "wk:i:{reg}:rev"
 SUBJECTS = "wk:i:{s0}:subjects"
+ALERTING_SUBJECTS = "wk:i:{s0}:subjects:alerting"
 HINTS = "wk:i:hints"
 ALERT_STORE = tuple(f"wk:i:{{alerts}}:{name}" for name in ("alerts", "of", "held", "open", "ends", "ended"))
 """In the order in which the scripts take them (lua/shared/alerts.lua)."""
@@ -131,7 +135,9 @@ REFILLED_IN_SLOT = {
 REFILLED = {
     POOLS: "set",
     ALIVE: "string",
+    REGISTRY_REVISION: "string",
     SUBJECTS: "hash",
+    ALERTING_SUBJECTS: "set",
     **dict(zip(ALERT_STORE, ("hash", "hash", "hash", "zset", "zset", "hash"), strict=True)),
     ASSERTED: "hash",
     ASSERTIONS: "zset",

@@ -114,6 +114,46 @@ async def test_pools_settings_are_fenced_too_and_come_first(house):
     assert await house.store.endpoints() == {}
 
 
+async def test_what_was_decided_from_other_entries_is_refused_once_those_have_changed(house):
+    await house.register(house.endpoint("e"), house.endpoint("f"))
+
+    async def moves(change) -> bool:
+        """Whether a newcomer that was decided before this change is refused after it."""
+        read = await house.store.registry_revision()
+        await change
+        newcomer = RegistryChanges(puts=(Put(endpoint=house.endpoint("new"), transitions=(b"new",)),), revision=read)
+        answer = await house.store.register(newcomer)
+        assert (answer.ok, answer.unwritten) == (not answer.moved, {"new"} if answer.moved else set())
+        assert ("new" in await house.store.endpoints()) is answer.ok
+        settings = PoolPut(pool=Pool(name="new", warm_up_ms=read))
+        assert (await house.store.register(RegistryChanges(pools=(settings,), revision=read))).moved is answer.moved
+        await register(house.store, removes=["new"], pool_removes=["new"])
+        return answer.moved
+
+    assert not await moves(house.register(house.endpoint("e", weight=2), house.endpoint("g")))
+    assert not await moves(house.register(house.endpoint("e", paused=True)))
+    assert await moves(house.register(house.endpoint("e", depends_on=("f",))))
+    assert await moves(house.register(house.endpoint("child", depends_on=("f",))))
+    assert await moves(register(house.store, removes=["g"]))
+    assert await moves(register(house.store, pools=[Pool(name="shop")]))
+    assert await moves(register(house.store, pool_removes=["shop"]))
+    assert b"new" in await events(house)
+
+
+async def test_a_change_of_many_goes_on_from_what_it_wrote_itself_and_may_be_repeated(house):
+    await house.register(house.endpoint("db"))
+    read = await house.store.registry_revision()
+    puts = tuple(Put(endpoint=house.endpoint(f"e{i}", depends_on=("db",))) for i in range(20))
+    changes = RegistryChanges(puts=puts, pools=(PoolPut(pool=Pool(name="shop")),), revision=read)
+    answer = await house.store.register(changes)
+    assert answer.ok
+    assert answer.revision == await house.store.registry_revision() > read
+    assert (await house.store.register(RegistryChanges(pools=(PoolPut(pool=Pool(name="db")),), revision=answer.revision))).ok
+    repeated = await house.store.register(changes)
+    assert (repeated.ok, repeated.revision) == (True, read), "what others changed meanwhile is not taken for read"
+    assert not (await house.store.register(RegistryChanges(puts=(Put(endpoint=house.endpoint("new")),), revision=repeated.revision))).ok
+
+
 @pytest.mark.parametrize("change", ["edit", "pause", "resume", "override", "taken back", "remove"])
 async def test_a_decision_in_flight_loses_against_an_operator(house, change):
     await house.register(house.endpoint("e", paused=change == "resume"))

@@ -114,12 +114,13 @@ class Twins(RuleBasedStateMachine):
         pool=pools,
         other=ids,
         read=st.sampled_from(["right", "none", "wrong"]),
+        revision=st.sampled_from(["right", "none", "wrong"]),
         weight=st.integers(1, 2),
         transitions=st.lists(data, max_size=2),
         in_stream=st.booleans(),
     )
     def register_from_a_reading(
-        self, name: str, pool: str, other: str, read: str, weight: int, transitions: list[bytes], in_stream: bool
+        self, name: str, pool: str, other: str, read: str, revision: str, weight: int, transitions: list[bytes], in_stream: bool
     ) -> None:
         """One put, one removal and one pool, decided from what is there, from nothing, or from what was there before."""
         texts = tuple(transition.hex().encode() for transition in transitions)
@@ -131,15 +132,19 @@ class Twins(RuleBasedStateMachine):
             def old(found: Entry[Any] | None) -> Entry[Any] | None:
                 return {"right": found, "none": None, "wrong": wrong}[read]
 
-            endpoint = Endpoint(id=name, url="http://x/", pool=pool, weight=weight)
+            endpoint = Endpoint(id=name, url="http://x/", pool=pool, weight=weight, depends_on=("a",) * (weight - 1))
+            held = await store.registry_revision()
             changes = RegistryChanges(
                 puts=(Put(endpoint=endpoint, old=old(entries.get(name)), transitions=texts),),
                 removals=(Removal(id=other, old=old(entries.get(other)) or wrong, transitions=texts),) if other != name else (),
                 pools=(PoolPut(pool=Pool(name=pool, warm_up_ms=weight), old=old(settings.get(pool)), transitions=texts),),
                 transitions=texts,
                 in_stream=in_stream,
+                revision={"right": held, "none": None, "wrong": held + 1}[revision],
             )
-            return await store.register(changes)
+            answer = await store.register(changes)
+            assert not answer.ok or revision == "none" or answer.revision in {await store.registry_revision(), held + 1}
+            return msgspec.structs.replace(answer, revision=0)  # Each store's is its own time.
 
         self.same(write)
 
@@ -231,7 +236,9 @@ class Twins(RuleBasedStateMachine):
 
     @rule(ver=st.integers(0, 2), states=data, events=st.lists(data, max_size=2))
     def subject(self, ver: int, states: bytes, events: list[bytes]) -> None:
-        self.same(lambda store, _: store.commit_subject("system", ver, ver + 1, states, alerts=events, transitions=events[:1]))
+        told = {"alerting": bool(events), "alerts": events, "transitions": events[:1]}
+        self.same(lambda store, _: store.commit_subject("system", ver, ver + 1, states, **told))
+        self.same(lambda store, _: store.alerting())
 
     @rule(acked=st.integers(0, 3))
     def route(self, acked: int) -> None:

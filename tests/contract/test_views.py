@@ -21,7 +21,13 @@ async def test_subjects_with_an_alert_are_known_by_name(house):
     await remembers("a", alerting=False)
     await remembers("c", alerting=False, memory=None)  # What is remembered stays, and so does its place in the index.
     assert await house.store.alerting() == (["c"], [])
-    await house.store.commit_subject("pool:shop", 0, 1, b"x")
+    await house.store.commit_subject("pool:idle", 0, 1, b"x")
+    await house.store.commit_subject("pool:gone", 0, 1, b"x", alerting=True)
+    await house.store.commit_subject("pool:gone", 1, 2, b"")
+    await house.store.commit_subject("pool:calm", 0, 1, b"x", alerting=True)
+    await house.store.commit_subject("pool:calm", 1, 2, b"y")
+    await house.store.commit_subject("pool:shop", 0, 1, b"x", alerting=True)
+    assert not await house.store.commit_subject("pool:shop", 0, 2, b"y"), "its version moved"
     assert await house.store.alerting() == (["c"], ["pool:shop"])
     await register(house.store, removes=["c"])
     assert await house.store.forget("c", await house.version("c"), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from monitor.config.located import load_yaml
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError
 from monitor.core.record import Override, OverrideRecord, Transition
+from monitor.registry.apply import WRITE_BATCH
+from monitor.registry.journal import MOVED_MAX
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Store
 
@@ -77,6 +80,10 @@ def story(tale: Callable[[Office], Awaitable[None]]) -> None:
 
 def pause(store: Store) -> Awaitable[Any]:
     return registry.set_paused(store, ["a"], paused=True, actor="bob")
+
+
+async def nothing(_store: Store) -> None:
+    """Nobody does anything."""
 
 
 def edit(**entry: Any) -> Act:
@@ -149,13 +156,84 @@ def test_a_removal_reads_anew_who_depends_on_it() -> None:
         def child(store: Store) -> Awaitable[Any]:
             return registry.add(store, {"id": "child", "url": "http://h/c", "depends_on": ["a"]}, actor="bob")
 
-        async def both(store: Store) -> None:
-            await pause(store)
-            await child(store)
-
         with pytest.raises(ConfigError, match="child depends on it"):
-            await registry.remove(office.meanwhile(both), ["a"], actor="ann")
+            await registry.remove(office.meanwhile(nothing, child), ["a"], actor="ann")
         assert await office.a()
+
+    story(tale)
+
+
+def test_a_newcomer_reads_anew_whether_its_parent_is_there() -> None:
+    async def tale(office: Office) -> None:
+        def gone(store: Store) -> Awaitable[Any]:
+            return registry.remove(store, ["a"], actor="bob")
+
+        with pytest.raises(ConfigError, match="there is no endpoint of this id"):
+            await registry.add(office.meanwhile(gone), {"id": "child", "url": "http://h/c", "depends_on": ["a"]}, actor="ann")
+        assert await office.store.endpoints() == {}
+
+    story(tale)
+
+
+def test_two_edits_do_not_make_a_circle_together() -> None:
+    async def tale(office: Office) -> None:
+        await registry.add(office.store, {"id": "b", "url": "http://h/b"}, actor="ann")
+        with pytest.raises(ConfigError, match="in a circle"):
+            await registry.edit(office.meanwhile(edit(depends_on=["b"])), "b", {"depends_on": ["a"]}, actor="ann")
+
+    story(tale)
+
+
+def test_a_newcomer_takes_its_pools_defaults_as_they_are_when_it_is_written() -> None:
+    async def tale(office: Office) -> None:
+        def thresholds(number: int) -> Act:
+            document = load_yaml(f"pools: {{shop: {{failure_threshold: {number}}}}}", "g")
+            return lambda store: registry.apply(store, [document], actor="bob")
+
+        await thresholds(3)(office.store)
+        added = await registry.add(office.meanwhile(thresholds(7)), {"id": "p2", "url": "http://h/2", "pool": "shop"}, actor="ann")
+        assert added.failure_threshold == (await office.store.endpoints())["p2"].failure_threshold == 7
+
+    story(tale)
+
+
+def test_an_application_whose_parent_is_removed_between_two_of_its_writes_is_decided_afresh() -> None:
+    async def tale(office: Office) -> None:
+        def gone(store: Store) -> Awaitable[Any]:
+            return registry.remove(store, ["a"], actor="bob")
+
+        document = load_yaml("pools: {p: {}}\nendpoints: [{id: child, url: 'http://h/c', depends_on: [a]}]", "f")
+        with pytest.raises(ConfigError, match="there is no endpoint of this id"):
+            await registry.apply(office.meanwhile(nothing, gone), [document], actor="ann")
+        assert await office.store.endpoints() == {}
+
+    story(tale)
+
+
+def test_an_application_that_gets_on_is_not_ended_by_others_however_often_they_come_between() -> None:
+    async def tale(office: Office) -> None:
+        endpoints = [{"id": f"e{number}", "url": f"http://h/{number}", "depends_on": ["a"]} for number in range(WRITE_BATCH * 8)]
+        document = load_yaml(json.dumps({"endpoints": endpoints}), "f")
+
+        def links(number: int) -> Act:
+            return lambda store: registry.add(store, {"id": f"x{number}", "url": "http://h/x", "depends_on": ["a"]}, actor="bob")
+
+        turns = [act for number in range(8) for act in (nothing, nothing, links(number))]
+        changes = await registry.apply(office.meanwhile(*turns), [document], actor="ann")
+        assert len(changes.created) == len(endpoints)
+
+    story(tale)
+
+
+def test_who_reads_what_others_keep_changing_outlasts_a_long_application_and_is_told_in_the_end() -> None:
+    async def tale(office: Office) -> None:
+        def links(number: int) -> Act:
+            return lambda store: registry.add(store, {"id": f"x{number}", "url": "http://h/x", "depends_on": ["a"]}, actor="bob")
+
+        with pytest.raises(ConfigError, match="others keep changing pools, or which endpoints depend on which"):
+            await registry.add(office.meanwhile(*map(links, range(MOVED_MAX))), {"id": "child", "url": "http://h/c"}, actor="ann")
+        few = [links(number) for number in range(MOVED_MAX, 2 * MOVED_MAX - 1)]
+        await registry.add(office.meanwhile(*few), {"id": "child", "url": "http://h/c"}, actor="ann")
 
     story(tale)
 

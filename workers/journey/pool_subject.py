@@ -52,7 +52,8 @@ class PoolSubject:
         memory = self._quarantine.read("memory", subject, bytes(record.memory), decode_memory) or Memory()
         after, transitions = tell(name, record, snapshot, at_ms)
         if not snapshot.endpoints:  # The pool is no more: its record goes, and what fired has ended.
-            return Told(b"", Memory() if memory.firing else None, transitions, ended=EMPTIED)
+            return Told(b"", memory=Memory() if memory.firing else None, transitions=transitions, ended=EMPTIED)
         evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, pool_facts(snapshot), memory, at_ms, tilted=tilted))
         after = msgspec.structs.replace(after, memory=msgspec.Raw(encode_memory(evaluation.memory)))
-        return Told(encode_pool_record(after), evaluation.memory if evaluation.asserts else None, transitions, evaluation.wake_ms)
+        asserted = evaluation.memory if evaluation.asserts else None
+        return Told(encode_pool_record(after), bool(evaluation.memory.states), asserted, transitions, evaluation.wake_ms)

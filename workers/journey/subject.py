@@ -23,11 +23,13 @@ _encode = msgspec.json.Encoder().encode
 class Told(msgspec.Struct, frozen=True):
     """What is to be written and told of a subject.
 
+    `alerting` is whether its rules hold an alert, pending or firing.
     `body` is its record, b"" where it is no more. `memory` is what is to be asserted of it, None for nothing; `ended` says why alerts
     that it does not hold have ended. `wake_ms` is when its rules are to be evaluated again, 0: only when something changes.
     """
 
     body: bytes
+    alerting: bool = False
     memory: Memory | None = None
     transitions: tuple[Transition, ...] = ()
     wake_ms: int = 0
@@ -68,6 +70,9 @@ class Subjects:
             alerts = []
             if told.memory is not None:
                 alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, at_ms, told.ended)))
-            if await self._store.commit_subject(subject, ver, next_ver, told.body, alerts=alerts, transitions=transitions) and alerts:
+            written = await self._store.commit_subject(
+                subject, ver, next_ver, told.body, alerting=told.alerting, alerts=alerts, transitions=transitions
+            )
+            if written and alerts:
                 self._route(0)
         raise Stale(f"what is told of {subject} kept changing")

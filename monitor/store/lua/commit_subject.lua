@@ -1,11 +1,10 @@
 -- Write the alert states of a pool or of the system, if nobody else did meanwhile, with the events that follow from them.
 -- A pool that is written for the first time is weighed once more: what was sent before it was removed may come after that.
--- @include version hints times dirty
+-- @include version hints times dirty write
 --
--- KEYS  1 subjects   2 alerts   3 events   4 dirty
+-- KEYS  1 subjects   2 alerts   3 events   4 dirty   5 subjects whose rules hold an alert
 -- ARGV  1 subject, a pool's is "pool:<name>"   2 version held (13 digits)   3 body with its new version, '' to take the subject out   4 cap of alerts
---       5 cap of events
---       6 how many alerts   7... alerts, then transitions
+--       5 cap of events   6 1 where its rules hold an alert, else 0   7 how many alerts   8... alerts, then transitions
 -- Returns 1, or 0 when the version moved.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if version_of(held) ~= ARGV[2] then
@@ -20,11 +19,12 @@ if ARGV[3] == '' then
 else
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 end
-for place = 7, #ARGV do
-  local alert = place < 7 + ARGV[6]
+write(ARGV[3] ~= '' and ARGV[6] == '1' and 'SADD' or 'SREM', KEYS[5], ARGV[1])
+for place = 8, #ARGV do
+  local alert = place < 8 + ARGV[7]
   redis.call('XADD', KEYS[alert and 2 or 3], 'MAXLEN', '~', ARGV[alert and 4 or 5], '*', 'd', ARGV[place])
 end
-if tonumber(ARGV[6]) > 0 then
+if tonumber(ARGV[7]) > 0 then
   hint_alerts(KEYS[2])
 end
 return 1

@@ -1,34 +1,43 @@
--- Write and remove endpoints of one slot: all of them or, where one is not what the caller had read, none.
+-- Write and remove endpoints of one slot: all of them or, where one is not what the caller had read, or what it was decided from has
+-- changed elsewhere in the registry, none.
 --
 -- What is there already as the caller wants it is left alone, so that a call may be repeated. A change moves the version of the
 -- record (creating one with an empty body), so that a decision in flight is refused, and lets the endpoint fall due for
 -- re-evaluation; a removed endpoint's record stays until forget.lua takes it away.
--- @include times dirty version plan revision write
+-- @include times dirty version plan revision fence write
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
---       11... members of pools, and endpoints' own logs
--- ARGV  1 puts   2 removals, both MessagePack   3 cap of events   4 cap of an own log
+--       11 the registry's revision   12... members of pools, and endpoints' own logs
+-- ARGV  1 puts   2 removals, both MessagePack   3 cap of events   4 cap of an own log   5 the registry's revision that was read, or ''
 --       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay,
 --                 grace (all ms), join = index into KEYS, pool, and what a removal has}
 --       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
---                 told = transitions for the stream}
--- Returns the ids that are not what was read; nothing was written unless there are none.
+--                 told = transitions for the stream, moves = whether others' changes are decided from it}
+-- Returns the ids that are not what was read, and the registry's revision that follows from ARGV 5, -1 where it is another; nothing was
+-- written where there are such ids, or -1.
 local now = now_ms()
 local puts, removals = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
-local stale, done = {}, {}
+local stale, done, left = {}, {}, false
 for _, list in ipairs({puts, removals}) do
   for _, item in ipairs(list) do
     local held = redis.call('HGET', KEYS[1], item.id)
     if (held or nil) == item.spec then
       done[item.id] = true
-    elseif (held and redis.sha1hex(held) or '') ~= item.read then
+    else
+      left = true
+    end
+    if not done[item.id] and (held and redis.sha1hex(held) or '') ~= item.read then
       stale[#stale + 1] = item.id
     end
   end
 end
-if #stale > 0 then
-  return stale
+local revision = tonumber(ARGV[5]) or 0
+if left and has_moved(KEYS[11], ARGV[5]) then
+  revision = -1
+end
+if #stale > 0 or revision < 0 then
+  return {stale, revision}
 end
 
 local function on_grid(from, put)
@@ -54,7 +63,7 @@ local function schedule(put)
   end
 end
 
-local touched, changed = {}, false
+local touched, changed, moves = {}, false, false
 
 local function leave(item)
   for _, place in ipairs(item.leave) do
@@ -70,6 +79,7 @@ end
 
 local function tell(item)
   changed = true
+  moves = moves or item.moves
   for _, transition in ipairs(item.told) do
     redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
   end
@@ -121,4 +131,7 @@ end
 if changed then
   move_revision(KEYS[3], now)
 end
-return stale
+if moves then
+  revision = move_revision(KEYS[11], now)
+end
+return {stale, revision}

@@ -18,7 +18,15 @@ class MemoryAlerts(MemoryState):
         return self._subjects.get(subject, (0, b""))
 
     async def commit_subject(
-        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
+        self,
+        subject: str,
+        ver: int,
+        next_ver: int,
+        body: bytes,
+        *,
+        alerting: bool = False,
+        alerts: Sequence[bytes] = (),
+        transitions: Sequence[bytes] = (),
     ) -> bool:
         if self._subjects.get(subject, (0, b""))[0] != ver:
             return False
@@ -29,6 +37,7 @@ class MemoryAlerts(MemoryState):
             self._subjects[subject] = next_ver, body
         else:
             self._subjects.pop(subject, None)
+        (self._alerting.add if body and alerting else self._alerting.discard)(subject)
         self._write_alerts(0, alerts)
         for transition in transitions:
             self._transitions.append(transition)

@@ -10,7 +10,7 @@ class MemoryReading(MemoryState):
     """See port.reading."""
 
     async def alerting(self) -> tuple[list[str], list[str]]:
-        return sorted(name for slot in self._slots for name in slot.alerting), sorted(self._subjects)
+        return sorted(name for slot in self._slots for name in slot.alerting), sorted(self._alerting)
 
     async def pool_sizes(self) -> dict[str, int]:
         marked = {pool for slot in range(self.slots) for pool in self._queue(Queue.DIRTY, slot)}

@@ -21,17 +21,22 @@ class MemoryRegistry(MemoryState):
 
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
         wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
-        if stale_pools := self._register_pools(changes):
-            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted))
+        stale_pools, moved, revision = self._register_pools(changes)
+        if stale_pools or moved:
+            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted), moved=moved)
         by_slot: dict[int, list[str]] = defaultdict(list)
         for endpoint_id in wanted:
             by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
         stale: set[str] = set()
         unwritten: set[str] = set()
         for number, ids in by_slot.items():
+            if moved:
+                unwritten.update(ids)
+                continue
             left = [wanted[endpoint_id] for endpoint_id in ids if not self._is_so(wanted[endpoint_id])]
             refused = {_id_of(item) for item in left if self._digest(_id_of(item)) != (item.old.digest if item.old else "")}
-            if refused:
+            moved = bool(left) and self._has_moved(revision)
+            if refused or moved:
                 stale |= refused
                 unwritten.update(ids)
                 continue
@@ -42,16 +47,31 @@ class MemoryRegistry(MemoryState):
                 ]
                 for transition in item.transitions if changes.in_stream else ():
                     self._transitions.append(transition)
-        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
+            if any(isinstance(item, Removal) or item.relinks for item in left):
+                revision = self._move_registry(revision)
+        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten), moved, 0 if moved else revision or 0)
 
-    def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
+    async def registry_revision(self) -> int:
+        return self._revision
+
+    def _has_moved(self, read: int | None) -> bool:
+        return read not in {None, self._revision}
+
+    def _move_registry(self, read: int | None) -> int | None:
+        """Move the registry's revision; what follows from the one that was read."""
+        self._revision = max(self._revision + 1, self._clock.now_ms())
+        return None if read is None else self._revision
+
+    def _register_pools(self, changes: RegistryChanges) -> tuple[frozenset[str], bool, int | None]:
+        """The pools that are stale, whether the registry's revision has moved, and the one that follows."""
         wanted: dict[str, PoolPut | PoolRemoval] = {put.pool.name: put for put in changes.pools}
         wanted |= {gone.name: gone for gone in changes.pool_removals}
         settings = {name: encode(item.pool) if isinstance(item, PoolPut) else b"" for name, item in wanted.items()}
         changed = {name: item for name, item in wanted.items() if self._pools.get(name, b"") != settings[name]}
         stale = {name for name, item in changed.items() if digest(self._pools.get(name, b"")) != (item.old.digest if item.old else "")}
-        if stale:
-            return frozenset(stale)
+        moved = bool(changed) and self._has_moved(changes.revision)
+        if stale or moved:
+            return frozenset(stale), moved, None
         told = [data for _, data in self._transitions.after(0)[-keys.TOLD_MAX :]]
         for transition in changes.transitions:
             if transition not in told:
@@ -67,7 +87,7 @@ class MemoryRegistry(MemoryState):
             slot.rev = max(slot.rev + 1, self._clock.now_ms())
             for name in changed:
                 self._mark_dirty(number, name, self._clock.now_ms())
-        return frozenset()
+        return frozenset(), False, self._move_registry(changes.revision) if changed else changes.revision
 
     def _digest(self, endpoint_id: str) -> str:
         return digest(self._spec(endpoint_id))

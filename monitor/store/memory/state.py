@@ -103,6 +103,7 @@ class MemoryState:
         self._epoch = NO_EPOCH
         self._slots = [Slot() for _ in range(slots)]
         self._pools: dict[str, bytes] = {}
+        self._revision = 0
         self._transitions = Stream(keys.EVENTS_LENGTH_MAX)
         self._aside: dict[bytes, SetAside] = {}
         self._hearts: dict[str, tuple[int, bytes]] = {}
@@ -121,6 +122,7 @@ class MemoryState:
         """Names of the pools that consumers see."""
         # Alerts
         self._subjects: dict[str, tuple[int, bytes]] = {}
+        self._alerting: set[str] = set()
         self._alert_events = [Stream(keys.ALERTS_LENGTH_MAX) for _ in range(slots)]
         self._routing = [0] * slots
         self._listeners: list[Callable[[int], None]] = []

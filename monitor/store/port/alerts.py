@@ -131,9 +131,18 @@ class AlertPort(Protocol):
         """Version and body of what is kept of a pool or of the system."""
 
     async def commit_subject(
-        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
+        self,
+        subject: str,
+        ver: int,
+        next_ver: int,
+        body: bytes,
+        *,
+        alerting: bool = False,
+        alerts: Sequence[bytes] = (),
+        transitions: Sequence[bytes] = (),
     ) -> bool:
-        """Write what is kept of a pool or of the system (b"" takes it out). False when the version moved. Alert events go to slot 0.
+        """Write what is kept of a pool or of the system (b"" takes it out), and whether its rules hold an alert, pending or firing.
+        False when the version moved. Alert events go to slot 0.
 
         A pool ("pool:<name>") that is written for the first time falls due for weighing once more."""
 

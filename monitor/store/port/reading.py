@@ -9,7 +9,8 @@ class ReadingPort(Protocol):
     """Nothing here changes anything."""
 
     async def alerting(self) -> tuple[list[str], list[str]]:
-        """The endpoints whose rules hold an alert, pending or firing, and the pools and the system of which anything is kept, sorted."""
+        """The endpoints whose rules hold an alert, pending or firing, and the subjects that are a pool or the system of which it is true,
+        sorted."""
 
     async def pool_sizes(self) -> dict[str, int]:
         """How many members each pool has that has one, settings of its own, or a publication; in the order of their names."""

@@ -42,6 +42,12 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     old: Entry[Endpoint] | None = None
     transitions: tuple[bytes, ...] = ()
 
+    @property
+    def relinks(self) -> bool:
+        """Whether it changes on which endpoints this one depends."""
+        held = self.old.value if self.old else None
+        return self.endpoint.depends_on != (held.depends_on if held else ())
+
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """Remove an endpoint whose entry is still `old`."""
@@ -70,7 +76,8 @@ class PoolRemoval(msgspec.Struct, frozen=True, kw_only=True):
 class RegistryChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What one use case writes. Of two entries of one id the last wins, a removal over both.
 
-    `transitions` belong to no endpoint. `in_stream` false keeps the transitions of endpoints in their own logs alone.
+    `transitions` belong to no endpoint. `in_stream` false keeps the transitions of endpoints in their own logs alone. `revision` is the
+    registry's at which this was decided; None: it was decided from the entries that it writes alone.
     """
 
     puts: tuple[Put, ...] = ()
@@ -79,6 +86,7 @@ class RegistryChanges(msgspec.Struct, frozen=True, kw_only=True):
     pool_removals: tuple[PoolRemoval, ...] = ()
     transitions: tuple[bytes, ...] = ()
     in_stream: bool = True
+    revision: int | None = None
 
 
 class RegistryAnswer(msgspec.Struct, frozen=True):
@@ -89,20 +97,29 @@ class RegistryAnswer(msgspec.Struct, frozen=True):
     stale_pools: frozenset[str] = frozenset()
     unwritten: frozenset[str] = frozenset()
     """Endpoints that were not written: the stale ones, and those of their chunks."""
+    moved: bool = False
+    """Whether the registry's revision is not the one that was read."""
+    revision: int = 0
+    """The registry's revision that follows from the one that was read; a change that goes on from there carries it."""
 
     @property
     def ok(self) -> bool:
         """Whether everything was written."""
-        return not (self.stale or self.stale_pools)
+        return not (self.stale or self.stale_pools or self.moved)
 
 
 class RegistryPort(Protocol):
     """Endpoints, pools and overrides."""
 
+    async def registry_revision(self) -> int:
+        """The revision of what changes read of other entries: it moves with pools' settings, with the removal of an endpoint, and with
+        what an endpoint depends on. Read it before the entries. 0 where nothing has moved it yet."""
+
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
         """Write what was decided from entries that are still as they were read.
 
-        Pools come first; where one is stale, nothing is written. A new or re-timed endpoint falls due on its grid; a paused one
+        Pools come first; where one is stale, nothing is written. Where the registry's revision is not `changes.revision`, or another
+        moves it between two chunks, nothing more is written. A new or re-timed endpoint falls due on its grid; a paused one
         leaves the due set; of a removed one the record stays until `forget`. Whatever changes an endpoint moves its record's
         version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
         Repeatable: what is already as it shall be is no change, is not told again, and is not stale; what belongs to no entry is told

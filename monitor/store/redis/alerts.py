@@ -31,11 +31,19 @@ class AlertCalls(Calls):
         return keys.split_version(await self._wire.execute_one("HGET", keys.SUBJECTS, subject))
 
     async def commit_subject(
-        self, subject: str, ver: int, next_ver: int, body: bytes, *, alerts: Sequence[bytes] = (), transitions: Sequence[bytes] = ()
+        self,
+        subject: str,
+        ver: int,
+        next_ver: int,
+        body: bytes,
+        *,
+        alerting: bool = False,
+        alerts: Sequence[bytes] = (),
+        transitions: Sequence[bytes] = (),
     ) -> bool:
-        names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events"), keys.in_slot(0, "dirty")]
+        names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events"), keys.in_slot(0, "dirty"), keys.ALERTING_SUBJECTS]
         held = b"%013d%b" % (next_ver, body) if body else b""
-        head = subject, keys.version_text(ver), held, keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, len(alerts)
+        head = subject, keys.version_text(ver), held, keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, int(alerting), len(alerts)
         return bool(await self._wire.run("commit_subject", names, *head, *alerts, *transitions))
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:

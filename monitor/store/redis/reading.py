@@ -16,7 +16,7 @@ class ReadingCalls(Calls):
 
     async def alerting(self) -> tuple[list[str], list[str]]:
         subjects, *found = await self._wire.execute(
-            ("HKEYS", keys.SUBJECTS), *(("SMEMBERS", keys.in_slot(slot, "alerting")) for slot in range(self.slots))
+            ("SMEMBERS", keys.ALERTING_SUBJECTS), *(("SMEMBERS", keys.in_slot(slot, "alerting")) for slot in range(self.slots))
         )
         return sorted(name_of(name) for names in found for name in names), sorted(map(name_of, subjects))
 

@@ -21,6 +21,10 @@ from monitor.store.redis.wire import Command, script
 _CHUNK = 250
 _SCAN = 1_000
 _FIXED = ("spec", "plan", "rev", "due", "rec", "ovr", "reevaluate", "dirty", "events", "judged")
+_MOVED = -1
+"""The revision that a script answers where the registry's is not the one that was read."""
+_DIGITS_MAX = 15
+"""As number_of of lua/shared/times.lua reads a count."""
 _OWN = ("ring", "min", "hour", "day", "log")
 _pack = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
@@ -31,33 +35,43 @@ class RegistryCalls(Calls):
 
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
         wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
-        stale_pools = await self._register_pools(changes)
-        if stale_pools:
-            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted))
+        stale_pools, revision = await self._register_pools(changes)
+        if stale_pools or revision == _MOVED:
+            return RegistryAnswer(stale_pools=stale_pools, unwritten=frozenset(wanted), moved=revision == _MOVED)
         stale: set[str] = set()
         unwritten: set[str] = set()
         for slot, ids in self._by_slot(wanted).items():
             for first in range(0, len(ids), _CHUNK):
                 names = ids[first : first + _CHUNK]
+                if revision == _MOVED:
+                    unwritten.update(names)
+                    continue
                 chunk = _Chunk(slot, in_stream=changes.in_stream)
                 for endpoint_id in names:
                     await self._into(chunk, wanted[endpoint_id])
-                refused = (await self._wire.execute(chunk.command()))[0]
-                if refused:
+                refused, following = (await self._wire.execute(chunk.command(revision)))[0]
+                revision = None if changes.revision is None else following
+                if refused or following == _MOVED:
                     stale.update(map(name_of, refused))
                     unwritten.update(names)
-        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten))
+        moved = revision == _MOVED
+        return RegistryAnswer(frozenset(stale), frozenset(), frozenset(unwritten), moved, 0 if moved else revision or 0)
 
-    async def _register_pools(self, changes: RegistryChanges) -> frozenset[str]:
+    async def _register_pools(self, changes: RegistryChanges) -> tuple[frozenset[str], int | None]:
         """Write the pools' settings and tell of them, and of what belongs to no endpoint, in one script."""
         pools = {put.pool.name: _pool(put.pool.name, put.old, _json(put.pool), put.transitions) for put in changes.pools}
         pools |= {gone.name: _pool(gone.name, gone.old, b"", gone.transitions) for gone in changes.pool_removals}
         if not pools and not changes.transitions:
-            return frozenset()
-        names = [keys.REGISTRY_POOLS, keys.in_slot(0, "events")]
+            return frozenset(), changes.revision
+        names = [keys.REGISTRY_POOLS, keys.in_slot(0, "events"), keys.REGISTRY_REVISION]
         names += [keys.in_slot(slot, name) for slot in range(self.slots) for name in ("dirty", "rev")]
         args = _pack(list(pools.values())), _pack(_texts(changes.transitions)), keys.EVENTS_LENGTH_MAX, keys.TOLD_MAX
-        return frozenset(map(name_of, await self._wire.run("register_pools", names, *args)))
+        stale, following = await self._wire.run("register_pools", names, *args, _revision(changes.revision))
+        return frozenset(map(name_of, stale)), None if changes.revision is None else following
+
+    async def registry_revision(self) -> int:
+        held = await self._wire.execute_one("GET", keys.REGISTRY_REVISION) or b""
+        return int(held) if held.isdigit() and len(held) <= _DIGITS_MAX else 0
 
     async def _into(self, chunk: _Chunk, item: Put | Removal) -> None:
         endpoint_id = item.id if isinstance(item, Removal) else item.endpoint.id
@@ -139,6 +153,11 @@ def _texts(transitions: Sequence[bytes]) -> list[str]:
     return [transition.decode() for transition in transitions]
 
 
+def _revision(read: int | None) -> str:
+    """As the scripts take a revision."""
+    return "" if read is None else str(read)
+
+
 def _pool(name: str, old: Entry[Pool] | None, settings: bytes, transitions: Sequence[bytes]) -> dict[str, Any]:
     return {"name": _packed(name), "read": old.digest if old else "", "settings": settings.decode(), "told": _texts(transitions)}
 
@@ -153,6 +172,7 @@ class _Chunk:
     def __init__(self, slot: int, *, in_stream: bool = True) -> None:
         self.slot = slot
         self._keys = {keys.in_slot(slot, name): place for place, name in enumerate(_FIXED, 1)}
+        self._place(keys.REGISTRY_REVISION)
         self._in_stream = in_stream
         self._puts: list[dict[str, Any]] = []
         self._removals: list[dict[str, Any]] = []
@@ -164,6 +184,7 @@ class _Chunk:
         self._puts.append(
             {
                 **shared,
+                "moves": put.relinks,
                 "spec": _json(endpoint).decode(),
                 "plan": "" if endpoint.paused else str(plan),
                 "interval": plan.interval_ms,
@@ -176,11 +197,11 @@ class _Chunk:
         )
 
     def remove(self, removal: Removal, old_pools: Sequence[str]) -> None:
-        self._removals.append(self._shared(removal.id, removal.old, old_pools, removal.transitions))
+        self._removals.append({**self._shared(removal.id, removal.old, old_pools, removal.transitions), "moves": True})
 
-    def command(self) -> Command:
+    def command(self, revision: int | None) -> Command:
         caps = keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
-        return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *caps)
+        return script("register", list(self._keys), _pack(self._puts), _pack(self._removals), *caps, _revision(revision))
 
     def _shared(
         self, endpoint_id: str, old: Entry[Endpoint] | None, old_pools: Sequence[str], transitions: Sequence[bytes]

@@ -27,6 +27,7 @@ async def test_panic_and_its_end_are_told_once_each_whoever_publishes(house: Hou
 @story
 async def test_a_death_between_publication_and_evaluation_loses_neither_panic_nor_alert(house: House) -> None:
     await house.publisher.publish("shop")
+    assert await house.store.alerting() == ([], []), "a pool without an alert is none that `alerts list` loads"
     await house.become(Breaker.OPEN, *IDS)
     publish = house.store.publish
 
@@ -44,6 +45,7 @@ async def test_a_death_between_publication_and_evaluation_loses_neither_panic_no
     assert (await house.panics(), await house.alerts()) == ([], [])
     await house.another().publish("shop")
     assert (await house.panics(), await house.alerts()) == ([("NORMAL", "PANIC")], [["PoolDown"]])
+    assert await house.store.alerting() == ([], ["pool:shop"])
     assert await house.snapshot() == snapshot
 
 
