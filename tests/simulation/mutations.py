@@ -283,7 +283,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("only probes realigned", "a clock that is put right silences open groups", "time steps", 7, _only_probes_realigned),
     Mutation("expired leases probed", "what nobody waits for is probed all the same", "broker", 1, _expired_leases_probed),
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
-    Mutation("late tombstones count", "a live pool disappears", "crowd", 10, _late_tombstones_count),
+    Mutation("late tombstones count", "a live pool disappears", "crowd", 21, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 2, _one_epoch_for_ever),
     Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 17, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
