@@ -42,6 +42,23 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, firing={key: start for key, start in self.firing.items() if key in firing})
 
 
+_decode = msgspec.json.Decoder(LogEntry).decode
+
+
+def decode_log_entry(data: bytes) -> LogEntry:
+    """Raises ValueError (msgspec's among them) where it cannot be read, or says nothing: each field may be missing, but not all."""
+    entry = _decode(data)
+    if not entry.at_ms and not entry.unheard:
+        raise ValueError("it does not say when what was told")
+    return entry
+
+
+def maybe_told(before: LogEntry | None, firing: Mapping[str, int], service: str = "") -> LogEntry:
+    """The entry where nobody knows whether a service was told that these fire: what does is said again, and each end is told."""
+    entry = before or LogEntry(service=service)
+    return msgspec.structs.replace(entry, firing={**entry.firing, **firing}, unheard=True)
+
+
 def entry_of(log: Mapping[str, LogEntry], integration: Integration) -> LogEntry | None:
     """What the log says that this service was told last, also before others were written beside it, or while they were."""
     alone = log.get(integration.key)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from alert_rules.notify.dedup import decode_log_entry
 from alert_rules.rules.alert import fingerprint
 from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import endpoint_facts, pool_facts
@@ -25,7 +26,7 @@ from tests.simulation.parts import rules
 from tests.simulation.seen import Told
 from tests.simulation.world import World
 from workers.journey.deliver import _decode_delivery
-from workers.journey.flush import _decode_alert, _decode_log, _decode_meta
+from workers.journey.flush import _decode_alert, _decode_meta
 
 LATE_FIRING_MS = 20_000
 TOLD_AFTER_S = 40.0
@@ -248,7 +249,7 @@ def everything_can_be_read(world: World) -> Iterator[str]:
         "snapshot": decode_snapshot,
         "alert": _decode_alert,
         "group": _decode_meta,
-        "log entry": _decode_log,
+        "log entry": decode_log_entry,
         "delivery": _decode_delivery,
         "heartbeat": decode_process,
         "endpoint": msgspec.json.Decoder(Endpoint).decode,

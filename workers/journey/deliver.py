@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 
-from alert_rules.notify.dedup import LogEntry
+from alert_rules.notify.dedup import LogEntry, maybe_told
 from alert_rules.notify.message import render_message
 from alert_rules.notify.retry import next_attempt_ms
 from alert_rules.notify.sent import Sent
@@ -26,7 +26,7 @@ from monitor.core.errors import DeliveryError, Stale, StoreError
 from monitor.store.port import DeliveryRow, Lease, Settle, Store
 from monitor.store.queues import QUEUES, Queue, due_time, lease_token
 from workers.journey.counters import Counters
-from workers.journey.flush import Delivery, FlushStep, GroupReader
+from workers.journey.flush import Delivery, FlushStep, GroupReader, starts_of
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import SoonAt
 
@@ -237,9 +237,7 @@ class DeliverStep:
         if not notification.firing:
             return None
         group = await self._groups.read(notification.group_key)
-        before = group.log.get(notification.log_key) if group else None
-        entry = before or LogEntry(service=notification.service)
-        return msgspec.structs.replace(entry, firing={**entry.firing, **notification.firing}, unheard=True)
+        return maybe_told(group.log.get(notification.log_key) if group else None, notification.firing, notification.service)
 
     async def _settle(
         self, held: _Held, delivery: Delivery, answer: str, *, delivered: bool, entry: LogEntry | None, superseded: bool = False
@@ -296,7 +294,9 @@ class DeliverStep:
         return {key: group.ends_ms[key] for key in leaving}
 
     async def _give_up_unreadable(self, lease: Lease, row: DeliveryRow) -> None:
-        """The row is set aside; its group hears of it, so that it can decide afresh."""
+        """The row is set aside; its group hears of it, so that it can decide afresh. Whoever had the row before may have sent it."""
+        group = await self._groups.read(row.group)
+        entry = maybe_told(group.log.get(row.place), starts_of(group.alerts)) if group else None
         sent = Sent(
             id=lease.member,
             group=row.group,
@@ -313,7 +313,13 @@ class DeliverStep:
         log.error("delivery %s to %s cannot be read and is given up", lease.member, row.place)
         self._counters.add("notifications_given_up")
         settle = Settle(
-            id=lease.member, token_ms=lease.token_ms, group=row.group, place=row.place, log=None, sent=_encode(sent), at_once=True
+            id=lease.member,
+            token_ms=lease.token_ms,
+            group=row.group,
+            place=row.place,
+            log=_encode(entry) if entry else None,
+            sent=_encode(sent),
+            at_once=True,
         )
         await self._store.settle_delivery(settle)
         self._soon(Queue.GROUPS, 0, row.group, due_time(self._clock.now_ms()))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from alert_rules.notify.dedup import LogEntry
+from alert_rules.notify.dedup import LogEntry, decode_log_entry, maybe_told
 from alert_rules.notify.stages import Notification, decide_flush
 from alert_rules.routes.group import GroupMeta, group_of, tick_of
 from alert_rules.routes.route import Integration, Routing, group_key
@@ -34,7 +34,6 @@ Services = Callable[[Integration], Awaitable[Sequence[str]]]
 _encode = msgspec.json.Encoder().encode
 _decode_alert = msgspec.json.Decoder(Alert).decode
 _decode_meta = msgspec.json.Decoder(GroupMeta).decode
-_decode_log = msgspec.json.Decoder(LogEntry).decode
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,6 +59,11 @@ class Group(msgspec.Struct, frozen=True):
     in_flight: Mapping[str, str]
 
 
+def starts_of(alerts: Mapping[str, Alert]) -> dict[str, int]:
+    """When (ms) each of the alerts began, by fingerprint."""
+    return {fingerprint: alert.starts_at_ms for fingerprint, alert in alerts.items()}
+
+
 class GroupReader:
     """Reads groups, and guards each part of them: what cannot be read is set aside and harms nothing else."""
 
@@ -78,21 +82,17 @@ class GroupReader:
         return group
 
     def _group(self, key: str, load: GroupLoad) -> Group:
-        entries = {place: self._quarantine.read("log entry", f"{key} {place}", data, _decode_log) for place, data in load.log.items()}
+        entries = {place: self._quarantine.read("log entry", f"{key} {place}", data, decode_log_entry) for place, data in load.log.items()}
         alerts = {fingerprint: self._alert(stored) for fingerprint, stored in load.alerts.items()}
         return Group(
             meta=self._quarantine.read("group", key, load.meta, _decode_meta),
             alerts=alerts,
             unreadable=frozenset(key for key, alert in alerts.items() if alert.labels.get("alertname") == UNREADABLE_ALERT),
             ends_ms={fingerprint: stored.ends_ms for fingerprint, stored in load.alerts.items()},
-            log={place: self._maybe_told(alerts) if entry is None else entry for place, entry in entries.items()},
+            # In the place of an entry that cannot be read: the service may have been told of all of them.
+            log={place: entry or maybe_told(None, starts_of(alerts)) for place, entry in entries.items()},
             in_flight=load.in_flight,
         )
-
-    @staticmethod
-    def _maybe_told(alerts: Mapping[str, Alert]) -> LogEntry:
-        """In the place of an entry that cannot be read: the service may have been told of all of them, and hears of each end."""
-        return LogEntry({fingerprint: alert.starts_at_ms for fingerprint, alert in alerts.items()}, unheard=True)
 
     def _alert(self, stored: StoredAlert) -> Alert:
         """The alert with its end; of one that is lost or cannot be read, what is still known of it."""

@@ -80,3 +80,34 @@ async def test_a_delivery_that_cannot_be_read_is_given_up_and_its_group_decides_
     await house.passes(2 * S)
     assert house.heard["people/apprise/0"] == ["[FIRING] a"]
     assert await house.aside() == ["delivery"]
+
+
+@timeline
+async def test_who_may_have_been_told_by_a_delivery_that_cannot_be_read_is_told_the_end() -> None:
+    """Its sender died after the service had accepted it, and then the row was damaged."""
+    house = House()
+    await house.says("endpoint:a", "a")
+    await house.alerting.route(0)
+    house.clock.advance(2 * S)
+    await house.alerting.flush(await house.claim(Queue.GROUPS))
+    ((key, row),) = house.store._deliveries.items()
+    await house.claim(Queue.DELIVERIES)
+    house.store._deliveries[key] = msgspec.structs.replace(row, payload=b"rubbish")
+    await house.says("endpoint:a")
+    await house.passes(2 * MINUTE)
+    assert house.heard["people/apprise/0"] == ["[RESOLVED] a"]
+    await house.quiet()
+
+
+@timeline
+async def test_a_log_entry_of_another_shape_is_not_taken_for_an_empty_one() -> None:
+    house = House()
+    await house.says("endpoint:a", "a")
+    await house.passes(2 * S)
+    (group,) = house.store._groups.values()
+    group.log = {"people/apprise/0": b'{"shape":{"is":"another"}}'}
+    await house.says("endpoint:a")
+    await house.passes(2 * MINUTE)
+    assert [said.split("]")[0] for said in house.heard["people/apprise/0"]] == ["[FIRING", "[RESOLVED"]
+    assert "log entry" in await house.aside()
+    await house.quiet()
