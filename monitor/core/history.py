@@ -46,6 +46,7 @@ _FAILURES: Final = (None, *FailureClass)
 # the times were shifted; p50, p90, p99 as bucket numbers.
 _ROW: Final = Struct("<IHHHHHHHBBBBBx")
 _MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 60 * _MINUTE_MS
 _BUCKET_GROWTH: Final = 1.1
 _BUCKET_FIRST_MS: Final = 0.1
 _BUCKET_MAX: Final = 254
@@ -183,6 +184,8 @@ def _account(history: HistoryState, endpoint: Endpoint, until_ms: int) -> tuple[
         next_ms = (minute.start_ms // _MINUTE_MS + 1) * _MINUTE_MS
         if stood_ms <= 0 and until_ms - next_ms > _MINUTE_MS:
             next_ms = until_ms // _MINUTE_MS * _MINUTE_MS
+        elif minute.start_ms % _HOUR_MS == 0 and until_ms - minute.start_ms > _HOUR_MS + MINUTE.rows * _MINUTE_MS:
+            next_ms = minute.start_ms + _HOUR_MS  # So far back minutes are not kept: later ones are written in the place of this row.
         elif next_ms < from_ms:  # Only a damaged record says so: what lies between was accounted for.
             next_ms = max(next_ms, from_ms // _MINUTE_MS * _MINUTE_MS)
         within_ms = min(max(0, next_ms - from_ms), stood_ms)

@@ -305,3 +305,34 @@ def test_history_that_is_damaged_goes_on_within_its_bounds(damage: dict[str, Any
     assert len(writes) < 10
     assert all(0 <= write.offset < len(write.data) * max(history.RING_LENGTH, DAY.rows, HOUR.rows, MINUTE.rows) for write in writes)
     assert 0 < after.place < history.RING_LENGTH
+
+
+@given(st.integers(0, 3 * HOUR_MS), st.integers(0, 9 * DAY_MS))
+@settings(deadline=None, max_examples=30)
+def test_a_long_pause_is_accounted_for_by_the_hour_as_it_is_by_the_minute(lived_ms: int, paused_ms: int) -> None:
+    """At once when it ends, or step by step meanwhile."""
+    since_ms = 1_700_000_000_000
+    ends: list[tuple[HistoryState, dict[str, bytes]]] = []
+    for step_ms in (paused_ms, 90 * MINUTE_MS):
+        past, written = live(since_ms, since_ms + lived_ms + ENDPOINT.interval_ms)
+        now_ms = since_ms + lived_ms + ENDPOINT.interval_ms
+        past, writes = history.pause(past, ENDPOINT, True, now_ms)
+        until_ms = now_ms + paused_ms
+        while True:
+            for write in writes:
+                written.write(write)
+            if now_ms >= until_ms:
+                break
+            now_ms = min(until_ms, now_ms + step_ms)
+            past, writes = history.pause(past, ENDPOINT, now_ms < until_ms, now_ms)
+        ends.append((past, written.data))
+    assert ends[0] == ends[1]
+
+
+def test_a_year_of_pause_takes_no_step_for_each_of_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    past, _ = history.pause(HistoryState(), ENDPOINT, True, START_MS)
+    past, _ = history.pause(past, ENDPOINT, True, START_MS + MINUTE_MS)
+    close, closed = history._close, []
+    monkeypatch.setattr(history, "_close", lambda *args: closed.append(1) or close(*args))
+    history.pause(past, ENDPOINT, False, START_MS + 365 * DAY_MS)
+    assert len(closed) < 365 * 24 + 300
