@@ -8,7 +8,7 @@ from monitor.core.decide import AUTOMATIC, Subject, decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, Stale
 from monitor.core.observation import OperatorWord
-from monitor.core.record import Override, OverrideRecord, Record, Transition
+from monitor.core.record import Override, OverrideRecord, Record, Transition, decode_record
 from monitor.registry.journal import ROUNDS_MAX, UNREADABLE, act, check_reason, contended
 from monitor.registry.known import find
 from monitor.store.port import Store, digest
@@ -38,22 +38,23 @@ async def set_override(
             hint = "`watchkeeper breaker auto` takes any override back"
             raise ConfigError([Problem("", "endpoint", said, f"{endpoint_id} is not under {only}", hint)])
         word = OperatorWord(override=override, reason=reason, by=doing.actor, replaces=old)
-        transition = _over_the_unreadable(endpoint, word, doing.at_ms) if unreadable else _transition(endpoint, word, doing.at_ms)
+        known = _record(loaded.record)
+        told = _over_the_unreadable(endpoint, known, word, doing.at_ms) if unreadable else _transition(endpoint, known, word, doing.at_ms)
         record = _encode(OverrideRecord(override=override, reason=reason, at_ms=doing.at_ms, by=doing.actor)) if override else b""
         try:
-            await store.set_override(endpoint, digest(loaded.override), record, _encode(transition))
+            await store.set_override(endpoint, digest(loaded.override), record, _encode(told))
         except Stale:
             continue
-        return transition
+        return told
     raise await contended(store, endpoint_id)
 
 
-def _transition(endpoint: Endpoint, word: OperatorWord, now_ms: int) -> Transition:
-    (transition,) = decide(Subject(endpoint, Pool(name=endpoint.pool)), Record(), word, now_ms).transitions
+def _transition(endpoint: Endpoint, record: Record, word: OperatorWord, now_ms: int) -> Transition:
+    (transition,) = decide(Subject(endpoint, Pool(name=endpoint.pool)), record, word, now_ms).transitions
     return transition
 
 
-def _over_the_unreadable(endpoint: Endpoint, word: OperatorWord, now_ms: int) -> Transition:
+def _over_the_unreadable(endpoint: Endpoint, record: Record, word: OperatorWord, now_ms: int) -> Transition:
     return Transition(
         endpoint=endpoint.id,
         pool=endpoint.pool,
@@ -62,8 +63,17 @@ def _over_the_unreadable(endpoint: Endpoint, word: OperatorWord, now_ms: int) ->
         new=word.override.value if word.override else AUTOMATIC,
         reason=word.reason,
         at_ms=now_ms,
+        gen=record.breaker.gen,
         actor=word.by,
     )
+
+
+def _record(data: bytes) -> Record:
+    """What is known of the endpoint; nothing where it cannot be read."""
+    try:
+        return decode_record(data)
+    except DECODE_ERRORS:
+        return Record()
 
 
 def _read(data: bytes) -> tuple[Override | None, bool]:

@@ -15,7 +15,7 @@ from monitor.clock import FakeClock
 from monitor.config.located import load_yaml
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError
-from monitor.core.record import Override, OverrideRecord, Transition
+from monitor.core.record import BreakerState, Override, OverrideRecord, Record, Transition, encode_record
 from monitor.registry.apply import WRITE_BATCH
 from monitor.registry.journal import MOVED_MAX
 from monitor.store.memory.store import MemoryStore
@@ -347,3 +347,17 @@ def test_nobody_acts_without_a_name(actor: str) -> None:
         assert not (await office.a()).paused
 
     story(tale)
+
+
+@pytest.mark.parametrize("held", [b"", b"{"], ids=["nothing", "what cannot be read"])
+def test_an_operators_word_tells_the_generation_of_the_breaker_that_it_was_said_of(held: bytes) -> None:
+    async def tell() -> None:
+        office = await Office().begin()
+        slot = office.store._slots[0]
+        slot.records["a"] = (7, encode_record(Record(breaker=BreakerState(gen=3))))
+        slot.overrides |= {"a": held} if held else {}
+        said = await registry.set_override(office.store, "a", Override.DRAIN, "r", actor="ann")
+        assert said is not None
+        assert said.gen == 3
+
+    asyncio.run(tell())
