@@ -16,7 +16,7 @@ from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS
 from monitor.store.redis.store import RedisStore
 from workers.journey.counters import Counters
-from workers.journey.dispatch import Dispatcher, Message
+from workers.journey.dispatch import Dispatcher, TaskMessage
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.loop import new_loop
 from workers.runtime.opening import open_store
@@ -70,7 +70,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
             return PAUSE_S
         return max(0.001, self._tick_s - (self._clock.monotonic_ms() - started_ms) / 1000)
 
-    async def _work(self, now_ms: int) -> list[Message]:
+    async def _work(self, now_ms: int) -> list[TaskMessage]:
         if now_ms >= self._next_heartbeat_ms:
             self._next_heartbeat_ms = now_ms + self._heartbeat_ms
             await self._heart.beat()
@@ -80,7 +80,7 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         """How many messages nobody has taken yet."""
         return int(self.producer.channel.queue_declare(queue=queue).message_count)
 
-    def _publish(self, messages: list[Message]) -> None:
+    def _publish(self, messages: list[TaskMessage]) -> None:
         if not messages:
             return
         with self.producer.batch():

@@ -11,9 +11,9 @@ from tests.conftest import RedisServer
 from tests.integration.test_startup import make_data_set
 from workers.app import configuration
 from workers.beat import PAUSE_S, ProbeScheduler
-from workers.journey.dispatch import Message
+from workers.journey.dispatch import TaskMessage
 
-MESSAGE = Message("route_alerts", "alert", (0,))
+MESSAGE = TaskMessage("route_alerts", "alert", (0,))
 
 
 def test_a_batch_that_cannot_be_published_is_waited_for(new_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,10 +24,10 @@ def test_a_batch_that_cannot_be_published_is_waited_for(new_server: Callable[...
     app.conf.update(configuration(server.url))
     scheduler = ProbeScheduler(app)
 
-    async def claims(_: int) -> list[Message]:
+    async def claims(_: int) -> list[TaskMessage]:
         return [MESSAGE]
 
-    async def claims_and_loses_redis(_: int) -> list[Message]:
+    async def claims_and_loses_redis(_: int) -> list[TaskMessage]:
         server.kill()
         return [MESSAGE]
 

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from tests.simulation.virtual import NOBODY, VirtualLoop
 from tests.simulation.weather import Weather
-from workers.journey.dispatch import Message
+from workers.journey.dispatch import TaskMessage
 
 RETRY_S = 0.1
 
 
 class Taker(Protocol):
-    def take(self, message: Message) -> None: ...
+    def take(self, message: TaskMessage) -> None: ...
 
 
 class Broker:
@@ -30,7 +30,7 @@ class Broker:
         self._weather = weather
         self._takers = takers
 
-    def post(self, message: Message) -> None:
+    def post(self, message: TaskMessage) -> None:
         weather = self._weather
         copies = 1
         if not self.calm and self._rng.random() < weather.message_loss:
@@ -42,7 +42,7 @@ class Broker:
             delay_s = self._rng.uniform(1.0, weather.late_max_s) if late else self._rng.expovariate(100.0)
             self._loop.call_later(delay_s, self._arrive, message, context=NOBODY)
 
-    def _arrive(self, message: Message, waited: int = 0) -> None:
+    def _arrive(self, message: TaskMessage, waited: int = 0) -> None:
         takers = self._takers(message.queue)
         self.waiting[message.queue] += (not takers) - waited
         if not takers:

@@ -27,7 +27,7 @@ from tests.simulation.network import Link
 from tests.simulation.virtual import Life, VirtualLoop, current_life
 from workers import tasks
 from workers.journey.counters import Counters
-from workers.journey.dispatch import Dispatcher, Message
+from workers.journey.dispatch import Dispatcher, TaskMessage
 from workers.runtime import services as wiring
 from workers.runtime.heartbeat import Heartbeat
 from workers.runtime.opening import open_store
@@ -129,7 +129,7 @@ class Part:
     def name(self) -> str:
         return f"{self.kind}:{self.life.name}"
 
-    def take(self, message: Message) -> None:
+    def take(self, message: TaskMessage) -> None:
         """Do what the task of a message does, in this process."""
         self.life.context().run(tasks.app.tasks[message.task].run, *message.args)
 

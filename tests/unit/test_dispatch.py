@@ -15,7 +15,7 @@ from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Claim, Commit, Lease
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE, Queue
 from tests.registering import register
-from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, REALIGN_MS, WAITING_MAX, Dispatcher, Message
+from workers.journey.dispatch import INTERVAL_KNOWN_MS, PROBE_TICK_MS, REALIGN_MS, WAITING_MAX, Dispatcher, TaskMessage
 
 TICK_MS = 150
 """As often as beat ticks unless it is told otherwise."""
@@ -52,8 +52,8 @@ class House:
     def __init__(self, *, batch_size: int = 100, slots: int = 1) -> None:
         self.clock = FakeClock()
         self.store = FailingStore(self.clock, slots)
-        self.broker: list[Message] = []
-        self.taken: list[Message] = []
+        self.broker: list[TaskMessage] = []
+        self.taken: list[TaskMessage] = []
         self._results: list[tuple[int, Commit]] = []
         self.dispatcher = Dispatcher(self.store, self.clock, batch_size=batch_size, claim_limit=1_000, waiting=self.waiting)
 
@@ -169,9 +169,9 @@ def test_more_live_workers_may_leave_more_waiting() -> None:
             await house.store.heartbeat(f"worker:h:{number}", b"w")
         await house.store.heartbeat("alert-worker:h:9", b"a")
         await house.dispatcher.count_live(BEAT_AGE_MS)
-        house.broker = [Message("probe_batch", PROBE_QUEUE, ())] * (3 * WAITING_MAX - 1)
+        house.broker = [TaskMessage("probe_batch", PROBE_QUEUE, ())] * (3 * WAITING_MAX - 1)
         assert await claims_probes(house)
-        house.broker = [Message("probe_batch", PROBE_QUEUE, ())] * (3 * WAITING_MAX)
+        house.broker = [TaskMessage("probe_batch", PROBE_QUEUE, ())] * (3 * WAITING_MAX)
         assert not await claims_probes(house)
 
     async def claims_probes(house: House) -> bool:
@@ -185,7 +185,7 @@ def test_the_alerts_queues_wait_as_well_and_what_waits_there_stops_no_probe() ->
     async def story() -> None:
         house = House()
         await house.register(3, 10_000)
-        house.broker = [Message("flush_groups", ALERT_QUEUE, (0, []))] * WAITING_MAX
+        house.broker = [TaskMessage("flush_groups", ALERT_QUEUE, (0, []))] * WAITING_MAX
         house.clock.advance(10_000)
         assert {message.task for message in await house.dispatcher.tick()} == {"probe_batch"}
         house.broker = []

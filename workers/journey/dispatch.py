@@ -41,7 +41,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Message(msgspec.Struct, frozen=True):
+class TaskMessage(msgspec.Struct, frozen=True):
     """One task to publish. Lost, its work comes back when the lease ends; duplicated, it is dropped at commit; late, by the worker."""
 
     task: str
@@ -67,13 +67,13 @@ class Dispatcher:
         self._claimed_ms: dict[int, int] = {}
         self._told_ms: dict[str, int] = {}
 
-    async def tick(self) -> list[Message]:
+    async def tick(self) -> list[TaskMessage]:
         """Claim everything that is due now and that live workers can begin with.
 
         What was claimed is returned whatever fails after it: its leases run. Raises only where nothing was claimed, StoreError where
         the store does not answer. What the store refuses of one slot or queue is left out.
         """
-        messages: list[Message] = []
+        messages: list[TaskMessage] = []
         try:
             await self._claim(messages)
         except Exception as error:
@@ -82,7 +82,7 @@ class Dispatcher:
             self._tell("the rest of what is due", error)
         return messages
 
-    async def _claim(self, messages: list[Message]) -> None:
+    async def _claim(self, messages: list[TaskMessage]) -> None:
         now_ms = self._clock.monotonic_ms()
         if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, PartName.WORKER):
             # Ticks keep their rate: each later one would lose a part of an interval that is as short.
@@ -93,7 +93,7 @@ class Dispatcher:
         await self._realign(now_ms)
         await self._alerts(now_ms, messages)
 
-    async def _alerts(self, now_ms: int, messages: list[Message]) -> None:
+    async def _alerts(self, now_ms: int, messages: list[TaskMessage]) -> None:
         due = await self._store.ready()
         streams: list[int] = []
         if now_ms >= self._streams_at_ms:
@@ -104,7 +104,7 @@ class Dispatcher:
         for queue, slot in due:
             claim = self._store.claim(queue, slot, QUEUE_CLAIM_MAX, QUEUES[queue].lease_ms)
             messages += _chunks(queue, slot, await self._unless_refused(f"{queue} of slot {slot}", claim) or [])
-        messages += [Message("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
+        messages += [TaskMessage("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
 
     async def _unless_refused(self, what: str, asked: Awaitable[T]) -> T | None:
         """What the store answers, or None where it refuses: a key that holds another type harms those alone who need it."""
@@ -152,7 +152,7 @@ class Dispatcher:
         if interval_ms and interval_ms <= self._shortest_ms:
             self._shortest_ms, self._shortest_at_ms = interval_ms, now_ms
 
-    async def _probes(self, slot: int) -> list[Message]:
+    async def _probes(self, slot: int) -> list[TaskMessage]:
         claim = await self._store.claim_probes(slot, self._claim_limit, HORIZON_MS)
         if self._claimed_ms.get(slot, 0) - claim.now_ms > JUMP_MS:
             self._realign_at_ms = 0
@@ -164,15 +164,15 @@ class Dispatcher:
         for start in range(0, len(claim.items), self._batch_size):
             items = claim.items[start : start + self._batch_size]
             messages.append(
-                Message("probe_batch", PROBE_QUEUE, (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]))
+                TaskMessage("probe_batch", PROBE_QUEUE, (slot, claim.rev, [(item.id, item.token_ms, item.due_ms) for item in items]))
             )
         return messages
 
 
-def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[Message]:
+def _chunks(queue: Queue, slot: int, leases: list[Lease]) -> list[TaskMessage]:
     row = QUEUES[queue]
     return [
-        Message(
+        TaskMessage(
             row.task,
             row.broker_queue,
             (slot, [(lease.member, lease.token_ms, lease.due_ms) for lease in leases[start : start + row.chunk]]),
