@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -105,13 +105,13 @@ def _one_row_for_all_services() -> Iterator[None]:
     async def together(self: FlushStep, receiver: str) -> tuple[Integration, ...]:
         return self._routing.integrations(receiver)
 
-    async def send(integration: Integration, _title: str, body: str, _kind: str) -> str:
+    async def send(integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
         services = parts.current_life().part.world.services  # type: ignore[union-attr]
         names = await services.names(integration)
         refusal: Exception | None = None
         for name in names:
             try:
-                await services.accept(integration.of_service(name, alone=len(names) == 1), body)
+                await services.accept(integration.of_service(name, alone=len(names) == 1), body, afresh)
             except outside.DeliveryError as error:
                 refusal = error
         if refusal is not None:
@@ -276,14 +276,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "one row for all services", "services that have a message get it again for another", "services", 10, _one_row_for_all_services
     ),
     Mutation("no quarantine", "one unreadable record stops everybody", "rubbish", 9, _no_quarantine),
-    Mutation("unfit options raise", "one endpoint that cannot be prepared stops its batch", "rubbish", 1, _unfit_options_raise),
+    Mutation("unfit options raise", "one endpoint that cannot be prepared stops its batch", "rubbish", 12, _unfit_options_raise),
     Mutation("edits unfenced", "an edit undoes a pause made in between", "crowd", 2, _edits_unfenced),
     Mutation("overrides unfenced", "undrain deletes a FORCED_OPEN set in between", "crowd", 0, _overrides_unfenced),
     Mutation("wall clocks", "a worker's clock decides which alert is newer, and when a group is due", "clocks", 6, _wall_clocks),
     Mutation("only probes realigned", "a clock that is put right silences open groups", "time steps", 7, _only_probes_realigned),
     Mutation("expired leases probed", "what nobody waits for is probed all the same", "broker", 1, _expired_leases_probed),
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
-    Mutation("late tombstones count", "a live pool disappears", "crowd", 21, _late_tombstones_count),
+    Mutation("late tombstones count", "a live pool disappears", "crowd", 15, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 2, _one_epoch_for_ever),
     Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 17, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
@@ -295,7 +295,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "turns are not decided afresh",
         "a FIRING that waited for its turn arrives after the recovery",
         "services",
-        9,
+        14,
         _turns_are_sent_as_they_were_decided,
     ),
 )
