@@ -27,6 +27,8 @@ SHOWN = r"no \xff\xfe text"
 def everywhere(client: redis.Redis) -> set[str]:
     """Put the name into every collection that there is, due now where it is a queue; return the keys."""
     keys_of: set[str] = set()
+    client.zadd(keys.in_slot(0, "dirty"), {NO_TEXT: CLOCK.now_ms() // 2 * 2})  # These two are empty most of the time, and then no key.
+    client.xadd(keys.in_slot(0, "alerts"), {b"d": NO_TEXT})
     for key in client.scan_iter("wk:*"):
         match client.type(key):
             case b"zset":
