@@ -47,7 +47,7 @@ PORT = str(free_port())
 def compose_command() -> list[str]:
     """`docker compose` where the plug-in is installed, else the older program."""
     if shutil.which("docker") is None:
-        pytest.skip("there is no container engine")
+        pytest.fail("there is no container engine: whoever asks for these tests wants to know")
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
     return ["docker", "compose"] if plugin else ["docker-compose"]
 
@@ -168,7 +168,7 @@ def test_it_survives_a_worker_killed(stack: Stack) -> None:
     try:
         os.kill(before, signal.SIGKILL)  # `docker kill` would count as a wish, after which nothing is restarted.
     except PermissionError:
-        pytest.skip("only root may kill a container's process")
+        pytest.fail("only root may kill a container's process: run these tests as root")
     wait_for(lambda: int(inspect(container, "{{.State.Pid}}")) not in {0, before}, 60)
     at = probes()
     wait_for(lambda: probes() >= at + 5, 60)
