@@ -33,22 +33,22 @@ class Known(msgspec.Struct, frozen=True):
     def unreadable(self) -> list[str]:
         """One sentence for each entry that cannot be read: what is wrong, and how to fix it."""
         endpoints = (
-            f"endpoint {printable(name)} cannot be read: {entry.why}; {_way_out('endpoint rm', name)}"
+            f"endpoint {printable(name)} cannot be read: {entry.why}; {_way_out('endpoint rm', name, 'it')}"
             for name, entry in sorted(self.endpoints.items())
             if entry.value is None
         )
         pools = (
-            f"the settings of pool {printable(name)} cannot be read: {entry.why}; {_way_out('pool reset', name)}"
+            f"the settings of pool {printable(name)} cannot be read: {entry.why}; {_way_out('pool reset', name, 'them')}"
             for name, entry in sorted(self.pools.items())
             if entry.value is None
         )
         return [*endpoints, *pools]
 
 
-def _way_out(command: str, name: str) -> str:
+def _way_out(command: str, name: str, it: str) -> str:
     """How an entry that cannot be read is made good or taken away."""
-    again = "" if printable(name) != name else "write it anew with `watchkeeper apply`, or "
-    return f"{again}remove it with `watchkeeper {command} {shlex.quote(printable(name))}`"
+    again = "" if printable(name) != name else f"write {it} anew with `watchkeeper apply`, or "
+    return f"{again}remove {it} with `watchkeeper {command} {shlex.quote(printable(name))}`"
 
 
 async def read_known(store: Store) -> Known:
@@ -88,7 +88,9 @@ async def find(store: Store, endpoint_id: str) -> Endpoint:
 def readable(endpoint_id: str, entry: Entry[Endpoint]) -> Endpoint:
     """Return the endpoint of an entry; ConfigError where it cannot be read."""
     if entry.value is None:
-        problem = Problem("", "endpoint", repr(endpoint_id), f"its entry cannot be read: {entry.why}", _way_out("endpoint rm", endpoint_id))
+        problem = Problem(
+            "", "endpoint", repr(endpoint_id), f"its entry cannot be read: {entry.why}", _way_out("endpoint rm", endpoint_id, "it")
+        )
         raise ConfigError([problem])
     return entry.value
 

@@ -132,7 +132,7 @@ def test_a_pools_settings_are_taken_away_whether_they_can_be_read_or_not(run: Ru
     before = {row["pool"]: row for row in json.loads(run("pool", "list", "-o", "json").stdout)}
     if settings:
         client.hset(keys.REGISTRY_POOLS, "shop", settings)
-        assert "remove it with `watchkeeper pool reset shop`" in run("pool", "list").stderr
+        assert "write them anew with `watchkeeper apply`, or remove them with `watchkeeper pool reset shop`" in run("pool", "list").stderr
     assert "built-in settings" in run("pool", "reset", "shop", "--by", "ann", "--reason", "try the defaults").stderr
     (row,) = json.loads(run("pool", "list", "-o", "json").stdout)
     assert (row["members"], row["warm_up"]) == (2, "30s")
