@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import msgspec
+
+from tests.http_server import HttpServer
 
 BODY = "{% for alert in alerts %}{{ alert.status }} {{ alert.labels.alertname }} {{ alert.labels.endpoint }}\n{% endfor %}"
 """The template of a body that a test can read: one alert a line."""
@@ -25,13 +27,12 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Keeps what it was sent. While `stalled` it accepts (`accepted` is set) and does not answer before `release`."""
+    """Keeps what it was sent. While `stalled` it accepts and does not answer before `release`."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.messages = 0
         self.stalled = False
-        self.accepted = threading.Event()
         self._answers = threading.Event()
         self._lock = threading.Lock()
         receiver = self
@@ -51,8 +52,7 @@ class Receiver:
             def log_message(self, *args: Any) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = HttpServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="receiver")
         self._thread.start()
@@ -83,4 +83,3 @@ class Receiver:
             for line in payload["message"].splitlines():
                 status, rule, endpoint = (*line.split(" "), "")[:3]
                 self.told.append(Told(status, rule, endpoint, self.messages, at_ms))
-        self.accepted.set()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from monitor.clock import SystemClock
 from monitor.store import keys
 from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
+from tests.http_server import HttpServer
 from tests.integration.commands import Run
 from workers import receivers
 from workers.journey.alerting import Alerting
@@ -52,7 +53,7 @@ class Services:
             def log_message(self, *args: Any) -> None:
                 return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HttpServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
         self.thread.start()
 

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from aiosmtpd.smtp import AuthResult
 
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError, Stale
+from tests.http_server import HttpServer
 from tests.waiting import until, wait_for
 from workers import receivers
 
@@ -54,7 +55,7 @@ class Service:
             def log_message(self, *args: Any) -> None:
                 return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HttpServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
@@ -68,6 +69,7 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
+    receivers._apprise()  # It is imported once in a process, and no message of a test waits for that.
     service = Service()
     yield service
     service.stop()
@@ -349,8 +351,8 @@ def test_a_slow_service_delays_no_other(service: Service) -> None:
 
 def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no turn yet is neither given up nor sent; a turn ends when its thread does, and not when its message is given up."""
-    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 3.0)
     service.silent.set()
     sends = [receivers.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
     in_time: list[bool] = []

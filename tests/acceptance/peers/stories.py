@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
@@ -23,6 +23,7 @@ from monitor.core.errors import DeliveryError
 from monitor.store.memory.store import MemoryStore
 from monitor.store.queues import Queue
 from tests.acceptance.peers.alertmanager import Alertmanager, stamp
+from tests.http_server import HttpServer
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
@@ -138,11 +139,7 @@ def told_by_alertmanager(peer: Alertmanager, stories: Sequence[Story]) -> Heard:
         def log_message(self, *args: Any) -> None:
             return
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 256
-        daemon_threads = True
-
-    server = Server(("127.0.0.1", 0), Service)
+    server = HttpServer(("127.0.0.1", 0), Service)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="service")
     thread.start()
     try:
