@@ -18,8 +18,10 @@ wk:i:{sN}:spec           hash    id -> Endpoint JSON                         reg
 wk:i:{sN}:plan           hash    id -> "interval:phase:lease:delay" (ms), none while paused   registry, realign -> claim, commit scripts
 wk:i:{sN}:rev            string  grows with every change in the slot         registry -> claim script, workers
 wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms since when claims come without a gap; back: by how much
-                                 the server's time has stepped back and is not yet made good; result: ms of the last result; gap:
-                                 the last long pause (ms) between two results, which ended at resumed   claim_probes, realign, commit
+                                 the server's time has stepped back and is not yet made good; by, from: the last step, and beyond
+                                 which ms what those wrote who did not know of it is made good at known; result: ms of the last
+                                 result; gap: the last long pause (ms) between two results, which ended at resumed
+                                 claim_probes, realign, commit
 wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
@@ -54,7 +56,7 @@ wk:i:{alerts}:group:<key>  hash  "meta" -> GroupMeta JSON, "a:<fingerprint>" -> 
 wk:i:{alerts}:outbox     zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:row:<id>   hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers
-wk:i:{alerts}:pace       hash    last: ms when the two queues were last held against the time   realign
+wk:i:{alerts}:pace       hash    last: ms when the queues were last held against the time; by, from, known as above   realign
 wk:i:{alerts}:sent       stream  notifications sent or given up, SENT_LENGTH_MAX
 wk:i:{sys}:procs         hash    "<part>:<host>:<pid>" -> "<server ms 13 digits>" + Process JSON (heartbeat; stale ones are swept)
 wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this epoch)   publish, epoch scripts

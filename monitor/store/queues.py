@@ -21,6 +21,11 @@ EARLY_MS = 25
 
 JUDGING_GAP_MS = 10_000
 """After a longer pause between two claims of probes judging begins anew: nobody could assert an alert meanwhile."""
+KNOWN_MS = 15_000
+"""After a step of the server's time by so much later every process that lives has learnt of it, with one of its heartbeats."""
+AHEAD_MS = 20_000
+"""A version that lies further ahead of the time was given before a step back; one that lies further below it is of a later life, since
+no event of alerts is routed so long after the one that followed it."""
 
 
 class Queue(StrEnum):

@@ -28,13 +28,12 @@ async def judge(house, *ids: str, until_ms: int, pool: str = "shop") -> None:
     """Register endpoints and let a result of each vouch for its pool for so long from now on; negative: it did until then."""
     await house.register(*(house.endpoint(one, pool=pool) for one in ids))
     claimed = await house.claim()
-    fresh_until_ms = await house.store.now_ms() + until_ms
     held = await house.store.load(ids)
-    results = [house.result(claimed[one], was.ver, pool=pool, fresh_until_ms=fresh_until_ms) for one, was in zip(ids, held, strict=True)]
+    results = [house.result(claimed[one], was.ver, pool=pool, vouched_ms=until_ms) for one, was in zip(ids, held, strict=True)]
     assert set(await house.commit(*results)) == {Committed.OK}
     if until_ms < 0:  # What is registered anew counts as judged for a while: let that be over.
         for slot in {keys.slot_of(one, house.store.slots) for one in ids}:
-            await house.judged_until(slot, pool, fresh_until_ms)
+            await house.judged_until(slot, pool, await house.store.now_ms() + until_ms)
 
 
 async def published(house) -> None:

@@ -176,7 +176,7 @@ class Twins(RuleBasedStateMachine):
                     next_ver=held[name] + 1,
                     record=body,
                     memory=body or None,
-                    fresh_until_ms=max(0, ver),
+                    vouched_ms=FAR_MS if ver > 0 else 0,
                     reevaluate_ms=reevaluate_ms,
                     pool=pool,
                     writes=(Write("ring", len(body), body),) if body else (),

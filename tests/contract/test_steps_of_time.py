@@ -9,7 +9,7 @@ from monitor.core.tilt import JUMP_MS
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import AlertPhase, AssertedAlert, Committed, Flush, Membership, NewDelivery, SubjectAssertion
-from monitor.store.queues import JUDGING_GAP_MS, Queue
+from monitor.store.queues import AHEAD_MS, JUDGING_GAP_MS, Queue
 from monitor.store.redis.store import RedisStore
 
 HOUR_MS = 3_600_000
@@ -18,14 +18,22 @@ FAR_MS = 9_000_000_000_000
 
 async def was_ahead(house, ms: int) -> None:
     """Write down that the last claims came at a time that lies ahead now: the server's time has stepped back."""
-    last_ms = await house.store.now_ms() + ms
+    await write_pace(house, "last", await house.store.now_ms() + ms)
+
+
+async def all_know(house) -> None:
+    """Write down that by now everybody knows of the step."""
+    await write_pace(house, "known", await house.store.now_ms() - 1)
+
+
+async def write_pace(house, name: str, ms: int) -> None:
     if isinstance(house.store, MemoryStore):
-        for pace in (house.store._pace, *(slot.pace for slot in house.store._slots)):
-            pace.last_ms = last_ms
+        for one in (house.store._pace, *(slot.pace for slot in house.store._slots)):
+            setattr(one, f"{name}_ms", ms)
     else:
         assert isinstance(house.store, RedisStore)
         for key in ("wk:i:{alerts}:pace", *(f"wk:i:{{s{slot}}}:pace" for slot in range(house.store.slots))):
-            await house.store._wire.execute_one("HSET", key, "last", last_ms)
+            await house.store._wire.execute_one("HSET", key, name, ms)
 
 
 async def result_was(house, slot: int, ms: int) -> None:
@@ -82,6 +90,64 @@ async def test_every_queue_comes_back_when_the_time_was_ahead_by_an_hour(house):
     assert await standing(house) == ["flushed"], "an alert that ended by the wrong time has ended"
     assert await due_now(house, Queue.GROUPS) == ["late"], "what was asked for half a minute later than the others still is"
     assert await beat(house) == 0, "one step is made good once"
+
+
+async def test_what_those_write_who_do_not_know_of_the_step_yet_comes_back_when_all_know(house):
+    """They learn of it with their next heartbeat, one by one; the queues are made good before."""
+    await was_ahead(house, HOUR_MS)
+    assert await beat(house) == 0
+    now_ms = await house.store.now_ms()
+    await put(house, "late", now_ms + HOUR_MS, expires_ms=now_ms + HOUR_MS, ends_ms=now_ms + HOUR_MS)
+    await put(house, "soon", now_ms + HOUR_MS // 2)
+    claimed = await house.claim_one()
+    await house.commit(house.result(claimed, reevaluate_ms=now_ms + HOUR_MS, dirty_at_ms=now_ms + HOUR_MS))
+    assert await beat(house) == 0
+    assert await standing(house) == ["late", "soon"]
+    await all_know(house)
+    assert await beat(house) >= 4
+    assert await due_now(house, Queue.DIRTY) == ["shop"]
+    assert await due_now(house, Queue.REEVALUATE) == ["e"]
+    assert await due_now(house, Queue.ASSERTIONS) == ["pool:late"]
+    assert await due_now(house, Queue.GROUPS) == ["late"], "what the right time put there stays"
+    assert await standing(house) == ["soon"]
+    assert await beat(house) == 0
+
+
+async def test_an_end_does_not_lie_ahead(house):
+    """A message that was written before the step is taken in after it."""
+    now_ms = await house.store.now_ms()
+    await put(house, "g", now_ms)
+    ended = SubjectAssertion(subject="pool:g", ver=2, at_ms=now_ms + HOUR_MS, expires_ms=FAR_MS, alerts=())
+    await house.store.assert_alerts([ended])
+    assert await standing(house) == []
+
+
+async def test_a_lease_given_by_the_right_time_stands_when_all_know(house):
+    await was_ahead(house, JUMP_MS + 1_000)
+    await beat(house)
+    await put(house, "g", 2)
+    (lease,) = await house.store.claim(Queue.GROUPS, 0, 1, 10_000)
+    await put(house, "h", await house.store.now_ms() + HOUR_MS)
+    await all_know(house)
+    await beat(house)
+    assert await house.store.finish(Queue.GROUPS, 0, "g", lease.token_ms, None)
+
+
+async def test_a_subject_that_begins_anew_after_a_step_back_is_heard(house):
+    """Versions begin with the time: those of its earlier life lie ahead."""
+    now_ms = await house.store.now_ms()
+
+    async def says(ver: int, *names: str) -> list[str]:
+        alerts = tuple(AssertedAlert(fingerprint=name, alert=b"a", starts_ms=1, groups=()) for name in names)
+        await house.store.assert_alerts([SubjectAssertion(subject="pool:g", ver=ver, at_ms=now_ms, expires_ms=FAR_MS, alerts=alerts)])
+        return await standing(house)
+
+    assert await says(now_ms + HOUR_MS, "old") == ["old"]
+    assert await says(now_ms + HOUR_MS - 1, "late") == ["old"], "one that lies ahead too is of the same life"
+    assert await says(now_ms + HOUR_MS // 2, "new") == ["new"], "the time has stepped back twice"
+    assert await says(now_ms, "newer") == ["newer"]
+    assert await says(now_ms + AHEAD_MS // 2, "newest") == ["newest"]
+    assert await says(now_ms, "late") == ["newest"]
 
 
 async def test_a_lease_given_by_the_wrong_time_ends_and_is_known_as_taken_over(house):

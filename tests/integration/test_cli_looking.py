@@ -73,7 +73,7 @@ def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: 
         client.zadd(keys.in_slot(0, "judged"), {"web": 1})
     assert "pool web: no results come" in run("status").stderr
     assert "no results come" not in run("status", "db").stderr
-    asyncio.run(_commit(redis_url, Record(), fresh_until_ms=SystemClock().now_ms() + 60_000))
+    asyncio.run(_commit(redis_url, Record(), vouched_ms=60_000))
     assert "no results come" not in run("status").stderr
 
 
@@ -143,7 +143,7 @@ async def _add(url: str, endpoint_id: str) -> None:
         await store.close()
 
 
-async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) -> None:
+async def _commit(redis_url: str, record: Record, *, vouched_ms: int = 0) -> None:
     store = RedisStore(redis_url)
     await store.open(create=True)
     try:
@@ -156,7 +156,7 @@ async def _commit(redis_url: str, record: Record, *, fresh_until_ms: int = 0) ->
             record=encode_record(record),
             reevaluate_ms=0,
             pool="web",
-            fresh_until_ms=fresh_until_ms,
+            vouched_ms=vouched_ms,
         )
         assert await store.commit([commit]) == [Committed.OK]
     finally:

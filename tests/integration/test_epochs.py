@@ -71,7 +71,7 @@ class Evaluator:
             reevaluate_ms=0,
             pool="shop",
             dirty_at_ms=now_ms,
-            fresh_until_ms=now_ms + 60_000,
+            vouched_ms=60_000,
         )
         assert await self.store.commit([commit]) == [Committed.OK]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.history import MINUTE, open_rows, read_rows
+from monitor.core.history import MINUTE, RING_LENGTH, open_rows, read_rows, read_samples
 from monitor.core.record import EMPTY, Record, Transition, decode_override, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.balancer import Weighing
@@ -60,9 +60,9 @@ def nothing_was_left_uncaught(world: World) -> Iterator[str]:
 
 def no_claim_is_settled_twice(world: World) -> Iterator[str]:
     """A probe may run twice; its result counts once."""
-    for (_, name, token), count in Counter(world.seen.settled).items():
-        if count > 1:
-            yield f"{name}: the claim {token} was settled {count} times"
+    for claim, count in world.seen.settled.items():
+        if count > max(1, world.seen.claimed[claim]):
+            yield f"{claim[1]}: the claim {claim[2]} was settled {count} times"
 
 
 def nothing_is_probed_after_its_lease(world: World) -> Iterator[str]:
@@ -255,7 +255,9 @@ def freshness_vouches_for_what_is_judged(world: World) -> Iterator[str]:
         if any(0 <= vouched.at_ms - step_ms <= STEPPED_MS for step_ms in world.steps_ms):
             continue
         for pool, at_ms in last.items():
-            if pool not in lagging and vouched.at_ms - at_ms > longest_ms + 500:
+            stepped = any(at_ms - STEPPED_MS < step_ms < vouched.at_ms for step_ms in world.steps_ms)
+            longer_ms = STEPPED_MS + round(world.weather.outage_s * 1000) if stepped else 500  # Nobody saw the time before it.
+            if pool not in lagging and vouched.at_ms - at_ms > longest_ms + longer_ms:
                 yield f"at {vouched.at_ms} the heartbeat vouched for {pool}, which was not judged for {vouched.at_ms - at_ms} ms"
                 return
 
@@ -269,6 +271,16 @@ def silence_is_theirs_and_not_ours(world: World) -> Iterator[str]:
             if line.startswith("FIRING") and line.split()[-2] == "NoData" and line.split()[-1] not in damaged(world):
                 yield f"at {told.at_ms} {told.place} was told {line}"
                 return
+
+
+def the_ring_keeps_the_newest_results(world: World) -> Iterator[str]:
+    """However fast an endpoint is probed, no result takes the place of a newer one, or of one of the last RING_LENGTH."""
+    anew = damaged(world, "record", "version", "endpoint") | world.operators.removed
+    for name in endpoints(world).keys() - anew:
+        written = world.seen.samples[world.server.run, name]
+        kept = len(read_samples(run_now(world.server.samples(name, "ring"))))
+        if kept < min(RING_LENGTH, written):
+            yield f"{name}: {kept} of the last {written} results are kept"
 
 
 def history_sums_to_the_time_lived(world: World) -> Iterator[str]:
@@ -314,5 +326,6 @@ CHECKERS = (
     operators_last_word_stands,
     freshness_vouches_for_what_is_judged,
     silence_is_theirs_and_not_ours,
+    the_ring_keeps_the_newest_results,
     history_sums_to_the_time_lived,
 )

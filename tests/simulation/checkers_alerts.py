@@ -12,7 +12,7 @@ from alert_rules.notify.dedup import decode_log_entry
 from alert_rules.rules.alert import fingerprint
 from alert_rules.rules.evaluate import evaluate
 from alert_rules.rules.facts import endpoint_facts, pool_facts
-from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_memory, endpoint_subject, pool_subject
+from alert_rules.rules.memory import SYSTEM_SUBJECT, Memory, decode_assertion, decode_memory, endpoint_subject, pool_subject
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.process import decode_process
 from monitor.core.record import Transition, decode_override, decode_record
@@ -34,6 +34,8 @@ STALE_MS = 10_000
 """How old a heartbeat of a process that died may become before it is swept."""
 QUEUED_MS = 15_000
 """How long the longest lease lasts, and what follows it."""
+ROUTED_MS = 2_000
+"""How soon an event of alerts is taken in when all is well."""
 REPEATED = "repeat interval elapsed"
 
 
@@ -133,11 +135,13 @@ def nobody_is_told_twice(world: World) -> Iterator[str]:
 
 def _unlogged(world: World, first: Told, again: Told) -> bool:
     """Whether the log of the first of two messages could not be written before the second was sent."""
-    if first.logged:
-        return False
     weather = world.weather
+    began_ms = min(first.sent_ms, again.sent_ms)
+    # A step of time ends every lease: both were being sent when it came, or the first one's log is refused.
+    stepped = any(began_ms <= step_ms <= max(first.at_ms, again.sent_ms) for step_ms in world.steps_ms)
+    if first.logged:
+        return stepped and again.sent_ms < first.at_ms
     lossy = weather.store_refusal or weather.store_silence or weather.store_late or weather.outage_s
-    stepped = any(first.sent_ms <= step_ms <= again.sent_ms for step_ms in world.steps_ms)  # That ends every lease.
     return bool(lossy) or stepped or first.unheard or first.sender.died_s * 1000 <= again.at_ms
 
 
@@ -199,8 +203,9 @@ def everything_is_bounded(world: World) -> Iterator[str]:
     yield from _queues(world, live.keys(), pools)
     if server._deliveries:
         yield f"deliveries are left: {sorted(server._deliveries)}"
-    if any(stream.after(0) for stream in server._alert_events):
-        yield "alert events wait to be routed"
+    waiting = [read(decode_assertion, data) for stream in server._alert_events for _, data in stream.after(0)]
+    if any(one is None or now_ms - one.at_ms > ROUTED_MS for one in waiting):
+        yield f"alert events wait to be routed: {waiting}"
     yield from _alert_store(world, pools)
     hearts = {name for name, (at_ms, _) in server._hearts.items() if now_ms - at_ms > STALE_MS + 5_000}
     if hearts:

@@ -14,6 +14,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import DeliveryError
 from monitor.core.outcome import FailureClass, Outcome, Result
 from tests.simulation.seen import Seen, Start, Told
+from tests.simulation.server import ServerTime
 from tests.simulation.virtual import VirtualLoop, current_life
 from tests.simulation.weather import Weather
 
@@ -21,8 +22,6 @@ SERVICES = 3
 """Services behind an address that stands for several."""
 SKEW_MS = 1_000
 """By how much a process may know the server's time wrongly."""
-FAR_MS = 600_000
-"""Beyond this it is the server's time that has stepped."""
 CUT_OFF_S = 30.0
 """How long a sender waits for a service."""
 
@@ -30,8 +29,8 @@ CUT_OFF_S = 30.0
 class Targets:
     """What is probed. A target stays as it is until it is turned."""
 
-    def __init__(self, loop: VirtualLoop, rng: random.Random, seen: Seen, server_now_ms: Callable[[], int]) -> None:
-        self._server_now_ms = server_now_ms
+    def __init__(self, loop: VirtualLoop, rng: random.Random, seen: Seen, time: ServerTime) -> None:
+        self._time = time
         self.failing: set[str] = set()
         self.down_since_s: dict[str, float] = {}
         self.spells: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -58,8 +57,9 @@ class Targets:
     async def probe(self, endpoint: Endpoint, clock: Clock, due_ms: int) -> Result:
         """What a prober finds, measured with the clock of its process."""
         self._seen.starts.append(Start(endpoint.id, self._loop.now_ms()))
-        lease_ms, now_ms = self._seen.leases.get((endpoint.id, due_ms)), self._server_now_ms()
-        if lease_ms is not None and 0 < now_ms - lease_ms - SKEW_MS < FAR_MS:
+        now_ms = self._time.now_ms()
+        lease_ms, offset_ms = self._seen.leases.get((endpoint.id, due_ms), (now_ms, 0))
+        if now_ms - lease_ms > SKEW_MS and offset_ms == self._time.offset_ms:
             self._seen.late.append(f"{endpoint.id} due at {due_ms} was probed {now_ms - lease_ms} ms after its lease had ended")
         started_ms, began_ms = clock.now_ms(), clock.monotonic_ms()
         hangs = self._rng.random() < 0.02

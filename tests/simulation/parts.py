@@ -19,7 +19,7 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import ServerClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
-from monitor.core.errors import Stale, StoreError
+from monitor.core.errors import ConfigError, Stale, StoreError
 from monitor.core.outcome import Result
 from monitor.core.parts import PartName
 from monitor.core.process import STALE_AFTER_HEARTBEATS
@@ -119,6 +119,9 @@ class Part:
         if self.kind == PartName.BEAT:
             await self._beat(settings)
             return
+        failure = 0.0 if self.world.calm else self.world.weather.start_failure
+        if failure and self.world.rng.random() < failure:
+            raise ConfigError("the rules cannot be read")
         self.services = Services(settings, self.kind, self.link, self.clock)
         self.services.heart.name = self.name
         running = [asyncio.ensure_future(work()) for work in self.services.background]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from monitor.store.port import Publication
@@ -62,17 +63,21 @@ class Damage:
 class Seen:
     """Times are milliseconds since the world began, by no clock of it."""
 
-    leases: dict[tuple[str, int], int] = field(default_factory=dict)
-    """(endpoint, due time) -> until when whoever claimed it has it, by the server's time."""
+    leases: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    """(endpoint, due time) -> until when whoever claimed it has it by the server's time, and by how much that had stepped."""
     late: list[str] = field(default_factory=list)
     """Probes that began after that."""
     index: list[str] = field(default_factory=list)
     """Where the published index was not what the snapshots are."""
     starts: list[Start] = field(default_factory=list)
-    settled: list[tuple[int, str, int]] = field(default_factory=list)
-    """(run, endpoint, lease token) of every accepted commit of a result."""
-    conclusive: list[tuple[int, str, int]] = field(default_factory=list)
-    """(at, pool, until when it vouches by the server's time) of every accepted commit that vouched for its pool."""
+    claimed: Counter[tuple[int, str, int]] = field(default_factory=Counter)
+    """(run, endpoint, lease token) of every claim; a time that steps back gives a token again."""
+    settled: Counter[tuple[int, str, int]] = field(default_factory=Counter)
+    """The same of every accepted commit of a result."""
+    samples: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """(run, endpoint) -> results that were written into its ring."""
+    conclusive: list[tuple[int, str]] = field(default_factory=list)
+    """(at, pool) of every accepted commit that vouched for its pool."""
     publications: list[Published] = field(default_factory=list)
     vouched: list[Vouched] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)

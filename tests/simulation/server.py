@@ -55,14 +55,16 @@ class Server(MemoryStore):
             if answer is not Committed.OK:
                 continue
             if item.token_ms is not None:
-                self.seen.settled.append((self.run, item.id, item.token_ms))
-            if item.fresh_until_ms:
-                self.seen.conclusive.append((self._loop.now_ms(), item.pool, item.fresh_until_ms))
+                self.seen.settled[self.run, item.id, item.token_ms] += 1
+            self.seen.samples[self.run, item.id] += sum(write.name == "ring" for write in item.writes)
+            if item.vouched_ms:
+                self.seen.conclusive.append((self._loop.now_ms(), item.pool))
         return answers
 
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
         claim = await super().claim_probes(slot, limit, horizon_ms)
-        self.seen.leases |= {(item.id, item.due_ms): item.token_ms for item in claim.items}
+        self.seen.claimed.update((self.run, item.id, item.token_ms) for item in claim.items)
+        self.seen.leases |= {(item.id, item.due_ms): (item.token_ms, self.time.offset_ms) for item in claim.items}
         return claim
 
     async def publish(self, publication: Publication) -> Epoch:

@@ -62,6 +62,9 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """One of the services refuses a message."""
     service_slow: float = 0.0
 
+    start_failure: float = 0.0
+    """A process cannot begin its work: a rules file that cannot be read at that moment, say."""
+
     flap_every_s: float = 25.0
     """Mean time between two changes of one target's health."""
     live_s: float = 70.0
@@ -117,9 +120,11 @@ WEATHERS: Final = MappingProxyType(
         "no beat": Weather(no_beat_s=40.0),
         "short outages": Weather(outage_s=8.5, no_beat_s=8.0),
         "no worker": Weather(no_worker_s=25.0),
-        "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, operate_every_s=20.0),
+        "kills": Weather(kill_every_s=5.0, kill_after_acceptance=0.2, start_failure=0.2, operate_every_s=20.0),
         "clocks": Weather(clock_skew_s=86_400.0, clock_drift_ppm=500.0, message_late=0.02, kill_every_s=20.0),
         "time steps": Weather(server_steps_s=(3_600.0, -3_600.0, 86_400.0, -86_400.0), calm_s=160.0),
+        "step back": Weather(server_steps_s=(-3_600.0,), flap_every_s=10.0, kill_every_s=20.0, operate_every_s=4.0, calm_s=160.0),
+        "small steps": Weather(server_steps_s=(-5.0, 10.0, -60.0), flap_every_s=10.0, operate_every_s=15.0, calm_s=160.0),
         "operators": Weather(operate_every_s=1.5, store_slow=0.02, store_silence=0.01, store_late=0.02),
         "rubbish": Weather(rubbish_every_s=4.0, operate_every_s=15.0, calm_s=540.0),
         "services": Weather(service_refusal=0.3, service_slow=0.2, kill_after_acceptance=0.2, flap_every_s=15.0, calm_s=160.0),
@@ -128,7 +133,14 @@ WEATHERS: Final = MappingProxyType(
         "storm": _STORM,
         "crowd": Weather(operate_every_s=0.3, store_late=0.05, store_slow=0.02, live_s=40.0),
         "hurricane": msgspec.structs.replace(
-            _STORM, outage_s=20.0, rubbish_every_s=15.0, restart=True, kill_every_s=8.0, clock_skew_s=86_400.0, calm_s=540.0
+            _STORM,
+            outage_s=20.0,
+            rubbish_every_s=15.0,
+            restart=True,
+            kill_every_s=8.0,
+            start_failure=0.1,
+            clock_skew_s=86_400.0,
+            calm_s=540.0,
         ),
     }
 )

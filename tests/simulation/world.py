@@ -38,7 +38,7 @@ class World:
         self.server.network = self.network
         run_now(self.server.open(create=True))
         self.broker = Broker(self.loop, self.rng, weather, self._takers)
-        self.targets = Targets(self.loop, self.rng, self.seen, self.server.time.now_ms)
+        self.targets = Targets(self.loop, self.rng, self.seen, self.server.time)
         self.services = Services(self.loop, self.rng, self.seen, weather)
         self.operators = Operators(self)
         self.vandal = Vandal(self)

@@ -131,11 +131,8 @@ def test_a_pool_whose_results_stop_is_told_to_the_rules() -> None:
 
         async def judged() -> None:
             nonlocal ver
-            fresh_until_ms = house.clock.now_ms() + 15_000
             ver += 1
-            commit = Commit(
-                id="e", token_ms=None, ver=ver - 1, next_ver=ver, record=b"r", reevaluate_ms=0, pool="shop", fresh_until_ms=fresh_until_ms
-            )
+            commit = Commit(id="e", token_ms=None, ver=ver - 1, next_ver=ver, record=b"r", reevaluate_ms=0, pool="shop", vouched_ms=15_000)
             assert await house.store.commit([commit]) == [Committed.OK]
             for lease in await house.store.claim(Queue.DIRTY, 0, 10, 1_000):
                 await house.store.finish(Queue.DIRTY, 0, lease.member, lease.token_ms, None)

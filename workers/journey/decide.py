@@ -303,7 +303,7 @@ class DecideStep:
             alerting=bool(evaluation.memory.states),
             reevaluate_ms=max(min(wakes), now_ms + 1) if wakes else 0,
             pool=endpoint.pool,
-            fresh_until_ms=_fresh_until_ms(prepared, observation, now_ms, tilted=tilted),
+            vouched_ms=_vouched_ms(prepared, observation, tilted=tilted),
             interval_ms=decision.interval_ms if token_ms is not None else 0,
             writes=decision.writes,
             transitions=tuple(map(_encode, decision.transitions)),
@@ -336,8 +336,8 @@ class DecideStep:
             self._route(slot)
 
 
-def _fresh_until_ms(prepared: Prepared, observation: Observation, now_ms: int, *, tilted: bool) -> int:
-    """Until when a result vouches for its pool; what taught nothing vouches for nothing."""
+def _vouched_ms(prepared: Prepared, observation: Observation, *, tilted: bool) -> int:
+    """For how long a result vouches for its pool; what taught nothing vouches for nothing."""
     if not isinstance(observation, Result) or observation.outcome is Outcome.INCONCLUSIVE or tilted:
         return 0
-    return now_ms + vouched_ms(prepared.endpoint.interval_ms)
+    return vouched_ms(prepared.endpoint.interval_ms)

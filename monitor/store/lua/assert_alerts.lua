@@ -1,15 +1,17 @@
 -- Take in what subjects assert: their firing alerts stand, those that they assert no longer end, new ones join their groups.
--- An assertion older than the one that was taken in last counts for nothing.
+-- An assertion older than the one that was taken in last counts for nothing. But versions begin with the time, and after a step back those
+-- of a subject that begins anew are lower than those of its earlier life: where the last one lies ahead, one that is far below it is heard.
 -- @include times version alerts
 --
 -- KEYS  1 asserted   2 assertions   3 groups   4 to 9 the alert store   10... the group of each membership, in order
--- ARGV  for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts;
+-- ARGV  1 ahead_ms, then for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts;
 --         for each of its alerts: fingerprint, alert, starts_ms, ends_ms (0 for none), how many groups;
 --           for each of its groups: group, meta, first_flush_ms
 -- Returns the groups that this made.
 local at = alert_keys(4)
 local made = {}
-local arg, key = 0, 9
+local arg, key = 1, 9
+local now = now_ms()
 
 local function take(count)
   arg = arg + count
@@ -19,7 +21,8 @@ end
 while arg < #ARGV do
   local subject, version, at_ms, expires, reason, alerts = take(6)
   local held = redis.call('HGET', KEYS[1], subject)
-  local current = version_of(held) <= version
+  local last = version_of(held)
+  local current = last <= version or tonumber(last) > now + ARGV[1] and version + ARGV[1] < tonumber(last)
   local now_asserted, names = {}, {}
   for _ = 1, alerts do
     local fingerprint, alert, starts, ends, groups = take(5)

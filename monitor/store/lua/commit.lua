@@ -6,7 +6,7 @@
 -- ARGV  1 cap of events   2 cap of alerts   3 cap of an endpoint's own log   4 gap_ms: a longer pause between two results is noted
 --       5 ids   6 heads, both MessagePack arrays, the heads flat (tables are slow to make):
 --         token_ms or false, version held (13 digits, -000000000001 for one that cannot be read), reevaluate_ms (0 to take it out,
---         false to leave it), pool, dirty_at_ms or false, interval_ms or 0, fresh_until_ms or 0, false or what the memory holds
+--         false to leave it), pool, dirty_at_ms or false, interval_ms or 0, vouched_ms or 0, false or what the memory holds
 --         (0 no alert, 1 some),
 --         how many transitions, how many alerts, how many writes, the offset of each write
 --       7... the bodies in the order of the heads: record with its new version, memory, data of each write, transitions, alerts
@@ -31,7 +31,7 @@ local function due_after(token, plan, every)
 end
 
 for i, id in ipairs(ids) do
-  local token, version, reevaluate_at, pool, dirty_at, every, fresh_until, memory, transitions, alerts, writes =
+  local token, version, reevaluate_at, pool, dirty_at, every, vouched, memory, transitions, alerts, writes =
     unpack(heads, head + 1, head + 11)
   local own_log = transitions > 0 and 1 or 0
   local first_write = body + 2 + (memory and 1 or 0)
@@ -67,8 +67,8 @@ for i, id in ipairs(ids) do
     if dirty_at and (not dirty[pool] or dirty_at < dirty[pool]) then
       dirty[pool] = dirty_at
     end
-    if fresh_until > (fresh[pool] or 0) then
-      fresh[pool] = fresh_until
+    if vouched ~= 0 and now + vouched > (fresh[pool] or 0) then
+      fresh[pool] = now + vouched
     end
     for w = 1, writes do
       write('SETRANGE', KEYS[key + own_log + w], heads[head + 11 + w], ARGV[first_write + w - 1])

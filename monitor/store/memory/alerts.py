@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from monitor.core.errors import Stale
 from monitor.store.memory.state import Alert, Group, MemoryState
 from monitor.store.port import AlertPhase, DeliveryRow, Flush, GroupLoad, Membership, Settle, StoredAlert, SubjectAssertion
-from monitor.store.queues import Queue, at_once, due_time, lease_token
+from monitor.store.queues import AHEAD_MS, Queue, at_once, due_time, lease_token
 
 
 class MemoryAlerts(MemoryState):
@@ -70,9 +70,10 @@ class MemoryAlerts(MemoryState):
 
     async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
         made: list[str] = []
+        now_ms = self._clock.now_ms()
         for item in assertions:
             ver, before = self._asserted.get(item.subject, (0, []))
-            if ver > item.ver:
+            if ver > item.ver and not ver > max(now_ms, item.ver) + AHEAD_MS:
                 continue
             for one in item.alerts:
                 self._alerts[one.fingerprint] = Alert(one.alert, item.ver, item.subject, one.starts_ms, one.ends_ms)
@@ -127,6 +128,7 @@ class MemoryAlerts(MemoryState):
         alert = self._alerts.get(fingerprint)
         if alert is None or alert.subject != subject:
             return
+        at_ms = min(at_ms, self._clock.now_ms())  # Whoever says otherwise does not know yet that the time has stepped back.
         if not alert.ends_ms or alert.ends_ms > at_ms:
             alert.ends_ms, alert.reason = at_ms, reason
         self._let_go(fingerprint)

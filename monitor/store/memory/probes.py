@@ -46,15 +46,16 @@ class MemoryProbes(MemoryState):
 
     async def realign(self, slot: int) -> int:
         home, now_ms = self._slots[slot], self._clock.now_ms()
-        if back_ms := home.pace.take_back():
+        if back_ms := home.pace.back_ms:
             self._routing[slot] = 0
+        steps = home.pace.take_steps(now_ms)
         queues = self._queue(Queue.REEVALUATE, slot), self._queue(Queue.DIRTY, slot), home.judged
-        moved = sum(move_back(scores, back_ms, now_ms) for scores in queues)
+        moved = sum(move_back(scores, steps, now_ms) for scores in queues)
         if slot == 0:
             self._pace.claimed(now_ms)
-            back_ms = max(self._pace.take_back(), back_ms)
-            moved += sum(move_back(self._queue(queue), back_ms, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
-            moved += self._move_ends_back(back_ms, now_ms)
+            steps = self._pace.take_steps(now_ms, back_ms)
+            moved += sum(move_back(self._queue(queue), steps, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
+            moved += self._move_ends_back(steps, now_ms)
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
@@ -93,8 +94,8 @@ class MemoryProbes(MemoryState):
         if item.memory is not None:
             slot.memories[item.id] = item.memory
             (slot.alerting.add if item.alerting else slot.alerting.discard)(item.id)
-        if item.fresh_until_ms:
-            slot.judged[item.pool] = max(item.fresh_until_ms, slot.judged.get(item.pool, 0))
+        if item.vouched_ms:
+            slot.judged[item.pool] = max(now_ms + item.vouched_ms, slot.judged.get(item.pool, 0))
         if item.token_ms is not None and plan is not None:
             # A result that came before its due time still uses up that slot.
             slot.due[item.id] = plan.after(max(now_ms, item.token_ms - plan.lease_ms), item.interval_ms)

@@ -12,7 +12,7 @@ from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.schedule import Plan
 from monitor.store import keys
-from monitor.store.memory.pace import Pace, move_back
+from monitor.store.memory.pace import Pace, Step, move_back
 from monitor.store.port import NO_EPOCH, DeliveryRow, Publication, SetAside
 from monitor.store.queues import QUEUES, Queue, mark
 
@@ -155,9 +155,9 @@ class MemoryState:
         for heard in self._listeners if alerts else ():
             heard(slot)
 
-    def _move_ends_back(self, back_ms: int, now_ms: int) -> int:
+    def _move_ends_back(self, steps: Sequence[Step], now_ms: int) -> int:
         ends = {fingerprint: alert.ends_ms for fingerprint, alert in self._alerts.items() if alert.ends_ms}
-        moved = move_back(ends, back_ms, now_ms)
+        moved = move_back(ends, steps, now_ms)
         for fingerprint, ends_ms in ends.items():
             self._alerts[fingerprint].ends_ms = ends_ms
         return moved

@@ -74,8 +74,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules remember; None leaves it as it is."""
     alerting: bool = False
     """Whether that memory holds an alert, pending or firing."""
-    fresh_until_ms: int = 0
-    """Until when this result vouches for its pool; 0 where nothing was learnt."""
+    vouched_ms: int = 0
+    """For how long this result vouches for its pool, counted from its commit; 0 where nothing was learnt."""
     interval_ms: int = 0
     writes: tuple[Write, ...] = ()
     transitions: tuple[bytes, ...] = ()
@@ -105,7 +105,8 @@ class ProbePort(Protocol):
 
         Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
         the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
-        of alert events that the wrong time would have prolonged is ended."""
+        of alert events that the wrong time would have prolonged is ended. What processes put there by the wrong time before they knew
+        of the step is moved after KNOWN_MS (store.queues)."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         """What decisions about these endpoints start from, in the order of the ids; version 0 for what does not exist."""

@@ -18,6 +18,7 @@ from monitor.store.port import (
     StoredAlert,
     SubjectAssertion,
 )
+from monitor.store.queues import AHEAD_MS
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.wire import Argument
 
@@ -68,7 +69,7 @@ class AlertCalls(Calls):
 
     async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
         names = [keys.ASSERTED, keys.ASSERTIONS, keys.GROUPS, *keys.ALERT_STORE]
-        args: list[Argument] = []
+        args: list[Argument] = [AHEAD_MS]
         for item in assertions:
             args += item.subject, keys.version_text(item.ver), item.at_ms, item.expires_ms, item.reason, len(item.alerts)
             for alert in item.alerts:

@@ -14,7 +14,7 @@ from monitor.core.tilt import JUMP_MS
 from monitor.store import keys
 from monitor.store.names import name_of
 from monitor.store.port import Claim, Claimed, Commit, Committed, Loaded
-from monitor.store.queues import JUDGING_GAP_MS
+from monitor.store.queues import JUDGING_GAP_MS, KNOWN_MS
 from monitor.store.redis.calls import BATCH_MAX, Calls, chunks, grouped
 from monitor.store.redis.queues import ONCE, late_ms
 from monitor.store.redis.replies import by, number, to_ms
@@ -53,11 +53,11 @@ class ProbeCalls(Calls):
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
-        moves = [script("realign", queues, 3, JUMP_MS, "0", 0)]
+        moves = [script("realign", queues, 3, JUMP_MS, "0", 0, KNOWN_MS)]
         if slot == 0:
             once = [*ONCE.values(), keys.ALERT_ENDS]
             back_ms = await self._wire.execute_one("HGET", queues[0], "back")
-            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1", back_ms or 0))
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1", back_ms or 0, KNOWN_MS))
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
@@ -121,7 +121,7 @@ def _commit(slot: int, items: Sequence[Commit]) -> Sequence[Any]:
             item.pool,
             False if item.dirty_at_ms is None else item.dirty_at_ms,
             item.interval_ms,
-            item.fresh_until_ms,
+            item.vouched_ms,
             False if item.memory is None else int(item.alerting),
             len(item.transitions),
             len(item.alerts),

@@ -20,7 +20,9 @@ local function let_go(at, fingerprint)
   end
 end
 
+-- An end does not lie ahead: whoever says so does not know yet that the time has stepped back.
 local function end_alert(at, subject, fingerprint, at_ms, reason)
+  at_ms = math.min(at_ms, now_ms())
   local ends = tonumber(redis.call('ZSCORE', at.ends, fingerprint) or nil)
   if redis.call('HGET', at.of, fingerprint) ~= subject then
     return -- another subject says it now
