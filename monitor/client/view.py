@@ -186,7 +186,7 @@ class View:
         with self.lock:
             pool = self._pools[name]
             self._heard(pool, fetch)
-            self._settle(pool, fetch.at_ms)
+            self._age(pool, fetch.at_ms)
 
     def missing(self, name: str) -> None:
         """There is no snapshot in Redis. That is no news about any endpoint: the pool just grows older. A pool whose tombstone
@@ -210,7 +210,7 @@ class View:
         forgotten when it has gone from Redis too."""
         with self.lock:
             for name, pool in tuple(self._pools.items()):
-                self._settle(pool, now_ms)
+                self._age(pool, now_ms)
                 if pool.age_at(now_ms) >= pool.snapshot.max_stale_ms:
                     self._bury(name, pool)
 
@@ -219,13 +219,13 @@ class View:
         with self.lock:
             known = self.index.get(endpoint_id)
             if known is not None and self.local.report(endpoint_id, ok, now_ms):
-                self._settle(self._pools[known.pool], now_ms)
+                self._age(self._pools[known.pool], now_ms)
 
     def _bury(self, name: str, pool: _Pool) -> None:
         if pool.snapshot.tombstone is True:
             del self._pools[name], self.wheels[name], self.gates[name]
 
-    # Settling ---------------------------------------------------------------------------------------------------
+    # Aging ------------------------------------------------------------------------------------------------------
     def _successor(self, snapshot: Snapshot, age_ms: int, at_ms: int) -> _Pool:
         """The pool's next life. It shows changes from the last one, and is never older: what follows a state known to be true at some
         time was true later (so a writer whose clock is behind does not age the pool)."""
@@ -251,7 +251,7 @@ class View:
         else:
             pool.lag(fetch.at_ms)
 
-    def _settle(self, pool: _Pool, now_ms: int) -> None:
+    def _age(self, pool: _Pool, now_ms: int) -> None:
         """Build the pool anew if time alone has changed how it is used."""
         if self._use(pool, now_ms) != pool.use:
             self._rebuild(pool, now_ms)

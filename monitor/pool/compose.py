@@ -24,8 +24,8 @@ GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One member of a pool as it was read for weighing."""
+class MemberState:
+    """What is known of a member of a pool."""
 
     endpoint: Endpoint
     record: Record
@@ -63,31 +63,31 @@ def encode_pool_record(record: PoolRecord) -> bytes:
     return _encode(record) if record != NOTHING_TOLD else b""
 
 
-def silent(reading: Reading) -> bool:
+def silent(state: MemberState) -> bool:
     """Whether results had stopped coming when it was last decided: only whoever decides knows since when they could have come."""
-    return reading.record.silent and not reading.endpoint.paused
+    return state.record.silent and not state.endpoint.paused
 
 
-def candidate(reading: Reading, now_ms: int, *, tilted: bool = False) -> Candidate:
+def candidate(state: MemberState, now_ms: int, *, tilted: bool = False) -> Candidate:
     """What the balancer sees of a member."""
-    record = reading.record
+    record = state.record
     warm_up_since_ms = record.warm_up_since_ms
     if warm_up_since_ms:
         warm_up_since_ms += stepped_ms(record.decided_ms, now_ms, tilted=tilted)
     return Candidate(
-        id=reading.endpoint.id,
-        weight=reading.endpoint.weight,
+        id=state.endpoint.id,
+        weight=state.endpoint.weight,
         breaker=record.breaker.state,
-        override=reading.override.override if reading.override else None,
+        override=state.override.override if state.override else None,
         evidence=record.weighing,
         flapping=record.probes.flapping,
         warm_up_since_ms=warm_up_since_ms,
-        verdict=verdict(record, no_data=silent(reading)),
+        verdict=verdict(record, no_data=silent(state)),
     )
 
 
 def compose(
-    pool: Pool, readings: Sequence[Reading], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0, tilted: bool = False
+    pool: Pool, states: Sequence[MemberState], previous: Snapshot | None, epoch: int, now_ms: int, *, ver: int = 0, tilted: bool = False
 ) -> tuple[Snapshot, Weighing]:
     """Weigh a pool and write its next snapshot.
 
@@ -95,7 +95,7 @@ def compose(
     While `tilted` nothing rises because time has passed.
     """
     before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
-    candidates = [candidate(reading, now_ms, tilted=tilted) for reading in readings]
+    candidates = [candidate(state, now_ms, tilted=tilted) for state in states]
     previous_ms = previous.ts_ms + stepped_ms(previous.ts_ms, now_ms, tilted=tilted) if previous else now_ms
     weighing = weigh(pool, candidates, before, previous_ms, now_ms)
     snapshot = Snapshot(
@@ -105,8 +105,8 @@ def compose(
         ts_ms=now_ms,
         panic=round(weighing.panic, 4),
         shed=round(weighing.shed, 4),
-        endpoints=tuple(_published(reading, weighing, seen) for reading, seen in zip(readings, candidates, strict=True)),
-        tombstone=msgspec.UNSET if readings else True,
+        endpoints=tuple(_published(state, weighing, seen) for state, seen in zip(states, candidates, strict=True)),
+        tombstone=msgspec.UNSET if states else True,
     )
     return snapshot, weighing
 
@@ -158,8 +158,8 @@ def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
     return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
 
 
-def _published(reading: Reading, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
-    endpoint, record, override = reading.endpoint, reading.record, reading.override
+def _published(state: MemberState, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
+    endpoint, record, override = state.endpoint, state.record, state.override
     address = urlsplit(endpoint.url)
     return PublishedEndpoint(
         id=endpoint.id,

@@ -1,4 +1,4 @@
-"""How endpoints and pools stand: one reading for the command line, pages and metrics."""
+"""How endpoints and pools stand: one view for the command line, pages and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.core.history import Sample, read_samples
 from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
-from monitor.pool.compose import Reading, compose, decode_snapshot, silent
+from monitor.pool.compose import MemberState, compose, decode_snapshot, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.query.events import decode_transition
 from monitor.query.readable import readable
@@ -91,10 +91,10 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
     endpoint = await find(store, endpoint_id)
     pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
     snapshot, views = await _members(store, endpoint.pool)
-    _, weighing = compose(pool, [view.reading for view in views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
-    status = await _status(store, next(view for view in views if view.reading.endpoint.id == endpoint_id), snapshot)
+    _, weighing = compose(pool, [view.state for view in views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
+    status = await _status(store, next(view for view in views if view.state.endpoint.id == endpoint_id), snapshot)
     parents = await store.endpoints(endpoint.depends_on)
-    verdicts = {view.reading.endpoint.id: _verdict(view.reading) for view in await _views(store, list(parents.values()))}
+    verdicts = {view.state.endpoint.id: _verdict(view.state) for view in await _views(store, list(parents.values()))}
     transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(decode_transition, data)) is not None]
     return Explanation(
         status=status,
@@ -108,7 +108,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
 
 
 class _View(msgspec.Struct, frozen=True):
-    reading: Reading
+    state: MemberState
     memory: Memory
     unreadable: bool
 
@@ -124,22 +124,22 @@ def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
     memory = readable(decode_memory, loaded.memory)
     override = readable(decode_override, loaded.override)
     unreadable = record is None or memory is None or (override is None and bool(loaded.override))
-    return _View(Reading(endpoint, record or Record(), override), memory or Memory(), unreadable)
+    return _View(MemberState(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 
-def _verdict(reading: Reading) -> Verdict:
+def _verdict(state: MemberState) -> Verdict:
     """As it is published."""
-    return verdict(reading.record, no_data=silent(reading))
+    return verdict(state.record, no_data=silent(state))
 
 
 async def _status(store: Store, view: _View, snapshot: Snapshot | None) -> EndpointStatus:
-    reading, endpoint = view.reading, view.reading.endpoint
+    state, endpoint = view.state, view.state.endpoint
     weights = {one.id: one.weight for one in snapshot.endpoints} if snapshot else {}
     return EndpointStatus(
         endpoint=endpoint,
-        record=reading.record,
-        override=reading.override,
-        verdict=_verdict(reading),
+        record=state.record,
+        override=state.override,
+        verdict=_verdict(state),
         weight=weights.get(endpoint.id),
         samples=tuple(read_samples(await store.samples(endpoint.id, "ring"))[-SAMPLES_SHOWN:]),
         alerts=view.memory.states,

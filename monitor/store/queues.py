@@ -43,7 +43,7 @@ class Queue(StrEnum):
     """Subjects whose alerts end unless they are asserted again."""
 
 
-class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
+class QueueTraits(msgspec.Struct, frozen=True, kw_only=True):
     """What is true of one queue.
 
     `lease_ms` is how long a holder has; `chunk` how many members one task carries; `task` the name of the Celery task and
@@ -57,13 +57,13 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     broker_queue: str = ALERT_QUEUE
 
 
-QUEUES: MappingProxyType[Queue, QueueRow] = MappingProxyType(
+QUEUES: MappingProxyType[Queue, QueueTraits] = MappingProxyType(
     {
-        Queue.DIRTY: QueueRow(per_slot=True, lease_ms=5_000, chunk=100, task="weigh_pools"),
-        Queue.REEVALUATE: QueueRow(per_slot=True, lease_ms=10_000, chunk=100, task="reevaluate_endpoints"),
-        Queue.GROUPS: QueueRow(per_slot=False, lease_ms=10_000, chunk=20, task="flush_groups"),
-        Queue.DELIVERIES: QueueRow(per_slot=False, lease_ms=10_000, chunk=10, task="deliver"),
-        Queue.ASSERTIONS: QueueRow(per_slot=False, lease_ms=10_000, chunk=100, task="end_unasserted"),
+        Queue.DIRTY: QueueTraits(per_slot=True, lease_ms=5_000, chunk=100, task="weigh_pools"),
+        Queue.REEVALUATE: QueueTraits(per_slot=True, lease_ms=10_000, chunk=100, task="reevaluate_endpoints"),
+        Queue.GROUPS: QueueTraits(per_slot=False, lease_ms=10_000, chunk=20, task="flush_groups"),
+        Queue.DELIVERIES: QueueTraits(per_slot=False, lease_ms=10_000, chunk=10, task="deliver"),
+        Queue.ASSERTIONS: QueueTraits(per_slot=False, lease_ms=10_000, chunk=100, task="end_unasserted"),
     }
 )
 

@@ -14,7 +14,7 @@ from monitor.core.history import MINUTE, RING_LENGTH, open_rows, read_rows, read
 from monitor.core.record import EMPTY, Record, Transition, decode_override, decode_record
 from monitor.core.schedule import LEASE_SLACK_MS
 from monitor.pool.balancer import Weighing
-from monitor.pool.compose import Reading, compose, decode_snapshot
+from monitor.pool.compose import MemberState, compose, decode_snapshot
 from monitor.pool.snapshot import TTL_MS, WEIGHT_SUM, Delta, Snapshot, fold
 from monitor.store.queues import Queue
 from tests.simulation.network import run_now
@@ -182,20 +182,22 @@ def what_is_published_is_what_is_true(world: World) -> Iterator[str]:
             yield f"{pool}: the snapshot cannot be read: {error}"
             continue
         settings = msgspec.json.decode(load.settings, type=Pool) if load.settings else Pool(name=pool)
-        readings = [
-            Reading(msgspec.json.decode(one.spec, type=Endpoint), read(decode_record, one.record) or EMPTY, decode_override(one.override))
+        states = [
+            MemberState(
+                msgspec.json.decode(one.spec, type=Endpoint), read(decode_record, one.record) or EMPTY, decode_override(one.override)
+            )
             for one in load.members
         ]
-        if any(one.endpoint.paused and one.endpoint.id in damaged(world, "record", "version") for one in readings):
+        if any(one.endpoint.paused and one.endpoint.id in damaged(world, "record", "version") for one in states):
             continue  # Nobody decides about a paused endpoint: what was known of it stays published until it is resumed.
-        snapshot, weighing = compose(settings, readings, None, 0, now_ms)  # By now every rise has ended.
+        snapshot, weighing = compose(settings, states, None, 0, now_ms)  # By now every rise has ended.
         marks = [queue[pool] for (kind, _), queue in server._queues.items() if kind is Queue.DIRTY and pool in queue]
         if _differs(previous, snapshot, weighing) and min(marks, default=now_ms + SETTLED_MS) >= now_ms + SETTLED_MS:
             yield f"{pool} says {_short(previous)}, its records {_short(snapshot)}"
-        for reading in readings:
-            well = reading.endpoint.paused or reading.record.breaker.state == "CLOSED"
-            if not well and not (reading.override and reading.override.override == "DISABLED"):
-                yield f"{reading.endpoint.id} is still {reading.record.breaker.state} after the calm"
+        for state in states:
+            well = state.endpoint.paused or state.record.breaker.state == "CLOSED"
+            if not well and not (state.override and state.override.override == "DISABLED"):
+                yield f"{state.endpoint.id} is still {state.record.breaker.state} after the calm"
 
 
 def _differs(old: Snapshot | None, new: Snapshot, weighing: Weighing) -> bool:

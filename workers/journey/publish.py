@@ -15,7 +15,7 @@ from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
 from monitor.core.record import EMPTY, decode_override, decode_record
 from monitor.core.tilt import judging_ms
-from monitor.pool.compose import GAP, Reading, compose, decode_snapshot, last_word, worth_telling
+from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, last_word, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.entries import read_endpoint, read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
@@ -121,18 +121,18 @@ class Publisher:
             published = max((previous.epoch, previous.ver) if previous else (0, 0), load.logged)
             if published[0] > self._epoch.number or not self._epoch.number:
                 await self.renew_epoch(published[0])
-            readings = self._readings(load.members, previous)
+            states = self._states(load.members, previous)
             await self._quarantine.flush()
-            if load.members and not readings:
+            if load.members and not states:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
-            now_ms, tilted = self._time_for(readings, previous), self._clock.tilted
+            now_ms, tilted = self._time_for(states, previous), self._clock.tilted
             # Where no version is known, one that no earlier life of the pool in this epoch can have reached.
             ver = published[1] + GAP if published[1] else self._clock.now_ms() - self._epoch.number
             pool = self._settings(name, load)
-            snapshot, weighing = compose(pool, readings, previous, self._epoch.number, now_ms, ver=ver, tilted=tilted)
+            snapshot, weighing = compose(pool, states, previous, self._epoch.number, now_ms, ver=ver, tilted=tilted)
             if not worth_telling(previous, snapshot, weighing, tilted=tilted):
                 snapshot = previous or snapshot
-            elif readings or published[1]:  # Of a pool that never had a member there is nothing to tell.
+            elif states or published[1]:  # Of a pool that never had a member there is nothing to tell.
                 try:
                     await self._publish(previous, snapshot)
                 except EpochEnded:
@@ -149,9 +149,9 @@ class Publisher:
             return min(wakes, default=None)
         raise Stale(f"pool {name} kept changing")
 
-    def _time_for(self, readings: Sequence[Reading], previous: Snapshot | None) -> int:
+    def _time_for(self, states: Sequence[MemberState], previous: Snapshot | None) -> int:
         """The time that a pool is weighed for: not before it was last published, nor before what is known of its members was decided."""
-        known_ms = (reading.record.decided_ms for reading in readings)
+        known_ms = (state.record.decided_ms for state in states)
         return judging_ms(self._clock.now_ms(), previous.ts_ms if previous else 0, *known_ms)
 
     async def renew_epoch(self, at_least: int = 0) -> None:
@@ -191,10 +191,10 @@ class Publisher:
 
     # Read -------------------------------------------------------------------------------------------------------
 
-    def _readings(self, members: Sequence[Member], previous: Snapshot | None) -> list[Reading]:
+    def _states(self, members: Sequence[Member], previous: Snapshot | None) -> list[MemberState]:
         """The members that can be read. One whose record cannot be read is UNKNOWN; where an override cannot be read, the operator's
         word that is published holds on."""
-        readings = []
+        states = []
         for member in members:
             if not member.spec:  # Nothing is registered under this name.
                 continue
@@ -205,8 +205,8 @@ class Publisher:
             override = self._quarantine.read("override", member.id, member.override, decode_override)
             if override is None and member.override:
                 override = last_word(previous, member.id)
-            readings.append(Reading(endpoint, record, override))
-        return readings
+            states.append(MemberState(endpoint, record, override))
+        return states
 
     def _settings(self, name: str, load: PoolLoad) -> Pool:
         settings = self._quarantine.read("pool", name, load.settings, functools.partial(read_pool, name)) if load.settings else None

@@ -13,7 +13,7 @@ from monitor.core.observation import ResultPace
 from monitor.core.record import moved
 from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import judging_ms, stepped_ms
-from monitor.pool.compose import Reading, compose, worth_telling
+from monitor.pool.compose import MemberState, compose, worth_telling
 from monitor.pool.snapshot import Snapshot
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, START_MS, Timeline
 
@@ -101,8 +101,8 @@ def test_a_result_after_a_step_is_not_overtaken_by_one_from_before_it(step_ms: i
 
 def published(t: Timeline, *others: Timeline, previous: Snapshot | None, tilted: bool = False) -> Snapshot:
     """What is published of these endpoints now."""
-    readings = [Reading(msgspec.structs.replace(one.endpoint, id=f"e{n}"), one.record, None) for n, one in enumerate((t, *others))]
-    new, weighing = compose(t.pool, readings, previous, 1, t.now_ms, tilted=tilted)
+    states = [MemberState(msgspec.structs.replace(one.endpoint, id=f"e{n}"), one.record, None) for n, one in enumerate((t, *others))]
+    new, weighing = compose(t.pool, states, previous, 1, t.now_ms, tilted=tilted)
     return new if worth_telling(previous, new, weighing, tilted=tilted) or not previous else previous
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, BreakerState, Evidence, Override, OverrideRecord, ProbeStatistics, Record
-from monitor.pool.compose import Reading, compose, last_word, worth_telling
+from monitor.pool.compose import MemberState, compose, last_word, worth_telling
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
 
 NOW_MS = 1_700_000_000_000
@@ -29,21 +29,21 @@ def member(
     evidence: Evidence | None = None,
     warm_up_since_ms: int = 0,
     **seen: Any,
-) -> Reading:
+) -> MemberState:
     """A member whose last result has just come."""
     probes = ProbeStatistics(**{"run_outcome": Outcome.SUCCESS, "run_length": 5, "last_success_ms": NOW_MS, **seen})
     state = BreakerState(state=breaker)
     record = Record(breaker=state, probes=probes, weighing=evidence or Evidence(), warm_up_since_ms=warm_up_since_ms, since_ms=NOW_MS - 1)
     said = OverrideRecord(override=override, reason="a test", at_ms=NOW_MS) if override else None
-    return Reading(Endpoint(id=name, url=f"http://127.0.0.1/{name}", pool="shop", weight=weight), record, said)
+    return MemberState(Endpoint(id=name, url=f"http://127.0.0.1/{name}", pool="shop", weight=weight), record, said)
 
 
-def pool_of(size: int, ejected: int) -> list[Reading]:
+def pool_of(size: int, ejected: int) -> list[MemberState]:
     return [member(f"e{n:02}", Breaker.OPEN if n < ejected else Breaker.CLOSED) for n in range(size)]
 
 
-def published(pool: Pool, readings: list[Reading]) -> dict[str, int]:
-    snapshot, _ = compose(pool, readings, None, 1, NOW_MS)
+def published(pool: Pool, states: list[MemberState]) -> dict[str, int]:
+    snapshot, _ = compose(pool, states, None, 1, NOW_MS)
     return {endpoint.id: endpoint.weight for endpoint in snapshot.endpoints}
 
 
@@ -60,7 +60,7 @@ def test_the_table_of_ten() -> None:
 
 
 @st.composite
-def readings(draw: st.DrawFn) -> list[Reading]:
+def states(draw: st.DrawFn) -> list[MemberState]:
     found = []
     for n in range(draw(st.integers(1, 12))):
         total = draw(st.sampled_from([0.0, 3.0, 50.0]))
@@ -88,8 +88,8 @@ OUT = {Override.FORCED_OPEN.value, Override.DRAIN.value}
 IN = {Override.FORCED_CLOSED.value, Override.DISABLED.value}
 
 
-def flapping(members: list[Reading]) -> set[str]:
-    return {reading.endpoint.id for reading in members if reading.record.probes.flapping}
+def flapping(members: list[MemberState]) -> set[str]:
+    return {state.endpoint.id for state in members if state.record.probes.flapping}
 
 
 def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
@@ -113,18 +113,18 @@ def check(pool: Pool, snapshot: Snapshot, flapping: set[str]) -> None:
 
 
 @LAWS
-@given(POOLS, readings())
-def test_every_first_snapshot(pool: Pool, members: list[Reading]) -> None:
+@given(POOLS, states())
+def test_every_first_snapshot(pool: Pool, members: list[MemberState]) -> None:
     snapshot, weighing = compose(pool, members, None, 1, NOW_MS)
     check(pool, snapshot, flapping(members))
-    assert [one.id for one in snapshot.endpoints] == [reading.endpoint.id for reading in members]
+    assert [one.id for one in snapshot.endpoints] == [state.endpoint.id for state in members]
     assert worth_telling(None, snapshot, weighing)
     assert not worth_telling(snapshot, *compose(pool, members, snapshot, 1, NOW_MS)) or not weighing.at_rest
 
 
 @LAWS
-@given(POOLS, st.lists(readings(), min_size=2, max_size=6), st.integers(-5_000, 20_000))
-def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Reading]], step_ms: int) -> None:
+@given(POOLS, st.lists(states(), min_size=2, max_size=6), st.integers(-5_000, 20_000))
+def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[MemberState]], step_ms: int) -> None:
     """Versions grow by one, each delta leads from the last snapshot to the next, and JSON keeps every number.
 
     Two of them may be of one moment, or of two machines whose clocks differ.
@@ -141,16 +141,16 @@ def test_every_snapshot_of_a_pool_that_changes(pool: Pool, stages: list[list[Rea
 
 
 @LAWS
-@given(POOLS, readings(), st.integers(2, 20))
-def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[Reading], factor: int) -> None:
+@given(POOLS, states(), st.integers(2, 20))
+def test_only_the_proportions_of_base_weights_are_published(pool: Pool, members: list[MemberState], factor: int) -> None:
     scaled = [replace(one, endpoint=msgspec.structs.replace(one.endpoint, weight=one.endpoint.weight * factor)) for one in members]
     before, after = published(pool, members), published(pool, scaled)
     assert all(abs(before[name] - after[name]) <= 1 for name in before)
 
 
 @LAWS
-@given(POOLS, readings(), st.data())
-def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[Reading], data: st.DataObject) -> None:
+@given(POOLS, states(), st.data())
+def test_tripping_never_raises_a_published_weight(pool: Pool, members: list[MemberState], data: st.DataObject) -> None:
     """One part more is rounding."""
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
