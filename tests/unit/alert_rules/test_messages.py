@@ -122,6 +122,15 @@ def test_whatever_is_said_the_message_keeps_its_limits(texts: list[str]) -> None
     assert "\n" not in said.title
 
 
+def test_of_many_alerts_twenty_are_listed_and_the_rest_is_counted() -> None:
+    many = [alert(f"shop-{n}") for n in range(10_000)]
+    said = message(*many)
+    assert said.title.startswith("[FIRING 10000]")
+    assert said.body.count("\n- ") == 20
+    assert "... and 9980 more" in said.body
+    assert len(msgspec.json.encode(many)) < 400 * len(many)
+
+
 def test_a_test_message_says_so() -> None:
     said = render_message(sample_notification(PLAIN, START), PLAIN)
     assert said.title == "[FIRING] This is a test message from Watchkeeper"
