@@ -1,1 +1,1 @@
-"""What makes it happen: Celery processes, the pipeline of a result, and receivers of messages."""
+"""What makes it happen: Celery processes, the journey of a result, and receivers of messages."""

@@ -1,6 +1,6 @@
 """One part of the system in this process: `watchkeeper worker|alert-worker|beat|web`, and what `up` starts.
 
-The parts find their settings in the variables that `enter` sets, so Celery's own imports see the same ones.
+The parts find their settings in variables that are set here, so Celery's own imports see the same ones.
 """
 
 # ruff: noqa: PLC0415 - each part imports only what it runs.

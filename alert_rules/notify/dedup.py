@@ -90,5 +90,5 @@ def needs_update(
         return Reason.FIRED_AGAIN
     if send_resolved and not resolved.keys() <= entry.resolved.keys():
         return Reason.SOME_RESOLVED
-    since_ms = tick_ms - entry.at_ms  # Below 0 after a step back of the timeline: who knows how long it has been?
-    return Reason.REPEAT if since_ms >= repeat_interval_ms or since_ms < 0 else Reason.NONE
+    # After a step back of the timeline it lies ahead: nobody knows for how long, but it was no longer than the step if that was short.
+    return Reason.REPEAT if abs(tick_ms - entry.at_ms) >= repeat_interval_ms else Reason.NONE

@@ -21,7 +21,7 @@ def breaker() -> None:
 
 def _operators(command: F) -> F:
     """Add the arguments of every command here."""
-    reason = click.option("--reason", required=True, help="Why; it reaches logs, pages and messages.")
+    reason = click.option("--reason", required=True, help="Why; `status`, `explain` and `events` show it.")
     return click.argument("endpoint_id", metavar="ENDPOINT")(reason(by_option(needs_system(command))))
 
 

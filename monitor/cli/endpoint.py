@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor.cli.common import System, by_option, needs_system, why_option
+from monitor.cli.look import stamp
 from monitor.cli.output import cell, emit, emit_one, output_option, say
 from monitor.cli.probe import probe_once, result_row
 from monitor.cli.settings_options import entry_from, settings_options
 from monitor.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from monitor.store.port import Store
 
 
 @click.group()
@@ -72,9 +76,9 @@ def list_endpoints(system: System, pool: str | None, output: str) -> None:
     from monitor import registry  # noqa: PLC0415 - after the help
     from monitor.config.manifest_writer import shown  # noqa: PLC0415
 
-    known = system.run(registry.read_known)
+    known = system.run(lambda store: registry.read_members(store, pool) if pool else registry.read_known(store))
     found = known.registered.endpoints
-    rows = [shown(found[key]) for key in sorted(found) if pool in {None, found[key].pool}]
+    rows = [shown(found[key]) for key in sorted(found)]
     emit(rows, ("id", "url", "pool", "interval", "timeout", "labels", "paused"), output)
     for unreadable in known.unreadable():
         say(unreadable)
@@ -85,7 +89,7 @@ def list_endpoints(system: System, pool: str | None, output: str) -> None:
 @output_option
 @needs_system
 def show(system: System, endpoint_id: str, output: str) -> None:
-    """Show every setting of an endpoint; secrets are hidden.
+    """Show every setting of an endpoint, and what a person changed last; secrets are hidden.
 
     \b
     Example:
@@ -93,8 +97,15 @@ def show(system: System, endpoint_id: str, output: str) -> None:
     """
     from monitor import registry  # noqa: PLC0415 - after the help
     from monitor.config.manifest_writer import shown  # noqa: PLC0415
+    from monitor.query.events import last_act  # noqa: PLC0415
 
-    emit_one(shown(system.run(lambda store: registry.find(store, endpoint_id))), output)
+    async def read(store: Store) -> dict[str, Any]:
+        found = await registry.find(store, endpoint_id)
+        act = await last_act(store, endpoint_id)
+        changed = f"{stamp(act.at_ms)} by {act.actor}: {act.kind} {act.old} -> {act.new} ({act.reason})" if act else None
+        return {**shown(found), "changed": changed}
+
+    emit_one(system.run(read), output)
 
 
 @endpoint.command()

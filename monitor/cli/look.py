@@ -40,6 +40,7 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
       watchkeeper status -o json
     """
     from monitor.query.status import read_pools  # noqa: PLC0415 - after the help
+    from monitor.store.names import printable  # noqa: PLC0415
 
     async def show(store: Store) -> None:
         now_ms = await store.now_ms()
@@ -52,6 +53,11 @@ def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> 
         else:
             say("nothing is registered yet; `watchkeeper endpoint add URL` registers an endpoint")
         for pool in found:
+            for name in pool.unreadable:
+                say(f"endpoint {printable(name)} of pool {pool.pool.name} cannot be read; `watchkeeper endpoint list` says why")
+            for member in pool.members:
+                if member.unreadable:
+                    say(f"of {member.endpoint.id} something cannot be read; `watchkeeper quarantine list` shows what")
             if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
                 say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
         shown = {pool.pool.name for pool in found}
@@ -150,9 +156,9 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
     from monitor.query.events import read_events  # noqa: PLC0415 - after the help
 
     if not follow:
-        found = system.run(lambda store: read_events(store, limit))
+        found, _ = system.run(lambda store: read_events(store, limit))
         if found or output != "table":
-            emit([event_row(transition, table=output == "table") for _, transition in found], EVENT_COLUMNS, output)
+            emit([event_row(transition, table=output == "table") for transition in found], EVENT_COLUMNS, output)
         else:
             say("nothing has changed yet")
         return
@@ -160,9 +166,9 @@ def events(system: System, follow: bool, limit: int, output: str) -> None:
 
     async def show_new(store: Store) -> None:
         nonlocal cursor
-        for place, transition in await read_events(store, limit, cursor):
+        found, cursor = await read_events(store, limit, cursor)
+        for transition in found:
             print_line(transition, output)
-            cursor = place
 
     system.run(lambda store: _again_and_again(lambda: show_new(store), FOLLOW_S))
 

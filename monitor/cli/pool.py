@@ -67,7 +67,7 @@ def reset(system: System, pool_name: str, actor: str, reason: str) -> None:
 
 @pool.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
-@click.option("--reason", default="drained by an operator", show_default=True, help="Why; it reaches logs, pages and messages.")
+@click.option("--reason", default="drained by an operator", show_default=True, help="Why; `status`, `explain` and `events` show it.")
 @by_option
 @needs_system
 def drain(system: System, endpoint_id: str, actor: str, reason: str) -> None:
@@ -82,7 +82,7 @@ def drain(system: System, endpoint_id: str, actor: str, reason: str) -> None:
 
 @pool.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
-@click.option("--reason", default="taken back by an operator", show_default=True, help="Why; it reaches logs, pages and messages.")
+@click.option("--reason", default="taken back by an operator", show_default=True, help="Why; `status`, `explain` and `events` show it.")
 @by_option
 @needs_system
 def undrain(system: System, endpoint_id: str, actor: str, reason: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.look import stamp
 from monitor.cli.output import emit, output_option, say
 from monitor.core.secret import SECRET
@@ -63,27 +63,34 @@ def list_aside(system: System, output: str) -> None:
 @click.argument("kind", required=False)
 @click.argument("key", required=False)
 @click.option("--all", "everything", is_flag=True, help="Delete every copy.")
+@by_option
+@why_option
 @needs_system
-def rm(system: System, kind: str | None, key: str | None, everything: bool) -> None:
+def rm(  # noqa: PLR0917 - its arguments and options are as many.
+    system: System, kind: str | None, key: str | None, everything: bool, actor: str, reason: str
+) -> None:
     """Delete a copy, or all of them: it was examined, or is of no use.
 
     \b
     Examples:
       watchkeeper quarantine rm record shop-1
-      watchkeeper quarantine rm --all
+      watchkeeper quarantine rm --all --reason "they were of a release that is gone"
     """
+    from monitor import registry  # noqa: PLC0415 - after the help
+
     if everything == bool(kind and key):
         raise click.UsageError("give KIND and KEY as `watchkeeper quarantine list` shows them, or --all")
 
-    async def discard(store: Store) -> list[SetAside]:
+    async def discard(store: Store) -> tuple[list[SetAside], list[SetAside]]:
         wanted = [item for item in await store.aside() if everything or (printable(item.kind), printable(item.key)) == (kind, key)]
-        for item in wanted:
-            await store.discard_aside(item.kind, item.key)
-        return wanted
+        return await registry.discard(store, wanted, actor=actor, reason=reason)
 
-    gone = system.run(discard)
+    gone, stayed = system.run(discard)
     for item in gone:
         click.echo(f"{printable(item.kind)} {printable(item.key)} deleted")
-    if not gone and not everything:
-        say(f"there is no copy of {kind} {key}")
+    for item in stayed:
+        say(f"{printable(item.kind)} {printable(item.key)} stays: another copy has come in its place meanwhile; look at that one")
+    if stayed or not (gone or everything):
+        if not stayed:
+            say(f"there is no copy of {kind} {key}")
         raise click.exceptions.Exit(1)

@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     listen: Annotated[str, AfterValidator(_address)] = Field(
         "127.0.0.1:8780", description="HOST:PORT of the web listener (health, metrics); port 0 takes a free one."
     )
-    rules: Paths = Field((), description="Files or folders of alert rules; without any the shipped packs apply.")
+    rules: Paths = Field((), description="Files or folders of alert rules, beside the shipped packs.")
     alerting: Path | None = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
     workers: int = Field(default_factory=available_cores, ge=1, le=64, description="Probe worker processes that `up` runs; one per core.")
     slots: int | None = Field(

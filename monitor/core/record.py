@@ -259,6 +259,7 @@ def moved(record: Record, by_ms: int) -> Record:
             flapping_since_ms=by(probes.flapping_since_ms),
         ),
         weighing=replace(weighing, at_ms=by(weighing.at_ms)),
+        sources={name: replace(one, at_ms=by(one.at_ms)) for name, one in record.sources.items()},
         warm_up_since_ms=by(record.warm_up_since_ms),
         since_ms=by(record.since_ms),
         decided_ms=by(record.decided_ms),

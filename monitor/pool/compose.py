@@ -125,8 +125,10 @@ def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing, *, ti
     return worth_publishing(before, weighing) or (weighing.at_rest and before != weighing.weights)
 
 
-def last_word(previous: Snapshot | None, endpoint_id: str) -> OverrideRecord | None:
-    """The operator's word that is published of an endpoint: what holds while the one in the store cannot be read."""
+def override_of(override: OverrideRecord | None, stored: bytes, previous: Snapshot | None, endpoint_id: str) -> OverrideRecord | None:
+    """The override that holds: the one that was read, or where that cannot be read (None, though something is stored) the published one."""
+    if override is not None or not stored:
+        return override
     for one in previous.endpoints if previous else ():
         if one.id == endpoint_id and one.override in frozenset(Override):
             return OverrideRecord(override=Override(one.override), reason=one.reason, at_ms=one.since_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,14 +16,16 @@ from monitor.core.history import Sample, read_samples
 from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
-from monitor.pool.compose import MemberState, compose, decode_snapshot, silent
+from monitor.pool.compose import MemberState, compose, decode_snapshot, override_of, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.query.events import decode_transition
 from monitor.query.readable import readable
 from monitor.registry.known import find
+from monitor.store.entries import endpoint_entry, read_pool
 from monitor.store.port import Loaded, Store
 
 SAMPLES_SHOWN = 30
+_ROUNDS_MAX = 3
 
 
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,8 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     snapshot: Snapshot | None
     members: tuple[EndpointStatus, ...]
+    unreadable: tuple[str, ...] = ()
+    """Ids of members whose entries cannot be read."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,39 +67,55 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus]:
     """All pools, or those named (a page of them reads these and no others); ConfigError for a name that has no member."""
     wanted = list(names) or [name for name, size in (await store.pool_sizes()).items() if size]
-    settings = await store.pools()
-    # Side by side, so that they share exchanges.
-    found = await asyncio.gather(*(_read_pool(store, settings.get(name) or Pool(name=name)) for name in wanted))
+    found = await asyncio.gather(*(_read_pool(store, name) for name in wanted))  # Side by side, so that they share exchanges.
     for status in found:
-        if names and not status.members:
+        if names and not status.members and not status.unreadable:
             known = [name for name, size in (await store.pool_sizes()).items() if size]
             hint = did_you_mean(status.pool.name, known, "`watchkeeper pool list` lists the pools")
             raise ConfigError([Problem("", "pool", status.pool.name, "there is no such pool", hint)])
-    return [status for status in found if status.members]
+    return [status for status in found if status.members or status.unreadable]
 
 
-async def _read_pool(store: Store, pool: Pool) -> PoolStatus:
-    snapshot, views = await _members(store, pool.name)
-    members = await asyncio.gather(*(_status(store, view, snapshot) for view in views))
-    return PoolStatus(pool=pool, snapshot=snapshot, members=tuple(members))
+async def _read_pool(store: Store, name: str) -> PoolStatus:
+    found = await _load(store, name)
+    members = await asyncio.gather(*(_status(store, view, found.snapshot) for view in found.views))
+    return PoolStatus(pool=found.pool, snapshot=found.snapshot, members=tuple(members), unreadable=found.unreadable)
 
 
-async def _members(store: Store, pool: str) -> tuple[Snapshot | None, list[_View]]:
-    """What is published of a pool, and its members in the order of their ids."""
-    load = await store.load_pool(pool)
-    found = await store.endpoints([member.id for member in load.members])
-    return readable(decode_snapshot, load.snapshot), await _views(store, [found[key] for key in sorted(found)])
+class _Loaded(msgspec.Struct, frozen=True):
+    """A pool's settings, what is published of it, and its members in the order of their ids."""
+
+    pool: Pool
+    snapshot: Snapshot | None
+    views: list[_View]
+    unreadable: tuple[str, ...]
+
+
+async def _load(store: Store, name: str) -> _Loaded:
+    load = await store.load_pool(name)
+    settings = readable(functools.partial(read_pool, name), load.settings) if load.settings else None
+    snapshot = readable(decode_snapshot, load.snapshot)
+    entries = {member.id: endpoint_entry(member.id, member.spec) for member in load.members if member.spec}
+    found = [entry.value for _, entry in sorted(entries.items()) if entry.value is not None]
+    unreadable = tuple(sorted(key for key, entry in entries.items() if entry.value is None))
+    return _Loaded(settings or Pool(name=name), snapshot, await _views(store, found, snapshot), unreadable)
 
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:
-    """ConfigError when there is no such endpoint."""
-    endpoint = await find(store, endpoint_id)
-    pool = (await store.pools()).get(endpoint.pool) or Pool(name=endpoint.pool)
-    snapshot, views = await _members(store, endpoint.pool)
-    _, weighing = compose(pool, [view.state for view in views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
-    status = await _status(store, next(view for view in views if view.state.endpoint.id == endpoint_id), snapshot)
+    """ConfigError when there is no such endpoint, or where it goes from pool to pool meanwhile."""
+    for _ in range(_ROUNDS_MAX):
+        endpoint = await find(store, endpoint_id)
+        found = await _load(store, endpoint.pool)
+        view = next((view for view in found.views if view.state.endpoint.id == endpoint_id), None)
+        if view is not None:
+            break
+    else:
+        raise ConfigError([Problem("", "endpoint", repr(endpoint_id), "it is no member of its pool at this moment", "repeat the command")])
+    pool, snapshot = found.pool, found.snapshot
+    _, weighing = compose(pool, [view.state for view in found.views], snapshot, snapshot.epoch if snapshot else 0, now_ms)
+    status = await _status(store, view, snapshot)
     parents = await store.endpoints(endpoint.depends_on)
-    verdicts = {view.state.endpoint.id: _verdict(view.state) for view in await _views(store, list(parents.values()))}
+    verdicts = {view.state.endpoint.id: _verdict(view.state) for view in await _views(store, list(parents.values()), None)}
     transitions = [read for data in await store.transitions(endpoint_id) if (read := readable(decode_transition, data)) is not None]
     return Explanation(
         status=status,
@@ -113,17 +134,18 @@ class _View(msgspec.Struct, frozen=True):
     unreadable: bool
 
 
-async def _views(store: Store, endpoints: Sequence[Endpoint]) -> list[_View]:
+async def _views(store: Store, endpoints: Sequence[Endpoint], snapshot: Snapshot | None) -> list[_View]:
     loaded = await store.load([endpoint.id for endpoint in endpoints])
-    return [_view(endpoint, one) for endpoint, one in zip(endpoints, loaded, strict=True)]
+    return [_view(endpoint, one, snapshot) for endpoint, one in zip(endpoints, loaded, strict=True)]
 
 
-def _view(endpoint: Endpoint, loaded: Loaded) -> _View:
-    """What is stored of an endpoint; what cannot be read of it is as if it were not there."""
+def _view(endpoint: Endpoint, loaded: Loaded, snapshot: Snapshot | None) -> _View:
+    """What is stored of an endpoint; what cannot be read of it is as if it were not there, but for an override that is published."""
     record = readable(decode_record, loaded.record)
     memory = readable(decode_memory, loaded.memory)
     override = readable(decode_override, loaded.override)
     unreadable = record is None or memory is None or (override is None and bool(loaded.override))
+    override = override_of(override, loaded.override, snapshot, endpoint.id)
     return _View(MemberState(endpoint, record or Record(), override), memory or Memory(), unreadable)
 
 

@@ -6,8 +6,9 @@ write many entries, leave those written where others keep changing the rest. Eac
 """
 
 from monitor.registry.apply import Changes, EndpointChange, Progress, apply, plan
+from monitor.registry.aside import discard
 from monitor.registry.endpoints import add, edit, remove, set_paused
-from monitor.registry.known import Known, export_manifest, find, read_known
+from monitor.registry.known import Known, export_manifest, find, read_known, read_members
 from monitor.registry.overrides import set_override
 from monitor.registry.pools import reset_pool
 
@@ -18,11 +19,13 @@ __all__ = [
     "Progress",
     "add",
     "apply",
+    "discard",
     "edit",
     "export_manifest",
     "find",
     "plan",
     "read_known",
+    "read_members",
     "remove",
     "reset_pool",
     "set_override",

@@ -20,7 +20,8 @@ from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer,
 
 WRITE_BATCH = 500
 TOLD_ONE_BY_ONE_MAX = 100
-"""An application that changes more tells the stream of events once, and the endpoints' own logs each its own."""
+"""An application that changes more tells the stream of events once of the endpoints that it writes, and their own logs each its own.
+Pools and endpoints that go have no log of their own afterwards: the stream tells of each."""
 
 Progress = Callable[[int, int], None]
 """Takes how many endpoints are written, of how many."""
@@ -62,9 +63,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> str:
-        """How many endpoints of each kind, in words."""
+        """How many endpoints of each kind, and pools where there are any, in words."""
         written = f"{len(self.created)} created, {len(self.changed)} changed, {len(self.removed)} removed"
-        return f"{written}, {self.unchanged} unchanged"
+        pools = f"; pools: {len(self.pools_changed)} written, {len(self.pools_removed)} removed"
+        return f"{written}, {self.unchanged} unchanged{pools if self.pools_changed or self.pools_removed else ''}"
 
     def as_row(self) -> dict[str, Any]:
         """The same as plain values, for programs."""
@@ -246,7 +248,8 @@ class _Round:
         )
 
     async def _register(self, changes: RegistryChanges) -> RegistryAnswer:
-        changes = msgspec.structs.replace(changes, revision=self.revision, in_stream=not self.made.summarised)
+        summarised = self.made.summarised and bool(changes.puts)
+        changes = msgspec.structs.replace(changes, revision=self.revision, in_stream=not summarised)
         answer = await self.store.register(changes)
         self.revision = answer.revision
         return answer
@@ -301,7 +304,7 @@ class _Round:
         return PoolRemoval(name=name, old=entry, transitions=self._told(entry, None, name))
 
     def _told(self, entry: Entry[Pool] | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
-        return () if self.made.summarised else self.doing.pool(entry, new, name)
+        return self.doing.pool(entry, new, name)
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import Transition
 from monitor.store.names import printable
-from monitor.store.port import Entry, RegistryAnswer, Store
+from monitor.store.port import Entry, RegistryAnswer, SetAside, Store
 
 KIND: Final = "registry"
 ABSENT: Final = "ABSENT"
@@ -21,6 +21,7 @@ REMOVED: Final = "REMOVED"
 ACTIVE: Final = "ACTIVE"
 PAUSED: Final = "PAUSED"
 APPLIED: Final = "APPLIED"
+DISCARDED: Final = "DISCARDED"
 UNREADABLE: Final = "UNREADABLE"
 
 ROUNDS_MAX = 5
@@ -80,6 +81,11 @@ class Act(msgspec.Struct, frozen=True):
         if old and new and old.owner != new.owner:
             told.append(self._encoded("", name, old.owner, new.owner, self._because("the owner changed")))
         return tuple(told)
+
+    def discarded(self, items: Sequence[SetAside]) -> bytes:
+        """Copies of what could not be read are deleted."""
+        names = ", ".join(f"{printable(item.kind)} {printable(item.key)}" for item in items)
+        return self._encoded("", "", UNREADABLE, DISCARDED, self._because(f"{len(items)} deleted from the quarantine: {names}"))
 
     def summary(self, counts: str) -> bytes:
         """One for all changes of an application that makes very many."""

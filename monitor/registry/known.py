@@ -11,6 +11,7 @@ from monitor.config.manifest import Registered
 from monitor.config.manifest_writer import export
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.names import printable
 from monitor.store.port import Entry, Store
 
@@ -55,6 +56,13 @@ async def read_known(store: Store) -> Known:
     """Read the whole registry."""
     revision = await store.registry_revision()  # First, so that what moves it meanwhile is noticed.
     return Known(await store.endpoint_entries(), await store.pool_entries(), revision)
+
+
+async def read_members(store: Store, pool: str) -> Known:
+    """Read a pool: the entries of its members, and its settings."""
+    load = await store.load_pool(pool)
+    endpoints = {member.id: endpoint_entry(member.id, member.spec) for member in load.members if member.spec}
+    return Known(endpoints, {pool: pool_entry(pool, load.settings)} if load.settings else {})
 
 
 async def find_entry(store: Store, endpoint_id: str) -> Entry[Endpoint]:

@@ -190,7 +190,7 @@ class System:
         return self._runner.run(executed())
 
     def events(self) -> list[Transition]:
-        return [transition for _, transition in self.execute(lambda store: read_events(store, 10_000))]
+        return self.execute(lambda store: read_events(store, 10_000))[0]
 
     def breaker_events(self, endpoint: str) -> list[str]:
         """The breaker's states that an endpoint came to, in order."""

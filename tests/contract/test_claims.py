@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from monitor.store import keys
+from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Committed
 from tests.registering import register
 
@@ -122,3 +126,21 @@ async def test_how_many_are_late_and_by_how_much(house):
     count, late_ms = await house.store.due_overdue()
     assert count == 2
     assert 5_000 <= late_ms < 60_000
+
+
+@pytest.mark.parametrize("what", ["a place", "the whole queue"])
+async def test_an_endpoint_that_somebody_took_out_of_the_queue_falls_due_again(house, what):
+    """No probe would ever be claimed for it."""
+    await house.register(house.endpoint("a"), house.endpoint("b"))
+    slot = keys.slot_of("a", house.store.slots)
+    if isinstance(house.store, MemoryStore):
+        if what == "a place":
+            del house.store._slots[slot].due["a"]
+        else:
+            house.store._slots[slot].due.clear()
+    else:
+        due = keys.in_slot(slot, "due")
+        await house.store._wire.execute_one(*(("ZREM", due, "a") if what == "a place" else ("DEL", due)))
+    assert "a" not in await house.claim(horizon_ms=120_000)
+    assert await house.store.realign(slot) >= 1
+    assert "a" in await house.claim()

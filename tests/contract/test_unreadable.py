@@ -34,8 +34,12 @@ async def test_copies_are_kept_newest_of_each_until_they_are_discarded(house):
     assert len(found[0].data) == keys.ASIDE_BYTES_MAX
     now_ms = await house.store.now_ms()
     assert all(abs(item.at_ms - now_ms) < 60_000 for item in found)
-    assert await house.store.discard_aside("record", "a")
-    assert not await house.store.discard_aside("record", "a")
+    (seen,) = [item for item in await house.store.aside() if (item.kind, item.key) == ("record", "a")]
+    await house.store.set_aside([SetAside("record", "a", b"another", "it came meanwhile")])
+    assert not await house.store.discard_aside(seen), "nobody has seen the one that stands there now"
+    (seen,) = [item for item in await house.store.aside() if (item.kind, item.key) == ("record", "a")]
+    assert await house.store.discard_aside(seen)
+    assert not await house.store.discard_aside(seen)
     assert [item.key for item in await house.store.aside()] == ['g:{a="b c"}', "b"]
 
 

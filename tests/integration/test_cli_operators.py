@@ -7,10 +7,12 @@ import os
 import subprocess
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import redis
 
 from monitor.store import keys
+from monitor.store.port import SetAside
 from tests.integration.commands import WATCHKEEPER, Run
 
 SHOP = """\
@@ -52,7 +54,9 @@ def test_who_did_what_is_shown_wherever_one_looks(run: Run) -> None:
     assert "changed:    by carol" in explained
     assert "registry ACTIVE -> PAUSED: kernel update (by carol)" in explained
     assert "drained by an operator (dave, " in run("explain", "shop-2").stdout
-    assert json.loads(run("endpoint", "show", "shop-1", "-o", "json").stdout)["owner"] == "team-shop"
+    shown = json.loads(run("endpoint", "show", "shop-1", "-o", "json").stdout)
+    assert shown["owner"] == "team-shop"
+    assert " by carol: registry ACTIVE -> PAUSED (kernel update)" in shown["changed"]
     assert {row["owner"] for row in json.loads(run("endpoint", "list", "-o", "json").stdout)} == {"team-shop"}
     assert json.loads(run("pool", "list", "-o", "json").stdout)[0]["owner"] == "team-shop"
     assert " carol " in run("events").stdout
@@ -161,6 +165,52 @@ def test_an_event_that_cannot_be_read_is_left_out(run: Run, client: redis.Redis)
     client.rpush(keys.of_endpoint(0, "log", "shop-1"), b"garbage")
     assert len(events(run)) == 3
     assert "REGISTERED" in run("explain", "shop-1").stdout
+
+
+def test_who_follows_goes_on_behind_an_event_that_cannot_be_read(run: Run, client: redis.Redis, redis_url: str) -> None:
+    run("apply", "-f", "-", stdin=SHOP)
+    follower = subprocess.Popen([WATCHKEEPER, "events", "-f", "-n", "1", "--redis-url", redis_url], stdout=subprocess.PIPE, text=True)
+    try:
+        assert follower.stdout is not None
+        assert "shop-2" in follower.stdout.readline()
+        for _ in range(3):
+            client.xadd(keys.in_slot(0, "events"), {"d": b"garbage"})
+        run("endpoint", "pause", "shop-1")
+        assert "PAUSED" in follower.stdout.readline()
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def test_what_cannot_be_read_of_a_pool_is_said_where_one_looks(run: Run, client: redis.Redis) -> None:
+    run("apply", "-f", "-", stdin=SHOP)
+    client.hset(keys.in_slot(0, "spec"), "shop-2", b"garbage")
+    client.hset(keys.in_slot(0, "rec"), "shop-1", b"0000000000001garbage")
+    done = run("status", "shop")
+    assert "shop-1" in done.stdout
+    assert "endpoint shop-2 of pool shop cannot be read" in done.stderr
+    assert "of shop-1 something cannot be read" in done.stderr
+    client.hset(keys.in_slot(0, "spec"), "shop-1", b"garbage")
+    for names in ((), ("shop",)):
+        done = run("status", *names)
+        assert "endpoint shop-1 of pool shop cannot be read" in done.stderr
+    listed = run("endpoint", "list", "--pool", "shop")
+    assert "endpoint shop-1 cannot be read" in listed.stderr
+    assert "did you mean shop?" in run("status", "shopp", code=2).stderr
+
+
+def test_who_deletes_a_copy_says_who_it_was(run: Run, client: redis.Redis) -> None:
+    for key in ("a", "b"):
+        copy = msgspec.msgpack.encode(SetAside("record", key, b"garbage", "it is no JSON", 1))
+        client.hset(keys.ASIDE, keys.aside_field("record", key), copy)
+    run("quarantine", "rm", "record", "a", "--by", "ann", "--reason", "seen")
+    run("quarantine", "rm", "--all", "--by", "bob")
+    told = [(row["old"], row["new"], row["actor"], row["reason"]) for row in events(run)]
+    assert told == [
+        ("UNREADABLE", "DISCARDED", "ann", "seen: 1 deleted from the quarantine: record a"),
+        ("UNREADABLE", "DISCARDED", "bob", "1 deleted from the quarantine: record b"),
+    ]
+    assert "there is no copy of record a" in run("quarantine", "rm", "record", "a", code=1).stderr
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import time
 
 import pytest
 import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
+from monitor.core.record import Override
+from monitor.registry import set_override
 from monitor.store.port import EpochEnded, Publication
 from monitor.store.redis import wire
 from monitor.store.redis.store import RedisStore
@@ -48,6 +51,37 @@ def test_a_restart_between_two_calls_is_not_noticed(new_server):
         await register(store, [endpoint("e")], [], [])
         assert await store.endpoints() == {"e": endpoint("e")}
         await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_an_operator_says_is_not_said_again_when_the_connection_is_lost(new_server, monkeypatch):
+    """It may have been heard, and another may have taken it back since: what was read is so again then, and nothing would refuse it."""
+
+    async def scenario() -> None:
+        server = new_server(appendonly=True)
+        store, other = RedisStore(server.url), RedisStore(server.url)
+        await store.open(create=True)
+        await other.open()
+        await register(store, [endpoint("e")], [], [])
+        exchange, lost = wire.Wire._exchange, []
+
+        async def losing(self: wire.Wire, commands: list[bytes]) -> list[object]:
+            replies = await exchange(self, commands)
+            if self is store._wire and any(b"DRAIN" in command for command in commands) and not lost:
+                lost.append(commands)
+                await set_override(other, "e", None, "it is needed", actor="bob")
+                raise RedisConnectionError("Connection closed by server.")
+            return replies
+
+        monkeypatch.setattr(wire.Wire, "_exchange", losing)
+        with pytest.raises(StoreError):
+            await set_override(store, "e", Override.DRAIN, "a repair", actor="ann")
+        assert lost
+        (loaded,) = await other.load(["e"])
+        assert loaded.override == b"", "bob's word is the later one"
+        await store.close()
+        await other.close()
 
     asyncio.run(scenario())
 

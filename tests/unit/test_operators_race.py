@@ -132,7 +132,7 @@ def test_an_application_keeps_a_pause_made_meanwhile_and_counts_once() -> None:
         changes = await registry.apply(office.meanwhile(pause), [load_yaml(MANIFEST, "f")], actor="ann")
         found = await office.a()
         assert (found.paused, found.owner) == (True, "team-a")
-        assert changes.counts == "0 created, 1 changed, 0 removed, 0 unchanged"
+        assert changes.counts == "0 created, 1 changed, 0 removed, 0 unchanged; pools: 1 written, 0 removed"
         assert changes.pools_changed == ("shop",)
 
     story(tale)

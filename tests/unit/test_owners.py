@@ -155,11 +155,16 @@ def test_a_secret_does_not_reach_an_event(desk: Desk) -> None:
 def test_a_large_application_tells_the_stream_once_and_each_endpoint_its_own(desk: Desk) -> None:
     entries = [f"{{id: e{n}, url: 'http://h/{n}'}}" for n in range(150)]
     changes = desk.apply(f"pools: {{p: {{warm_up: 1s}}}}\nendpoints: [{', '.join(entries)}]", reason="a move")
-    assert changes.counts == "150 created, 0 changed, 0 removed, 0 unchanged"
-    (summary,) = desk.events()
+    counts = "150 created, 0 changed, 0 removed, 0 unchanged; pools: 1 written, 0 removed"
+    assert changes.counts == counts
+    pool, summary = desk.events()
+    assert (pool.pool, pool.new, pool.actor) == ("p", "REGISTERED", "ann")
     assert (summary.endpoint, summary.pool, summary.new, summary.actor) == ("", "", "APPLIED", "ann")
-    assert summary.reason == "a move: 150 created, 0 changed, 0 removed, 0 unchanged"
+    assert summary.reason == f"a move: {counts}"
     own = [msgspec.json.decode(data, type=Transition) for data in desk.do(desk.store.transitions("e7"))]
     assert [(one.new, one.actor) for one in own] == [("REGISTERED", "ann")]
     desk.apply(f"endpoints: [{', '.join(entries[:50])}]", prune=True)
-    assert [event.reason for event in desk.events()][1:] == ["0 created, 0 changed, 100 removed, 50 unchanged"]
+    told = desk.events()[2:]
+    assert sorted(event.endpoint for event in told if event.new == "REMOVED" and event.endpoint) == sorted(f"e{n}" for n in range(50, 150))
+    assert [event.pool for event in told if event.new == "REMOVED" and not event.endpoint] == ["p"]
+    assert told[-1].reason == "0 created, 0 changed, 100 removed, 50 unchanged; pools: 0 written, 1 removed"

@@ -305,7 +305,8 @@ async def aside(life: Life) -> None:
 
 
 async def deleted_aside(life: Life) -> None:
-    await life.store.discard_aside("record", "x")
+    (copy,) = await life.store.aside()
+    assert await life.store.discard_aside(copy)
     await life.work()
 
 

@@ -142,7 +142,11 @@ class Dispatcher:
             log.warning("%s held a value of another type and has been deleted", key)
         for slot in range(self._store.slots):
             if moved := await self._unless_refused(f"what lies ahead in slot {slot}", self._store.realign(slot)):
-                log.warning("the server's time has stepped back: %d members of the queues of slot %d come back from ahead", moved, slot)
+                log.warning(
+                    "%d members of the queues of slot %d were too far ahead, after a step back of the server's time, or missing",
+                    moved,
+                    slot,
+                )
 
     def _learn_interval(self, interval_ms: int) -> None:
         """Of what was claimed lately the shortest interval counts; without one, the usual tick does."""

@@ -15,7 +15,7 @@ from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
 from monitor.core.record import EMPTY, decode_override, decode_record
 from monitor.core.tilt import judging_ms
-from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, last_word, worth_telling
+from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, override_of, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
 from monitor.store.entries import read_endpoint, read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
@@ -203,9 +203,7 @@ class Publisher:
                 continue
             record = self._quarantine.read("record", member.id, member.record, decode_record) or EMPTY
             override = self._quarantine.read("override", member.id, member.override, decode_override)
-            if override is None and member.override:
-                override = last_word(previous, member.id)
-            states.append(MemberState(endpoint, record, override))
+            states.append(MemberState(endpoint, record, override_of(override, member.override, previous, member.id)))
         return states
 
     def _settings(self, name: str, load: PoolLoad) -> Pool:

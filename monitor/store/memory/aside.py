@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from monitor.store import keys
 from monitor.store.memory.state import MemoryState
-from monitor.store.port import SetAside
+from monitor.store.port import SetAside, digest
+
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class MemoryAside(MemoryState):
@@ -23,10 +27,15 @@ class MemoryAside(MemoryState):
         return len(self._aside)
 
     async def aside(self) -> list[SetAside]:
-        return sorted(self._aside.values(), key=lambda item: (item.kind, item.key))
+        copies = (msgspec.structs.replace(item, digest=digest(_pack(item))) for item in self._aside.values())
+        return sorted(copies, key=lambda item: (item.kind, item.key))
 
     async def drop_foreign(self) -> list[str]:
         return []
 
-    async def discard_aside(self, kind: str, key: str) -> bool:
-        return self._aside.pop(keys.aside_field(kind, key), None) is not None
+    async def discard_aside(self, item: SetAside) -> bool:
+        field = keys.aside_field(item.kind, item.key)
+        if field not in self._aside or digest(_pack(self._aside[field])) != item.digest:
+            return False
+        del self._aside[field]
+        return True

@@ -11,7 +11,7 @@ from monitor.store import keys
 from monitor.store.memory.pace import move_back
 from monitor.store.memory.state import MemoryState
 from monitor.store.port import Claim, Claimed, Commit, Committed, Loaded
-from monitor.store.queues import JUDGING_GAP_MS, QUEUES, Queue, due_time
+from monitor.store.queues import JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time
 
 
 class MemoryProbes(MemoryState):
@@ -61,7 +61,9 @@ class MemoryProbes(MemoryState):
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
                 home.due[endpoint_id] = plan.on_grid(now_ms)
                 moved += 1
-        return moved
+        missing = home.plans.keys() - home.due.keys()
+        home.due |= dict.fromkeys(missing, at_once(now_ms))
+        return moved + len(missing)
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         homes = [(endpoint_id, self._home(endpoint_id)[1]) for endpoint_id in ids]

@@ -10,14 +10,16 @@ import msgspec
 from monitor.store.names import printable
 
 
-class SetAside(msgspec.Struct, frozen=True):
-    """Something that could not be read: `kind` and `key` say what it was, `why` what the reader met; `at_ms` is when it was kept aside."""
+class SetAside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that could not be read: `kind` and `key` say what it was, `why` what the reader met; `at_ms` is when it was kept aside.
+    `digest` is that of the copy as it is kept, for whoever deletes it."""
 
     kind: str
     key: str
     data: bytes
     why: str
     at_ms: int = 0
+    digest: str = ""
 
     def kept(self, bytes_max: int, now_ms: int) -> SetAside:
         """The copy as it is kept; a key may itself be what cannot be written."""
@@ -40,5 +42,5 @@ class AsidePort(Protocol):
         """Delete those keys that our processes fill again by themselves (keys.REFILLED) and that hold a value of another type than theirs:
         nobody could use or replace it. Returns their names."""
 
-    async def discard_aside(self, kind: str, key: str) -> bool:
-        """Delete a copy. False when there is none."""
+    async def discard_aside(self, item: SetAside) -> bool:
+        """Delete a copy as `aside` gave it. False when there is none any more, or another in its place."""

@@ -103,10 +103,10 @@ class ProbePort(Protocol):
     async def realign(self, slot: int) -> int:
         """Make good a step back of the server's time; slot 0 stands for the queues that exist once as well. Returns how many were moved.
 
-        Every endpoint whose due time lies further ahead than its interval and lease allow goes back on its grid. What lies ahead in
-        the other queues is moved back by as much as the time was, to the present at the earliest, and a hold on the slot's stream
-        of alert events that the wrong time would have prolonged is ended. What processes put there by the wrong time before they knew
-        of the step is moved after KNOWN_MS (store.queues)."""
+        An endpoint that has a plan and no place in the queue falls due. One whose due time lies further ahead than its interval and lease
+        allow goes back on its grid. What lies ahead in the other queues is moved back by as much as the time was, to the present at the
+        earliest, and a hold on the slot's stream of alert events that the wrong time would have prolonged is ended. What processes put
+        there by the wrong time before they knew of the step is moved after KNOWN_MS (store.queues)."""
 
     async def load(self, ids: Sequence[str]) -> list[Loaded]:
         """What decisions about these endpoints start from, in the order of the ids; version 0 for what does not exist."""

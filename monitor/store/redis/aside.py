@@ -9,7 +9,7 @@ import msgspec
 from monitor.core.errors import DECODE_ERRORS
 from monitor.store import keys
 from monitor.store.names import name_of
-from monitor.store.port import SetAside
+from monitor.store.port import SetAside, digest
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.replies import by
 from monitor.store.redis.wire import script
@@ -34,7 +34,8 @@ class AsideCalls(Calls):
 
     async def aside(self) -> list[SetAside]:
         held = await self._wire.execute_one("HGETALL", keys.ASIDE)
-        return sorted((_copy(name_of(field), data) for field, data in by(2, held)), key=lambda item: (item.kind, item.key))
+        copies = (msgspec.structs.replace(_copy(name_of(field), data), digest=digest(data)) for field, data in by(2, held))
+        return sorted(copies, key=lambda item: (item.kind, item.key))
 
     async def drop_foreign(self) -> list[str]:
         slots = range(self.slots)
@@ -46,8 +47,8 @@ class AsideCalls(Calls):
         dropped = await self._wire.execute(*(script("drop_foreign", [key, *filled.get(key, ())], kind) for key, kind in kinds.items()))
         return [key for key, gone in zip(kinds, dropped, strict=True) if gone]
 
-    async def discard_aside(self, kind: str, key: str) -> bool:
-        return bool(await self._wire.execute_one("HDEL", keys.ASIDE, keys.aside_field(kind, key)))
+    async def discard_aside(self, item: SetAside) -> bool:
+        return bool(await self._wire.run("discard_aside", [keys.ASIDE], keys.aside_field(item.kind, item.key), item.digest))
 
 
 def _copy(field: str, data: bytes) -> SetAside:

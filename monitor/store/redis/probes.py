@@ -65,7 +65,17 @@ class ProbeCalls(Calls):
             moved += now_moved
             await self._replan(names, list(map(name_of, broken)))
             if cursor == b"0":
-                return moved
+                return moved + await self._requeue(*names)
+
+    async def _requeue(self, due: str, plan: str) -> int:
+        queued, planned = await self._wire.execute(("ZCARD", due), ("HLEN", plan))
+        missing, cursor = 0, b"0"
+        while queued < planned:
+            cursor, found = await self._wire.run("requeue", [due, plan], cursor, BATCH_MAX)
+            missing += found
+            if cursor == b"0":
+                break
+        return missing
 
     async def _replan(self, names: Sequence[str], ids: Sequence[str]) -> None:
         """Make good the plans of endpoints that cannot be read."""

@@ -31,7 +31,8 @@ _json = msgspec.json.Encoder().encode
 
 
 class RegistryCalls(Calls):
-    """The calls of the port that concern what is registered."""
+    """The calls of the port that concern what is registered. What people change is never written again by itself after a connection was
+    lost: what was read may be so again after somebody else's word, which the repetition would undo."""
 
     async def register(self, changes: RegistryChanges) -> RegistryAnswer:
         wanted: dict[str, Put | Removal] = {put.endpoint.id: put for put in changes.puts} | {gone.id: gone for gone in changes.removals}
@@ -49,7 +50,7 @@ class RegistryCalls(Calls):
                 chunk = _Chunk(slot, in_stream=changes.in_stream)
                 for endpoint_id in names:
                     await self._into(chunk, wanted[endpoint_id])
-                refused, following = (await self._wire.execute(chunk.command(revision)))[0]
+                refused, following = (await self._wire.execute(chunk.command(revision), repeat=False))[0]
                 revision = None if changes.revision is None else following
                 if refused or following == _MOVED:
                     stale.update(map(name_of, refused))
@@ -66,7 +67,7 @@ class RegistryCalls(Calls):
         names = [keys.REGISTRY_POOLS, keys.in_slot(0, "events"), keys.REGISTRY_REVISION]
         names += [keys.in_slot(slot, name) for slot in range(self.slots) for name in ("dirty", "rev")]
         args = _pack(list(pools.values())), _pack(_texts(changes.transitions)), keys.EVENTS_LENGTH_MAX, keys.TOLD_MAX
-        stale, following = await self._wire.run("register_pools", names, *args, _revision(changes.revision))
+        stale, following = await self._wire.run("register_pools", names, *args, _revision(changes.revision), repeat=False)
         return frozenset(map(name_of, stale)), None if changes.revision is None else following
 
     async def registry_revision(self) -> int:
@@ -126,7 +127,7 @@ class RegistryCalls(Calls):
         names = [keys.in_slot(slot, name) for name in ("spec", "ovr", "events", "dirty", "rec", "reevaluate")]
         names += [keys.of_endpoint(slot, "log", endpoint.id), keys.members(slot, endpoint.pool)]
         args = endpoint.id, read, override, transition, endpoint.pool, keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX
-        answer = await self._wire.run("set_override", names, *args)
+        answer = await self._wire.run("set_override", names, *args, repeat=False)
         if answer < 0:
             raise Stale(f"the override of {endpoint.id} has changed")
         if answer == 0:

@@ -105,6 +105,7 @@ class Wire:
             return []
         packed = self._pack(commands)
         if not repeat:
+            await self._talk(self._pack([("PING",)]), repeat=True)  # A connection that died while it was idle is found out before.
             return _checked(await self._talk(packed, repeat=False))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()

@@ -90,6 +90,8 @@ A, B = alert("a").fingerprint, alert("b").fingerprint
         (LogEntry({A: 1}, at_ms=1), {A: 1}, {}, True, Reason.NONE),
         (LogEntry({A: 1}, at_ms=0), {A: 1}, {}, True, Reason.REPEAT),
         (LogEntry({A: 1}, at_ms=86_400_000), {A: 1}, {}, True, Reason.REPEAT),
+        (LogEntry({A: 1}, at_ms=199), {A: 1}, {}, True, Reason.NONE),
+        (LogEntry({A: 1}, at_ms=200), {A: 1}, {}, True, Reason.REPEAT),
     ],
 )
 def test_a_receiver_hears_only_of_news(

@@ -10,7 +10,7 @@ import pytest
 from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Pool
 from monitor.core.observation import ResultPace
-from monitor.core.record import moved
+from monitor.core.record import SourceStatistics, moved
 from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import judging_ms, stepped_ms
 from monitor.pool.compose import MemberState, compose, worth_telling
@@ -56,7 +56,8 @@ def test_all_times_of_a_record_move_but_those_of_its_history() -> None:
     for _ in range(9):
         t.trip().cooled().ok()
     t.after(60_000).ok()
-    for record in (t.record, t.trip().record):
+    told = msgspec.structs.replace(t.record, sources={"consumer:web": SourceStatistics(3, t.now_ms, 5, 1)})
+    for record in (told, t.trip().record):
         before, after = (msgspec.to_builtins(msgspec.structs.replace(one, history=t.record.history)) for one in (record, moved(record, 7)))
         assert sum(value >= START_MS for value in _times(before)) >= 11
         expected = [value + 7 if value >= START_MS else value for value in _times(before)]

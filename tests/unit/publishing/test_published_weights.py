@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, BreakerState, Evidence, Override, OverrideRecord, ProbeStatistics, Record
-from monitor.pool.compose import MemberState, compose, last_word, worth_telling
+from monitor.pool.compose import MemberState, compose, override_of, worth_telling
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
 
 NOW_MS = 1_700_000_000_000
@@ -172,9 +172,10 @@ def test_a_pool_of_equals_is_published_in_proportion_to_its_base_weights(weights
 def test_the_override_that_is_published_can_be_read_back() -> None:
     members = [member("a", override=Override.DRAIN), member("b"), member("c", override=Override.FORCED_OPEN)]
     snapshot, _ = compose(SHOP, members, None, 1, NOW_MS)
-    assert last_word(snapshot, "a") == members[0].override
-    assert last_word(snapshot, "b") is None
-    assert last_word(snapshot, "gone") is None
-    assert last_word(None, "a") is None
+    assert override_of(None, b"?", snapshot, "a") == members[0].override
+    assert override_of(None, b"", snapshot, "a") is None
+    assert override_of(None, b"?", snapshot, "b") is None
+    assert override_of(None, b"?", snapshot, "gone") is None
+    assert override_of(None, b"?", None, "a") is None
     newer = msgspec.structs.replace(snapshot.endpoints[2], override="OF_A_NEWER_RELEASE")
-    assert last_word(msgspec.structs.replace(snapshot, endpoints=(*snapshot.endpoints[:2], newer)), "c") is None
+    assert override_of(None, b"?", msgspec.structs.replace(snapshot, endpoints=(*snapshot.endpoints[:2], newer)), "c") is None
