@@ -18,7 +18,7 @@ from tests.simulation.weather import Weather
 
 TIMEOUT_S = 5.0
 """How long a caller waits for an answer."""
-NOT_REPEATED = frozenset({"count", "now_ms"})
+NOT_REPEATED = frozenset({"count", "now_ms", "register", "renew", "set_override"})
 """All other calls are sent once more over a connection that broke; the second answer is the one that counts."""
 
 
@@ -76,8 +76,10 @@ class Network:
         elif self.hits(self.weather.store_late):
             arrives_s += self._rng.uniform(TIMEOUT_S, 4 * TIMEOUT_S)
         task = asyncio.current_task()
-        times = 2 if method not in NOT_REPEATED and self.hits(self.weather.store_repeat) else 1
-        self._at(arrives_s, self._serve, life, task, method, args, kwargs, answer, times)
+        if method not in NOT_REPEATED and self.hits(self.weather.store_repeat):  # Its connection is lost, and it is sent again.
+            self._at(arrives_s, self._serve, life, task, method, args, kwargs, None)
+            arrives_s += self._rng.uniform(0, 0.3)
+        self._at(arrives_s, self._serve, life, task, method, args, kwargs, answer)
         return answer
 
     def _serve(
@@ -87,20 +89,20 @@ class Network:
         method: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        answer: asyncio.Future[Any],
-        times: int,
+        answer: asyncio.Future[Any] | None,
     ) -> None:
+        """Do what is asked for; `answer` None: nobody hears of it."""
         self.task = task
+        result, error = None, None
         try:
-            for _ in range(times):
-                result, error = None, None
-                try:
-                    result = run_now(getattr(self.store, method)(*args, **kwargs))
-                except Exception as raised:
-                    error = raised
+            result = run_now(getattr(self.store, method)(*args, **kwargs))
+        except Exception as raised:
+            error = raised
         finally:
             self.task = None
         life.served_s = self.loop.time()
+        if answer is None:
+            return
         if self.hits(self.weather.store_silence):
             self._at(self.loop.time() + self.wire(), self._fail, answer, "the answer was lost")
         else:

@@ -35,8 +35,7 @@ RENEW_MS = 3_000
 RENEW_AGAIN_S = 0.5
 """How long it waits after the store did not answer."""
 SPREAD = 500
-"""By so many different lengths do processes renew a lease, all longer than a claim, so that two which take it at one moment do not
-get the same token."""
+"""By so many different lengths do processes renew a lease, all longer than a claim: a repetition must not meet another's equal token."""
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +85,12 @@ class _Held:
 
     async def _renew(self) -> bool:
         until_ms = lease_token(self._clock.now_ms() + self._renewed_ms)
+        repeated = False
         while True:
             try:
-                await self._store.renew(Queue.DELIVERIES, 0, self._member, self._token_ms, until_ms)
+                await self._store.renew(Queue.DELIVERIES, 0, self._member, self._token_ms, until_ms, repeated=repeated)
             except StoreError as error:  # It may have been done: only the same renewal may be repeated.
+                repeated = True
                 log.warning("the lease of delivery %s could not be renewed yet: %s", self._member, error)
                 await asyncio.sleep(RENEW_AGAIN_S)
             except Stale:

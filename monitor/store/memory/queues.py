@@ -39,9 +39,10 @@ class MemoryQueues(MemoryState):
             members[member] = due_time(next_ms)
         return True
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int, *, repeated: bool = False) -> None:
         members = self._queue(queue, slot)
-        if members.get(member) not in (token_ms, until_ms) or until_ms <= self._clock.now_ms():
+        held = members.get(member)
+        if (held != token_ms and not (repeated and held == until_ms)) or until_ms <= self._clock.now_ms():
             raise Stale(f"{member} in {queue.value} is not ours any more")
         members[member] = until_ms
 

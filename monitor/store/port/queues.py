@@ -42,9 +42,10 @@ class QueuePort(Protocol):
         """Give a member its next time, rounded up to an even millisecond, or None to take it out. False when the lease is not ours
         any more."""
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
-        """Hold a claimed member until `until_ms` (odd), which is its token from now on. Repeatable. Stale when the lease is not ours
-        any more, and when that time has passed already (whoever asks does not know yet that the server's time has stepped)."""
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int, *, repeated: bool = False) -> None:
+        """Hold a claimed member until `until_ms` (odd), which is its token from now on. It is not done twice by itself: after a
+        StoreError the same call is `repeated`, and then it may have been done before. Stale when the lease is not ours any more, and when
+        that time has passed already (whoever asks does not know yet that the server's time has stepped)."""
 
     async def overdue(self, queue: Queue, slot: int) -> int:
         """Milliseconds by which the first member is late; 0 when none is."""

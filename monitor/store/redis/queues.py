@@ -36,8 +36,8 @@ class QueueCalls(Calls):
     async def finish(self, queue: Queue, slot: int, member: str, token_ms: int, next_ms: int | None) -> bool:
         return bool(await self._wire.run("finish", [_queue(queue, slot)], member, token_ms, "" if next_ms is None else next_ms))
 
-    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int) -> None:
-        if not await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, until_ms):
+    async def renew(self, queue: Queue, slot: int, member: str, token_ms: int, until_ms: int, *, repeated: bool = False) -> None:
+        if not await self._wire.run("renew", [_queue(queue, slot)], member, token_ms, until_ms, int(repeated), repeat=False):
             raise Stale(f"{member} in {queue.value} is not ours any more")
 
     async def overdue(self, queue: Queue, slot: int) -> int:

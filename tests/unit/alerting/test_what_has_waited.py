@@ -162,10 +162,10 @@ def test_a_renewal_whose_answer_is_lost_does_not_cost_the_lease(monkeypatch: pyt
         renew, answered = house.store.renew, asyncio.Event()
         calls = 0
 
-        async def deaf(*args: Any) -> None:
+        async def deaf(*args: Any, **named: Any) -> None:
             nonlocal calls
             calls += 1
-            await renew(*args)
+            await renew(*args, **named)
             if calls % 2:
                 raise StoreError("the answer was lost")
             if calls > 5:
