@@ -160,6 +160,6 @@ def work(queue: str, log_level: str) -> int:
 
 
 def beat(log_level: str) -> None:
-    """Run the metronome until the process is told to stop."""
+    """Run beat until the process is told to stop."""
     app.conf.include = []  # Beat publishes by name: it need not load what it starts.
     app.Beat(loglevel=log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()

@@ -1,4 +1,4 @@
-"""Celery beat as a metronome: its schedule is the store's due sets, claimed in one script, so that any number of beats may run."""
+"""Celery beat whose schedule is the store's due sets, claimed in one script, so that any number of beats may run."""
 
 from __future__ import annotations
 

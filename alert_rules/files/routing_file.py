@@ -150,6 +150,9 @@ class _RoutingReader(Reader):
         elif url and "://" not in url and url != "console:" and not is_reference(url):
             why = "this is no apprise URL"
             self.refuse(entry["url"].where, f"{key}.url", why, "write for example `mailtos://USER:PASSWORD@HOST?to=ADDRESS` or `env:NAME`")
+        if texts["tag"] and url and not is_reference(url):
+            why = "a tag chooses among the URLs of an apprise file, and this is one URL"
+            self.refuse(entry["tag"].where, f"{key}.tag", why, "leave it out, or write `url: file:PATH` or `url_file: PATH`")
         for name in ("title", "body"):
             try:
                 compile_template(texts[name], NAMES)

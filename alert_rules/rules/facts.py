@@ -109,7 +109,7 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("system_lateness_ms", "Start lateness of recent probes (99th percentile)."),
         _int("system_workers", "Probe workers with a heartbeat.", 0, 1, 16),
         _int("system_alert_workers", "Alert workers with a heartbeat.", 0, 1, 16),
-        _int("system_beats", "Schedulers with a heartbeat.", 0, 1, 2),
+        _int("system_beats", "Beat processes with a heartbeat.", 0, 1, 2),
         _int("system_groups_overdue_ms", "How late the most overdue group of alerts is."),
         _int("system_deliveries_overdue_ms", "How late the most overdue delivery of a message is."),
         _int("system_pools_lagging", "Pools whose endpoints nobody judges, or that nobody publishes, for too long.", 0, 1, 1_000),

@@ -216,4 +216,7 @@ def _routing(system: System, alerting: Path | None) -> Routing:
     from alert_rules.routes.route import default_routing  # noqa: PLC0415 - after the help
 
     path = alerting or system.settings.alerting
-    return load_routing(path) if path else default_routing()
+    routing = load_routing(path) if path else default_routing()
+    for warning in routing.warnings:
+        say(warning)
+    return routing

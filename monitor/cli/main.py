@@ -44,7 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("monitor.cli.system:up", "Run the whole system on this machine."),
         PartName.WORKER: ("monitor.cli.system:worker", "Run one probe worker."),
         PartName.ALERT_WORKER: ("monitor.cli.system:alert_worker", "Run the worker that routes alerts and sends notifications."),
-        PartName.BEAT: ("monitor.cli.system:beat", "Run the metronome; several at once are harmless."),
+        PartName.BEAT: ("monitor.cli.system:beat", "Run beat, which claims what falls due; several at once are harmless."),
         PartName.WEB: ("monitor.cli.system:web", "Run the web listener."),
         "settings": ("monitor.cli.system:settings", "Show every setting, its source and its purpose."),
         "redis-url": ("monitor.cli.system:redis_url", "Print the URL of the Redis in use."),

@@ -91,7 +91,7 @@ def _part(name: PartName, summary: str, *names: str) -> click.Command:
 
 worker = _part(PartName.WORKER, "Run one probe worker.", "rules", "alerting", "location", "slots")
 alert_worker = _part(PartName.ALERT_WORKER, "Run the worker that routes alerts and sends notifications.", "rules", "alerting", "slots")
-beat = _part(PartName.BEAT, "Run the metronome; several at once are harmless.", "slots")
+beat = _part(PartName.BEAT, "Run beat, which claims what falls due; several at once are harmless.", "slots")
 web = _part(PartName.WEB, "Run the web listener.", "listen", "slots")
 
 

@@ -25,7 +25,7 @@ TIMER_MAX_MS = 250
 BUSY_MS = 500
 ALONE_MEDIAN_MAX_MS = 100
 ALONE_MOST_MAX_MS = 200
-"""Nine of ten. The aim on a quiet machine is 50 ms for half and 150 for 99 of 100. Who waits for the metronome's tick and the broker waits
+"""Nine of ten. The aim on a quiet machine is 50 ms for half and 150 for 99 of 100. Who waits for beat's tick and the broker waits
 170 at least; with four busy processes on two cores half need 20."""
 FAST_WITHIN_S = 8.0
 """Less than a service that does not answer is waited for."""

@@ -1,4 +1,4 @@
-"""From a commit to its message nobody waits for the metronome."""
+"""From a commit to its message nobody waits for beat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.targets import Targets
 INTERVAL_MS = 1_000
 NAMES = [f"e{number}" for number in range(20)]
 PROMPT_MEDIAN_MAX_MS = 120
-"""The metronome's tick and the broker alone cost 170 at least. Twenty at once need 10 on a quiet machine, and 50 with four busy processes
+"""Beat's tick and the broker alone cost 170 at least. Twenty at once need 10 on a quiet machine, and 50 with four busy processes
 on two cores."""
 
 

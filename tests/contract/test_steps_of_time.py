@@ -47,7 +47,7 @@ async def result_was(house, slot: int, ms: int) -> None:
 
 
 async def beat(house) -> int:
-    """As the metronome does: claim in every slot, then realign; return how many were moved."""
+    """As beat does: claim in every slot, then realign; return how many were moved."""
     await house.claim(horizon_ms=0)
     return sum([await house.store.realign(slot) for slot in range(house.store.slots)])
 

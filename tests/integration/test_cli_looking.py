@@ -91,6 +91,9 @@ def test_receivers_are_tried_for_people_and_for_programs(run: Run, tmp_path: Pat
     assert "refused" in row["answer"]
     assert "it sends nowhere (got silent)" in tried("silent", code=2).stderr
     assert "did you mean there?" in tried("ther", code=2).stderr
+    told = {"route": {"receiver": "there", "routes": [{"matchers": ["foo="]}]}, "receivers": receivers}
+    (tmp_path / "routing.yml").write_text(yaml.safe_dump(told))
+    assert "routing.yml:" in tried("there").stderr, "what the file says is read otherwise than it may be meant"
 
 
 def test_programs_can_read_settings_and_the_first_probe(run: Run):

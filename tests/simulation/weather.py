@@ -50,9 +50,9 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """Monotonic clocks go wrong by up to this."""
 
     no_beat_s: float = 0.0
-    """Every metronome stands still once for so long, and all that it does with it."""
+    """Every beat stands still once for so long, and all that it does with it."""
     no_worker_s: float = 0.0
-    """Every probe worker is dead once for so long; metronomes and alert workers go on."""
+    """Every probe worker is dead once for so long; beats and alert workers go on."""
 
     # People and data.
     operate_every_s: float = 0.0

@@ -54,12 +54,12 @@ class House:
             soon=lambda queue, _slot, member, due_ms: self.due.append((queue, member, due_ms - self.clock.now_ms())),
         )
 
-    async def result(self, outcome: Outcome) -> None:
+    async def result(self, outcome: Outcome, late_ms: int = 0) -> None:
         """Claim the endpoint at its next turn, and decide about a result of it."""
         await register(self.store, [self.endpoint], [], [])
         self.clock.advance(self.endpoint.interval_ms)
         (claimed,) = (await self.store.claim_probes(0, 10, HOUR_MS)).items
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.now_ms() - late_ms
         failure = FailureClass.STATUS if outcome is FAILURE else None
         result = Result(
             outcome=outcome, at_ms=now_ms, started_ms=now_ms, duration_ms=3.0, scheduled_ms=claimed.due_ms, failure=failure, text=""
@@ -104,6 +104,19 @@ def test_a_conclusive_result_vouches_for_its_pool_for_three_intervals_and_a_ttl_
         assert await house.store.lagging() == []
         house.clock.advance(1)
         assert await house.store.lagging() == ["shop"]
+
+    asyncio.run(story())
+
+
+def test_an_overtaken_result_changes_nothing_and_is_counted() -> None:
+    async def story() -> None:
+        house = House(interval_ms=1_000)
+        await house.result(SUCCESS)
+        house.counters.take()
+        await house.result(FAILURE, late_ms=1_500)
+        assert house.counters.take()["observations_refused"] == 1
+        (loaded,) = await house.store.load(["e"])
+        assert decode_record(loaded.record).probes.run_outcome is SUCCESS
 
     asyncio.run(story())
 

@@ -1,4 +1,4 @@
-"""The metronome: what is claimed when, and when nothing is because nobody could begin with it."""
+"""Beat: what is claimed when, and when nothing is because nobody could begin with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FailingStore(MemoryStore):
 
 
 class House:
-    """A metronome on a store in memory, and a broker that keeps what it is given until a worker takes it."""
+    """A beat on a store in memory, and a broker that keeps what it is given until a worker takes it."""
 
     def __init__(self, *, batch_size: int = 100, slots: int = 1) -> None:
         self.clock = FakeClock()

@@ -1,4 +1,4 @@
-"""Work at its time, by whoever made it due; the metronome has what is left."""
+"""Work at its time, by whoever made it due; beat has what is left."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_another_has_taken_or_put_off_is_left_alone() -> None:
     live(story)
 
 
-def test_a_bounded_number_of_timers_is_kept_and_the_metronome_has_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounded_number_of_timers_is_kept_and_beat_has_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soon, "TIMERS_MAX", 3)
 
     async def story(loop: VirtualLoop) -> None:

@@ -270,6 +270,8 @@ class DecideStep:
         subject = msgspec.structs.replace(subject, override=said.override if said else None)
         now_ms, tilted = self._clock.now_ms(), self._clock.tilted
         decision = core.decide(subject, record, observation, now_ms, tilted=tilted)
+        if decision.refused:
+            self._counters.add("observations_refused")
         after = decision.record
         at_ms = after.decided_ms or now_ms
         subject_name = memories.endpoint_subject(endpoint.id)

@@ -1,4 +1,4 @@
-"""The metronome's work: claim what is due and say which tasks to publish. Knows no Celery; many may run at once."""
+"""Beat's work: claim what is due and say which tasks to publish. Knows no Celery; many may run at once."""
 
 from __future__ import annotations
 

@@ -39,4 +39,4 @@ async def _catch_up(store: Store, route: Callable[[int], None], began: asyncio.E
         for slot in await store.streams():
             route(slot)
     except StoreError as error:
-        log.info("what was written meanwhile waits for the metronome: %s", error)
+        log.info("what was written meanwhile waits for beat: %s", error)

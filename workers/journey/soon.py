@@ -1,8 +1,8 @@
-"""Work done at its time by the process that made it due, without waiting for the metronome.
+"""Work done at its time by the process that made it due, without waiting for beat.
 
-A queue's due time is the truth, and the metronome claims whatever is due. But it comes by every now and then, and through the
+A queue's due time is the truth, and beat claims whatever is due. But it comes by every now and then, and through the
 broker; a process that knows when a member falls due claims it itself, by name and at that moment. Whoever is first has it. What a
-process that died had in mind, the metronome finds.
+process that died had in mind, beat finds.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from monitor.store.port import Lease, Store
 from monitor.store.queues import QUEUES, Queue, due_time
 
 TIMERS_MAX = 10_000
-"""Timers that one process keeps; what comes beyond them is the metronome's."""
+"""Timers that one process keeps; what comes beyond them is beat's."""
 AHEAD_MAX_MS = 600_000
-"""What falls due later than this is the metronome's as well: a timer for it would more likely outlive its purpose than serve it."""
+"""What falls due later than this is beat's as well: a timer for it would more likely outlive its purpose than serve it."""
 
 log = logging.getLogger(__name__)
 
 SoonAt = Callable[[Queue, int, str, int], None]
-"""Is told a queue, its slot, a member and when it falls due (ms), so that nobody waits for the metronome (Soon.at); must return at once."""
+"""Is told a queue, its slot, a member and when it falls due (ms), so that nobody waits for beat (Soon.at); must return at once."""
 Handler = Callable[[int, Sequence[Lease]], Awaitable[None]]
 """Does the work of some claimed members of one slot, as the queue's task does; what it raises is logged."""
 
@@ -62,7 +62,7 @@ class Soon:
         self._timers[key] = due_ms, timer
 
     def close(self) -> None:
-        """Claim nothing from now on: a lease of a process that ends would only keep the metronome from what falls due."""
+        """Claim nothing from now on: a lease of a process that ends would only keep beat from what falls due."""
         self._handlers.clear()
         for _, timer in self._timers.values():
             timer.cancel()
@@ -94,6 +94,6 @@ class Soon:
             if leases:
                 await handler(slot, leases)
         except StoreError as error:
-            log.warning("%d members of %s wait for the metronome: %s", len(members), queue, error)
+            log.warning("%d members of %s wait for beat: %s", len(members), queue, error)
         except Exception:
             log.exception("members of %s could not be served", queue)

@@ -61,13 +61,15 @@ def claim_data_dir(data_dir: Path) -> Iterator[None]:
 
 def run_up(settings: Settings, say: Say, *, verbose: bool = False) -> None:
     """Run everything until SIGINT or SIGTERM. Raises ConfigError when it cannot start."""
-    _check_files(settings)
+    for warning in _check_files(settings):
+        say(warning)
     with claim_data_dir(settings.data_dir), _listener(settings) as listener:
         asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
 
 
-def _check_files(settings: Settings) -> None:
-    """Refuse here, once, what every part would fail on. Imported when needed: what reads rules takes long to load."""
+def _check_files(settings: Settings) -> tuple[str, ...]:
+    """Refuse here, once, what every part would fail on; return what people should know of the rest. Imported when needed: what reads rules
+    takes long to load."""
     if settings.rules:
         from alert_rules.files.rule_file import load_rules  # noqa: PLC0415
 
@@ -75,7 +77,8 @@ def _check_files(settings: Settings) -> None:
     if settings.alerting is not None:
         from alert_rules.files.routing_file import load_routing  # noqa: PLC0415
 
-        load_routing(settings.alerting)
+        return load_routing(settings.alerting).warnings
+    return ()
 
 
 class _Up:

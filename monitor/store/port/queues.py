@@ -30,7 +30,7 @@ class QueuePort(Protocol):
     """Claim, finish and renew, for every queue alike."""
 
     async def ready(self) -> list[tuple[Queue, int]]:
-        """The work queues (of all slots) whose first member is due, in one round trip: what a metronome needs at each tick.
+        """The work queues (of all slots) whose first member is due, in one round trip: what a beat needs at each tick.
         One that the store refuses to read is among them, so that its claim says why."""
 
     async def claim(self, queue: Queue, slot: int, limit: int, lease_ms: int, members: Sequence[str] = ()) -> list[Lease]:

@@ -150,6 +150,10 @@ ONE = "receivers: [{name: a}]\n"
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{}]}]", "exactly one of url and url_file must be given"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [null]}]", "missing apprise config"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: foo}]}]", "this is no apprise URL"),
+        (
+            ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', tag: night}]}]",
+            "a tag chooses among the URLs of an apprise file",
+        ),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ .X }}'}]}]", "this is a Go template"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', send_resolved: yes}]}]", "this must be true or false"),
         ("global: {smtp_from: x}\n" + ROUTE_A + ONE, "smtp_from is not supported"),
