@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
@@ -52,6 +53,19 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
                 self._connect_again(error)
             else:
                 return
+
+    def create_task_handler(self, *args: Any, **named: Any) -> Callable[[Any], Any]:
+        """A message of another shape than ours ends nothing: it is dropped, and told. Celery would stop, put it back and find it again."""
+        handle = super().create_task_handler(*args, **named)
+
+        def guarded(message: Any) -> Any:
+            try:
+                return handle(message)
+            except (ValueError, TypeError, KeyError, IndexError):
+                log.exception("a message of the broker cannot be read and is dropped")
+                return None
+
+        return guarded
 
     def ensure_connected(self, conn: Any) -> Any:
         """Kombu's pauses grow to half a minute, so that a long outage would go on for that long after its end."""

@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 from monitor.core.secret import SECRET, hide_password
 
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(
         None,
         ge=1,
-        le=64,
+        le=SLOTS_MAX,
         description="Parts of the data set, fixed when `init` or `up` makes it (1 unless set); without it the data set's own number holds.",
     )
     location: str = Field("", max_length=64, description="Name of the place that this process probes from.")

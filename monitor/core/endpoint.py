@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+SLOTS_MAX = 64
+"""Slots of a data set, which share its endpoints."""
 INTERVAL_MIN_MS = 500
 INTERVAL_MAX_MS = 86_400_000
 ID_LENGTH_MAX = 200

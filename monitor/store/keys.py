@@ -63,6 +63,10 @@ wk:i:{sys}:epoch         hash    run_id, epoch, publications (so many in this ep
 wk:i:{sys}:counters      hash    counters for /metrics
 wk:i:{sys}:aside         hash    "<kind> <key>" -> SetAside MessagePack, ASIDE_MAX   journey -> cli, web
 wk:i:{sys}:slots         string  number of slots of this data set            init, up, heartbeats -> everybody
+
+The broker's (kombu's, in its own format; a message is a hint, and may be lost)
+probe                    list    messages for probe workers                  beat -> workers
+alert                    list    messages for alert workers                  beat -> alert workers
 """
 
 from __future__ import annotations
@@ -71,9 +75,11 @@ import json
 import zlib
 from collections.abc import Sequence
 
+from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError
 from monitor.core.schedule import FRESH_MS
 from monitor.store.names import stored
+from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 
 LOG_LENGTH_MAX = 1_000
 EVENTS_LENGTH_MAX = 10_000
@@ -135,6 +141,8 @@ REFILLED_IN_SLOT = {
     "unpublished": "hash",
 }
 REFILLED = {
+    PROBE_QUEUE: "list",
+    ALERT_QUEUE: "list",
     POOLS: "set",
     ALIVE: "string",
     REGISTRY_REVISION: "string",
@@ -161,7 +169,7 @@ def read_slots(marker: bytes | None, wanted: int | None) -> int:
     """The number of slots of a data set. NoDataSetError where there is none, ConfigError where it is not the one that is `wanted`."""
     if marker is None:
         raise NoDataSetError("there is no data set yet; `watchkeeper up` or `watchkeeper init` makes it")
-    if not marker.isdigit():
+    if not marker.isdigit() or not 1 <= int(marker[:9]) <= SLOTS_MAX:
         raise StoreError(f"the number of slots cannot be read: {marker[:20]!r}")
     slots = int(marker)
     if wanted is not None and slots != wanted:
@@ -235,4 +243,4 @@ def split_version(held: bytes | None) -> tuple[int, bytes]:
 
 def aside_field(kind: str, key: str) -> bytes:
     """The field under which a copy of what cannot be read is kept."""
-    return stored(f"{kind} {key}")
+    return stored(f"{kind} {key}" if key else kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import ssl
@@ -94,6 +96,23 @@ def test_a_connection_lost_while_it_is_renewed_does_not_end_the_worker(redis_url
     assert worker.poll() is None
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["nonsense", [1, 2], {"a": 1}, [[], {}], [{}, [], {}], [1, 2, 3], None],
+    ids=["text", "two", "map", "short", "turned", "numbers", "null"],
+)
+def test_a_message_of_another_shape_is_dropped_and_ends_nobody(redis_url: str, start_worker: Start, body: object) -> None:
+    send(redis_url, "as a model")
+    with redis.Redis.from_url(redis_url) as client:
+        message = json.loads(client.lrange("probe", 0, -1)[0])
+        message["body"] = base64.b64encode(json.dumps(body).encode()).decode()
+        client.lpush("probe", json.dumps(message))
+    send(redis_url, "after")
+    worker = start_worker(redis_url)
+    wait_for(lambda: b"after" in marks(redis_url))
+    assert worker.poll() is None
 
 
 def test_a_worker_goes_on_after_its_redis_was_killed(new_server: Callable[..., RedisServer], start_worker: Start) -> None:

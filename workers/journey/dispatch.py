@@ -31,6 +31,7 @@ QUEUE_CLAIM_MAX = 500
 STREAM_TICK_MS = 1_000
 """How often streams of alerts are served that a dead worker may have left."""
 REALIGN_MS = 10_000
+REINDEX_MS = 60_000
 """How often due times are held against the server's time, also where no claim has shown that it stepped back, and keys against their
 types."""
 TOLD_MS = 60_000
@@ -64,6 +65,7 @@ class Dispatcher:
         self._probes_at_ms = 0
         self._streams_at_ms = 0
         self._realign_at_ms = 0
+        self._reindex_at_ms = clock.monotonic_ms() + REINDEX_MS
         self._claimed_ms: dict[int, int] = {}
         self._told_ms: dict[str, int] = {}
 
@@ -84,13 +86,16 @@ class Dispatcher:
 
     async def _claim(self, messages: list[TaskMessage]) -> None:
         now_ms = self._clock.monotonic_ms()
-        if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, PartName.WORKER):
-            # Ticks keep their rate: each later one would lose a part of an interval that is as short.
-            late_ms = now_ms - self._probes_at_ms
-            self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
-            for slot in range(self._store.slots):
-                messages += await self._unless_refused(f"probes of slot {slot}", self._probes(slot)) or []
-        await self._realign(now_ms)
+        try:
+            if now_ms >= self._probes_at_ms and self._room(PROBE_QUEUE, PartName.WORKER):
+                # Ticks keep their rate: each later one would lose a part of an interval that is as short.
+                late_ms = now_ms - self._probes_at_ms
+                self._probes_at_ms = now_ms + self.probe_tick_ms - (late_ms if late_ms < self.probe_tick_ms else 0)
+                for slot in range(self._store.slots):
+                    messages += await self._unless_refused(f"probes of slot {slot}", self._probes(slot)) or []
+        finally:  # The broker's own keys may be what has to be put right.
+            await self._realign(now_ms)
+            await self._reindex(now_ms)
         await self._alerts(now_ms, messages)
 
     async def _alerts(self, now_ms: int, messages: list[TaskMessage]) -> None:
@@ -147,6 +152,15 @@ class Dispatcher:
                     moved,
                     slot,
                 )
+
+    async def _reindex(self, now_ms: int) -> None:
+        """Make anew, now and then, what somebody has deleted of what follows from the registry."""
+        if now_ms < self._reindex_at_ms:
+            return
+        self._reindex_at_ms = now_ms + REINDEX_MS
+        for slot in range(self._store.slots):
+            if missing := await self._unless_refused(f"what follows from the registry in slot {slot}", self._store.reindex(slot)):
+                log.warning("%d memberships and plans of slot %d were missing and have been made anew", missing, slot)
 
     def _learn_interval(self, interval_ms: int) -> None:
         """Of what was claimed lately the shortest interval counts; without one, the usual tick does."""

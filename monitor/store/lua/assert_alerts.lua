@@ -1,7 +1,7 @@
 -- Take in what subjects assert: their firing alerts stand, those that they assert no longer end, new ones join their groups.
 -- An assertion older than the one that was taken in last counts for nothing. But versions begin with the time, and after a step back those
 -- of a subject that begins anew are lower than those of its earlier life: where the last one lies ahead, one that is far below it is heard.
--- @include times version alerts
+-- @include times version write alerts
 --
 -- KEYS  1 asserted   2 assertions   3 groups   4 to 9 the alert store   10... the group of each membership, in order
 -- ARGV  1 ahead_ms, then for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts;

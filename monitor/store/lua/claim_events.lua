@@ -4,7 +4,8 @@
 -- KEYS  1 alerts   2 routing
 -- ARGV  1 limit   2 lease_ms
 -- Returns token_ms and the entries; 0 and none when there is none or another holds the stream.
-if redis.call('EXISTS', KEYS[2]) == 1 then
+local left = redis.call('PTTL', KEYS[2])
+if left >= 0 and left <= tonumber(ARGV[2]) then -- A hold that lasts longer is none of ours.
   return {0, {}}
 end
 local entries = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1])

@@ -1,5 +1,5 @@
 -- Write what a group's tick decided, if the tick is still ours.
--- @include times alerts
+-- @include times write alerts
 --
 -- KEYS  1 the group   2 groups   3 deliveries   4 to 9 the alert store   10... one delivery each
 -- ARGV  1 group   2 token_ms   3 next_ms   4 meta, '' to leave it   5 how many deliveries   6 how many alerts to drop

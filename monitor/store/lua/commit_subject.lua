@@ -22,7 +22,7 @@ end
 write(ARGV[3] ~= '' and ARGV[6] == '1' and 'SADD' or 'SREM', KEYS[5], ARGV[1])
 for place = 8, #ARGV do
   local alert = place < 8 + ARGV[7]
-  redis.call('XADD', KEYS[alert and 2 or 3], 'MAXLEN', '~', ARGV[alert and 4 or 5], '*', 'd', ARGV[place])
+  write('XADD', KEYS[alert and 2 or 3], 'MAXLEN', '~', ARGV[alert and 4 or 5], '*', 'd', ARGV[place])
 end
 if tonumber(ARGV[7]) > 0 then
   hint_alerts(KEYS[2])

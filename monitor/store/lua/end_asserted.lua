@@ -1,6 +1,6 @@
 -- End the alerts of a subject that nobody asserts any more, if its place in the queue is still ours. A subject of which nothing
 -- fired is forgotten; that of another stays until `next_ms`, so that an older assertion that comes late is known for what it is.
--- @include times alerts
+-- @include times write alerts
 --
 -- KEYS  1 asserted   2 assertions   3 to 8 the alert store
 -- ARGV  1 subject   2 token_ms   3 at_ms   4 reason   5 next_ms

@@ -1,5 +1,5 @@
 -- End alerts that fire and that no subject's last assertion names: what it asserted, or when, was lost.
--- @include times alerts
+-- @include times write alerts
 --
 -- KEYS  1 asserted   2 assertions   3 to 8 the alert store
 -- ARGV  1 cursor of ZSCAN   2 how many to examine   3 at_ms   4 reason

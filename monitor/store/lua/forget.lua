@@ -1,5 +1,5 @@
 -- Take away what is left of a removed endpoint, and write the alert events that end its alerts.
--- @include version hints
+-- @include version hints write
 --
 -- KEYS  1 spec   2 rec   3 reevaluate   4 alerts   5 mem   6 alerting   7... its ring, rollups and own log
 -- ARGV  1 id   2 version held (13 digits)   3 cap of alerts   4... alert events
@@ -17,7 +17,7 @@ redis.call('SREM', KEYS[6], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('DEL', unpack(KEYS, 7))
 for place = 4, #ARGV do
-  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'd', ARGV[place])
+  write('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'd', ARGV[place])
 end
 if #ARGV > 3 then
   hint_alerts(KEYS[4])

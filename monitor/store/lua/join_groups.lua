@@ -1,5 +1,5 @@
 -- Take alerts that stand in the alert store into groups.
--- @include times alerts
+-- @include times write alerts
 --
 -- KEYS  1 groups   2 to 7 the alert store   8... one group each
 -- ARGV  for each: fingerprint, group, meta, first_flush_ms

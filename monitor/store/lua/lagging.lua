@@ -10,7 +10,7 @@ local waiting = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now - ttl, '
 local failing = redis.call('HGETALL', KEYS[3])
 for i = 1, #failing, 2 do
   local first, last = string.match(failing[i + 1], '^(%d+):(%d+)$')
-  if not first or now - last > ttl then
+  if not first or math.abs(now - last) > ttl then
     redis.call('HDEL', KEYS[3], failing[i])
   elseif last - first >= ttl then
     waiting[#waiting + 1] = failing[i]

@@ -18,7 +18,15 @@ if ARGV[3] == '1' then
 end
 back = math.max(back, number_of(ARGV[4]) or 0)
 
+-- No time can have made these, nor can it reach them.
+local impossible = 1e13
 local moved = 0
+for place = 2, 1 + ARGV[1] do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[place], impossible, '+inf', 'LIMIT', 0, 1000)) do
+    redis.call('ZADD', KEYS[place], at_once(now), member)
+    moved = moved + 1
+  end
+end
 local function move(from, by, lease_max)
   for place = 2, 1 + ARGV[1] do
     local ahead = redis.call('ZRANGEBYSCORE', KEYS[place], '(' .. string.format('%.0f', from), '+inf', 'WITHSCORES')

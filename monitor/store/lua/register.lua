@@ -16,6 +16,8 @@
 -- Returns the ids that are not what was read, and the registry's revision that follows from ARGV 5, -1 where it is another; nothing was
 -- written where there are such ids, or -1.
 local now = now_ms()
+redis.call('HLEN', KEYS[6]) -- What people said is in it: where it holds another type, this is refused as a whole.
+local kinds = {[2] = 'hash', [3] = 'string', [4] = 'zset', [5] = 'hash', [7] = 'zset', [8] = 'zset', [10] = 'zset'}
 local puts, removals = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 
 local stale, done, left = {}, {}, false
@@ -39,6 +41,15 @@ end
 if #stale > 0 or revision < 0 then
   return {stale, revision}
 end
+for _, list in ipairs({puts, removals}) do
+  for _, item in ipairs(list) do
+    for _, place in ipairs(item.leave) do
+      kinds[place[1]] = 'set'
+    end
+    kinds[item.join or 8] = item.join and 'set' or 'zset'
+  end
+end
+replaceable(kinds)
 
 local function on_grid(from, put)
   return due_time(from + (put.phase - from) % put.interval)
@@ -81,7 +92,7 @@ local function tell(item)
   changed = true
   moves = moves or item.moves
   for _, transition in ipairs(item.told) do
-    redis.call('XADD', KEYS[9], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
+    write('XADD', KEYS[9], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
   end
   if #item.own > 0 then
     write('RPUSH', KEYS[item.log], unpack(item.own))

@@ -1,6 +1,6 @@
 -- Write and remove pools' settings: all of them or, where one is not what the caller had read, or what it was decided from has changed
 -- elsewhere in the registry, none. With them goes what they let follow, so that no answer that is lost, and no repetition, leaves a change untold or tells it twice.
--- @include times dirty revision fence
+-- @include times dirty revision fence write
 --
 -- KEYS  1 pools   2 events   3 the registry's revision   4... dirty and rev of each slot
 -- ARGV  1 list of {name, read = SHA-1 of the settings that were read or '', settings or '' to remove them, told = transitions}
@@ -29,7 +29,7 @@ if #stale > 0 or revision < 0 then
 end
 
 local function tell(transition)
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
+  write('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'd', transition)
 end
 
 local further = cmsgpack.unpack(ARGV[2])

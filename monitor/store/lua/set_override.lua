@@ -18,6 +18,7 @@ if (held and redis.sha1hex(held) or '') ~= ARGV[2] then
   return -1
 end
 local now = now_ms()
+replaceable({[4] = 'zset', [5] = 'hash', [6] = 'zset'})
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[2], ARGV[1])
 else
@@ -25,7 +26,7 @@ else
 end
 move_version(KEYS[5], ARGV[1], now)
 redis.call('ZADD', KEYS[6], at_once(now), ARGV[1])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'd', ARGV[4])
+write('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'd', ARGV[4])
 write('RPUSH', KEYS[7], ARGV[4])
 redis.call('LTRIM', KEYS[7], -ARGV[7], -1)
 mark_dirty(KEYS[4], ARGV[5], now)

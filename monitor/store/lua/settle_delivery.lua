@@ -1,5 +1,5 @@
 -- Take a delivery that was accepted, given up or superseded off the queue, and write what follows for its group.
--- @include times alerts
+-- @include times write alerts
 --
 -- KEYS  1 the group   2 groups   3 deliveries   4 the delivery   5 sent   6 to 11 the alert store
 -- ARGV  1 group   2 delivery   3 token_ms   4 service's place in the log   5 log entry, '' to leave it   6 entry of sent
@@ -10,9 +10,9 @@ if tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or 0) ~= tonumber(ARGV[3]) th
   return 0
 end
 local at = alert_keys(6)
+write('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'd', ARGV[6])
 redis.call('ZREM', KEYS[3], ARGV[2])
 redis.call('DEL', KEYS[4])
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'd', ARGV[6])
 if redis.call('HGET', group, 'd:' .. ARGV[4]) == ARGV[2] then
   redis.call('HDEL', group, 'd:' .. ARGV[4])
 end

@@ -55,7 +55,8 @@ class Pace:
         self.result_ms = now_ms
 
     def results(self, now_ms: int) -> ResultPace:
-        return ResultPace(max(0, now_ms - self.result_ms), self.gap_ms, self.resumed_ms)
+        known = self.resumed_ms <= now_ms + JUMP_MS  # No pause can have ended later.
+        return ResultPace(max(0, now_ms - self.result_ms), self.gap_ms if known else 0, self.resumed_ms if known else 0)
 
     def take_steps(self, now_ms: int, seen_elsewhere_ms: int = 0) -> list[Step]:
         """What is to be made good now, once: what was written by a wrong time before everybody knew of the last step, and a new one."""

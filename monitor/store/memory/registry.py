@@ -180,6 +180,14 @@ class MemoryRegistry(MemoryState):
             ids = [endpoint_id for slot in self._slots for endpoint_id in (*slot.specs, *slot.unreadable)]
         return {endpoint_id: endpoint_entry(endpoint_id, held) for endpoint_id in ids if (held := self._spec(endpoint_id))}
 
+    async def reindex(self, slot: int) -> int:
+        home, now_ms = self._slots[slot], self._clock.now_ms()
+        missing = [one for one in home.specs.values() if not one.paused and one.id not in home.plans]
+        for endpoint in missing:
+            home.plans[endpoint.id] = Plan.of(endpoint)
+            home.due.setdefault(endpoint.id, at_once(now_ms))
+        return len(missing)
+
     async def pools(self) -> dict[str, Pool]:
         return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
 

@@ -128,6 +128,11 @@ class RegistryPort(Protocol):
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""
 
+    async def reindex(self, slot: int) -> int:
+        """Hold the member sets of pools and the plans of endpoints against the slot's entries, from which they follow, and make anew what
+        is missing, because somebody has deleted it or written another type over it; return how much. Pools that regain a member fall
+        due."""
+
     async def pools(self) -> dict[str, Pool]:
         """Pools with settings of their own. Those that cannot be read are left out."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from monitor.core.errors import Stale
+from monitor.core.errors import Stale, StoreRefusal
 from monitor.store import keys
 from monitor.store.names import name_of
 from monitor.store.port import (
@@ -130,8 +130,8 @@ class AlertCalls(Calls):
             raise Stale(f"the tick of group {flush.group} is not ours any more")
 
     async def load_deliveries(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
-        found = await self._wire.execute(*(("HMGET", keys.delivery(one), "row", "group", "place") for one in ids))
-        return [None if row is None else DeliveryRow(row, name_of(group or b""), name_of(place or b"")) for row, group, place in found]
+        found = await self._wire.execute_each(*(("HMGET", keys.delivery(one), "row", "group", "place") for one in ids))
+        return [None if isinstance(fields, StoreRefusal) else _row(*fields) for fields in found]
 
     async def retry_delivery(self, delivery_id: str, token_ms: int, payload: bytes, due_ms: int) -> None:
         names = [keys.DELIVERIES, keys.delivery(delivery_id)]
@@ -148,6 +148,10 @@ class AlertCalls(Calls):
     async def sent(self, limit: int) -> list[tuple[str, bytes]]:
         entries = await self._wire.execute_one("XREVRANGE", keys.SENT, "+", "-", "COUNT", limit)
         return [(entry_id.decode(), fields[1]) for entry_id, fields in entries]
+
+
+def _row(row: bytes | None, group: bytes | None, place: bytes | None) -> DeliveryRow | None:
+    return None if row is None else DeliveryRow(row, name_of(group or b""), name_of(place or b""))
 
 
 def _stream(slot: int) -> list[str]:

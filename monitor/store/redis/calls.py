@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from monitor.core.endpoint import Endpoint
+from monitor.core.errors import StoreRefusal
+from monitor.store import keys
 from monitor.store.port import Entry
 from monitor.store.redis.wire import Wire
 
@@ -29,6 +31,13 @@ class Calls(ABC):
 
     @abstractmethod
     async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]: ...
+
+    async def _sizes(self, pools: Sequence[str]) -> dict[str, int]:
+        """How many members each of these pools has; none where its member sets hold another type."""
+        slots = range(self.slots)
+        counts = await self._wire.execute_each(*(("SCARD", keys.members(slot, name)) for name in pools for slot in slots))
+        known = [0 if isinstance(count, StoreRefusal) else count for count in counts]
+        return {name: sum(known[n * self.slots : (n + 1) * self.slots]) for n, name in enumerate(pools)}
 
 
 def grouped(slots: Sequence[int]) -> dict[int, list[int]]:

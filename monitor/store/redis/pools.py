@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
@@ -84,8 +85,7 @@ class PoolCalls(Calls):
         if not silent and not waiting:
             return now_ms, [], True
         silent_pools = await self._probed(silent)
-        sizes = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in waiting for slot in slots))
-        unpublished = {name for n, name in enumerate(waiting) if sum(sizes[n * self.slots : (n + 1) * self.slots])}
+        unpublished = {name for name, size in (await self._sizes(waiting)).items() if size}
         names = sorted(silent_pools | unpublished)
         if not names:
             return now_ms, [], True
@@ -96,16 +96,16 @@ class PoolCalls(Calls):
 
     async def _probed(self, silent: Sequence[tuple[int, str]]) -> set[str]:
         """Those of the pools (each with its slot) that have a member there that is probed."""
-        answers: list[int] = []
+        answers: list[Any] = []
         for batch in chunks(list(range(len(silent)))):
             chosen = [silent[i] for i in batch]
-            answers += await self._wire.execute(
+            answers += await self._wire.execute_each(
                 *(
                     script("probed", [keys.in_slot(slot, "judged"), keys.members(slot, name), keys.in_slot(slot, "plan")], name)
                     for slot, name in chosen
                 )
             )
-        return {name for (_, name), probed in zip(silent, answers, strict=True) if probed}
+        return {name for (_, name), probed in zip(silent, answers, strict=True) if probed}  # Where it is refused nobody can say.
 
 
 def _version(last_id: bytes) -> tuple[int, int]:

@@ -49,7 +49,9 @@ class ProbeCalls(Calls):
     async def result_pace(self, slot: int) -> ResultPace:
         fields = "result", "gap", "resumed"
         time, (last, gap, resumed) = await self._wire.execute(("TIME",), ("HMGET", keys.in_slot(slot, "pace"), *fields))
-        return ResultPace(max(0, to_ms(time) - number(last)), number(gap), number(resumed))
+        now_ms, resumed_ms = to_ms(time), number(resumed)
+        known = resumed_ms <= now_ms + JUMP_MS  # No pause can have ended later.
+        return ResultPace(max(0, now_ms - number(last)), number(gap) if known else 0, resumed_ms if known else 0)
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from monitor.core.errors import StoreRefusal
 from monitor.store import keys
 from monitor.store.names import name_of
 from monitor.store.redis.calls import Calls
@@ -26,16 +27,17 @@ class ReadingCalls(Calls):
             ("SMEMBERS", keys.POOLS), ("HKEYS", keys.REGISTRY_POOLS), *(("ZRANGE", keys.in_slot(slot, "dirty"), 0, -1) for slot in slots)
         )
         names = sorted({name_of(name) for found in (published, settings, *marked) for name in found})
-        counts = await self._wire.execute(*(("SCARD", keys.members(slot, name)) for name in names for slot in slots))
-        return {name: sum(counts[n * self.slots : (n + 1) * self.slots]) for n, name in enumerate(names)}
+        return await self._sizes(names)
 
     async def transitions(self, endpoint_id: str) -> list[bytes]:
         slot = keys.slot_of(endpoint_id, self.slots)
-        return list(await self._wire.execute_one("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
+        (found,) = await self._wire.execute_each(("LRANGE", keys.of_endpoint(slot, "log", endpoint_id), 0, -1))
+        return [] if isinstance(found, StoreRefusal) else found
 
     async def samples(self, endpoint_id: str, name: str) -> bytes:
         slot = keys.slot_of(endpoint_id, self.slots)
-        return await self._wire.execute_one("GET", keys.of_endpoint(slot, name, endpoint_id)) or b""
+        (found,) = await self._wire.execute_each(("GET", keys.of_endpoint(slot, name, endpoint_id)))
+        return b"" if isinstance(found, StoreRefusal) else found or b""
 
     async def events(self, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         merge = Merge(self.slots, after)

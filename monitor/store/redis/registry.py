@@ -101,6 +101,24 @@ class RegistryCalls(Calls):
             by_slot[keys.slot_of(endpoint_id, self.slots)].append(endpoint_id)
         return by_slot
 
+    async def reindex(self, slot: int) -> int:
+        spec, plan, due, dirty = (keys.in_slot(slot, name) for name in ("spec", "plan", "due", "dirty"))
+        flat = _pairs(await self._wire.execute_one("HGETALL", spec))
+        pools: dict[str, list[str]] = defaultdict(list)
+        for name, entry in ((name_of(name), endpoint_entry(name_of(name), held)) for name, held in flat):
+            if entry.pool:
+                planned = str(Plan.of(entry.value)) if entry.value is not None and not entry.value.paused else ""
+                pools[entry.pool] += name, entry.digest, planned
+        commands = [
+            script("reindex", [spec, plan, due, keys.members(slot, pool), dirty], pool, *members[first : first + 3 * _CHUNK])
+            for pool, members in pools.items()
+            for first in range(0, len(members), 3 * _CHUNK)
+        ]
+        missing = 0
+        for first in range(0, len(commands), _CHUNK):
+            missing += sum(await self._wire.execute(*commands[first : first + _CHUNK]))
+        return missing
+
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         return {name: entry.value for name, entry in (await self.endpoint_entries(ids)).items() if entry.value is not None}
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from monitor.core.errors import StoreRefusal
+from monitor.store.port import SubjectAssertion
 from monitor.store.queues import Queue
 from tests.unit.alerting.house import MINUTE, House, S, alert, timeline
 
@@ -15,6 +19,25 @@ async def test_an_assertion_that_cannot_be_read_is_set_aside_and_the_others_go_o
     await house.says("endpoint:a", "a")
     await house.passes(2 * S)
     assert house.heard["people/apprise/0"] == ["[FIRING] a"]
+    assert await house.aside() == ["assertion"]
+    assert await house.store.streams() == []
+
+
+@timeline
+async def test_an_assertion_that_the_store_refuses_is_set_aside_and_the_others_go_on() -> None:
+    house = House()
+    assert_alerts = house.store.assert_alerts
+
+    async def refusing(assertions: Sequence[SubjectAssertion]) -> list[str]:
+        if any(one.subject == "endpoint:a" for one in assertions):
+            raise StoreRefusal("the store refuses it")
+        return await assert_alerts(assertions)
+
+    house.store.assert_alerts = refusing  # type: ignore[method-assign]
+    await house.says("endpoint:a", "a")
+    await house.says("endpoint:b", "b")
+    await house.passes(2 * S)
+    assert house.heard["people/apprise/0"] == ["[FIRING] b"]
     assert await house.aside() == ["assertion"]
     assert await house.store.streams() == []
 

@@ -37,11 +37,18 @@ local function end_alert(at, subject, fingerprint, at_ms, reason)
   let_go(at, fingerprint)
 end
 
+-- How many groups refer to an alert after so many more do. A count that is no number begins anew, with at least this one.
+local function count_held(at, fingerprint, more)
+  local held = number_of(redis.call('HGET', at.held, fingerprint)) or 0
+  redis.call('HSET', at.held, fingerprint, math.max(held + more, 0))
+  return held + more
+end
+
 -- Take an alert into a group; returns 1 when this made the group.
 local function join(at, groups, group_key, group, meta, first_flush, fingerprint)
-  redis.call('HSETNX', group_key, 'meta', meta)
+  write('HSETNX', group_key, 'meta', meta)
   if redis.call('HSETNX', group_key, 'a:' .. fingerprint, '') == 1 then
-    redis.call('HINCRBY', at.held, fingerprint, 1)
+    count_held(at, fingerprint, 1)
   end
   return redis.call('ZADD', groups, 'NX', due_time(first_flush), group)
 end
@@ -52,7 +59,7 @@ local function drop(at, group_key, fingerprint, ends)
     return
   end
   if redis.call('HDEL', group_key, 'a:' .. fingerprint) == 1 then
-    if redis.call('HINCRBY', at.held, fingerprint, -1) <= 0 then
+    if count_held(at, fingerprint, -1) <= 0 then
       redis.call('HDEL', at.held, fingerprint)
     end
     let_go(at, fingerprint)
