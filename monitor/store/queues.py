@@ -26,6 +26,8 @@ KNOWN_MS = 15_000
 AHEAD_MS = 20_000
 """A version that lies further ahead of the time was given before a step back; one that lies further below it is of a later life, since
 no event of alerts is routed so long after the one that followed it."""
+WEIGHED_AGAIN_MS = 60_000
+"""So much later than its alerts were written a pool that is at rest is weighed again."""
 
 
 class Queue(StrEnum):

@@ -7,8 +7,10 @@ import pytest
 
 from monitor.core.errors import Stale
 from monitor.store import keys
+from monitor.store.memory import alerts as memory_alerts
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Publication, Queue
+from monitor.store.redis import alerts as redis_alerts
 
 
 def version(epoch: Epoch, ver: int, pool: str = "shop", *, tombstone: bool = False) -> Publication:
@@ -222,3 +224,18 @@ async def test_a_version_that_comes_too_late_is_refused(house):
         await house.store.publish(late)
     assert await house.store.snapshots(["late"]) == [b""]
     assert (await house.store.publish(msgspec.structs.replace(late, until_ms=now_ms + 60_000))).publications == 1
+
+
+async def test_a_pool_whose_alerts_were_written_is_weighed_again_though_nobody_was_to(house, monkeypatch):
+    """It may have been written long after it was sent, and given up: then nothing else would hold it against what is true."""
+    for module in (redis_alerts, memory_alerts):
+        monkeypatch.setattr(module, "WEIGHED_AGAIN_MS", 40)
+    assert await house.store.commit_subject("pool:shop", 0, 1, b"body")
+    assert await house.dirty() == ["shop"], "written for the first time"
+    assert await house.store.commit_subject("pool:shop", 1, 2, b"late")
+    assert await house.dirty() == []
+    await house.passes(50)
+    assert await house.dirty() == ["shop"]
+    assert await house.store.commit_subject("system", 0, 1, b"body")
+    await house.passes(50)
+    assert await house.dirty() == []

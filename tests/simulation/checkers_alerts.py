@@ -20,7 +20,7 @@ from monitor.pool.compose import NOTHING_TOLD, decode_pool_record, decode_snapsh
 from monitor.store import keys
 from monitor.store.port import AlertPhase
 from monitor.store.queues import QUEUES, Queue
-from tests.simulation.checkers import damaged, endpoints, read, record_of
+from tests.simulation.checkers import STEPPED_MS, damaged, endpoints, read, record_of
 from tests.simulation.network import run_now
 from tests.simulation.parts import rules
 from tests.simulation.seen import Told
@@ -137,8 +137,8 @@ def _unlogged(world: World, first: Told, again: Told) -> bool:
     """Whether the log of the first of two messages could not be written before the second was sent."""
     weather = world.weather
     began_ms = min(first.sent_ms, again.sent_ms)
-    # A step of time ends every lease: both were being sent when it came, or the first one's log is refused.
-    stepped = any(began_ms <= step_ms <= max(first.at_ms, again.sent_ms) for step_ms in world.steps_ms)
+    # A step of time ends every lease, soon after it: both were being sent then, or the log of the first one is refused.
+    stepped = any(began_ms - STEPPED_MS <= step_ms <= max(first.at_ms, again.sent_ms) for step_ms in world.steps_ms)
     if first.logged:
         return stepped and again.sent_ms < first.at_ms
     lossy = weather.store_refusal or weather.store_silence or weather.store_late or weather.outage_s

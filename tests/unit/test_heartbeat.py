@@ -12,7 +12,8 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError
-from monitor.core.process import decode_process
+from monitor.core.parts import PartName
+from monitor.core.process import Process, decode_process, encode_process
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Commit, Committed
 from monitor.store.queues import Queue
@@ -71,9 +72,9 @@ class House:
             quarantine=Quarantine(self.store, self.counters),
         )
 
-    async def alerts(self, system: SystemStep) -> list[str]:
-        """The names of the alerts that the rules about the system assert now."""
-        await system.evaluate()
+    async def alerts(self, system: SystemStep, *, beat: bool = False) -> list[str]:
+        """The names of the alerts that the rules about the system assert now; with `beat` as a heartbeat has them evaluated."""
+        await (system.beat() if beat else system.evaluate())
         token_ms, events = await self.store.claim_alert_events(0, 100, 1_000)
         if events:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
@@ -116,6 +117,33 @@ def test_no_time_passes_for_the_rules_about_the_system_while_the_timeline_is_til
         house.clock.advance(30_000)
         await house.beat()
         assert await house.alerts(system) == ["Workers"]
+
+    asyncio.run(story())
+
+
+def test_after_an_outage_of_ours_each_process_gets_the_time_for_a_heartbeat() -> None:
+    async def story() -> None:
+        house = House()
+        rules = parse_rule_text("groups: [{name: ours, rules: [{alert: Workers, expr: system_workers < 2}]}]")
+        system = house.system(rules)
+
+        async def others() -> None:
+            worker = Process(part=PartName.WORKER, host="h", pid=1, started_ms=1, at_ms=1)
+            for name in ("worker:h:1", "worker:h:2"):
+                await house.store.heartbeat(name, encode_process(worker))
+
+        await others()
+        assert await house.alerts(system, beat=True) == []
+        house.clock.advance(35_000)  # The store does not answer anybody.
+        assert await house.alerts(system, beat=True) == []
+        await others()
+        house.clock.advance(MAX_AGE_MS)
+        await others()
+        assert await house.alerts(system, beat=True) == []
+        house.clock.advance(35_000)
+        assert await house.alerts(system, beat=True) == []
+        house.clock.advance(MAX_AGE_MS)
+        assert await house.alerts(system, beat=True) == ["Workers"], "now they are missing"
 
     asyncio.run(story())
 

@@ -41,7 +41,18 @@ class SystemStep:
         self._rules = rules
         self._heartbeat_age_max_ms = heartbeat_age_max_ms
         self._quarantine = quarantine
+        self._beat_ms: int | None = None
+        self._from_ms = 0
         self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
+
+    async def beat(self) -> None:
+        """Evaluate with a heartbeat of this process. After a pause in which it could write none the others get the time for one first."""
+        now_ms = self._clock.monotonic_ms()
+        if self._beat_ms is not None and now_ms - self._beat_ms > self._heartbeat_age_max_ms:
+            self._from_ms = now_ms + self._heartbeat_age_max_ms
+        self._beat_ms = now_ms
+        if now_ms >= self._from_ms:
+            await self.evaluate()
 
     async def evaluate(self) -> None:
         """Evaluate the rules about Watchkeeper itself: lag, missing processes, notifications given up, data that cannot be read."""

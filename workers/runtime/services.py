@@ -117,7 +117,7 @@ class Services:
         duties: dict[str, Callable[[], Awaitable[object]]] = {"epoch": self.publisher.renew_epoch}
         duties.update(
             {
-                "rules about the system": system.evaluate,
+                "rules about the system": system.beat,
                 "snapshots": self.publisher.restore_snapshots,
                 "orphaned alerts": self.alerting.routing.end_orphans,
             }

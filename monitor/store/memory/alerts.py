@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from monitor.core.errors import Stale
 from monitor.store.memory.state import Alert, Group, MemoryState
 from monitor.store.port import AlertPhase, DeliveryRow, Flush, GroupLoad, Membership, Settle, StoredAlert, SubjectAssertion
-from monitor.store.queues import AHEAD_MS, Queue, at_once, due_time, lease_token
+from monitor.store.queues import AHEAD_MS, WEIGHED_AGAIN_MS, Queue, at_once, due_time, lease_token
 
 
 class MemoryAlerts(MemoryState):
@@ -35,6 +35,8 @@ class MemoryAlerts(MemoryState):
             if subject not in self._subjects and kind == "pool":
                 self._mark_dirty(0, pool, self._clock.now_ms())
             self._subjects[subject] = next_ver, body
+            if kind == "pool":
+                self._queue(Queue.DIRTY, 0).setdefault(pool, due_time(self._clock.now_ms() + WEIGHED_AGAIN_MS))
         else:
             self._subjects.pop(subject, None)
         (self._alerting.add if body and alerting else self._alerting.discard)(subject)

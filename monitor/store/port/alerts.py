@@ -144,7 +144,8 @@ class AlertPort(Protocol):
         """Write what is kept of a pool or of the system (b"" takes it out), and whether its rules hold an alert, pending or firing.
         False when the version moved. Alert events go to slot 0.
 
-        A pool ("pool:<name>") that is written for the first time falls due for weighing once more."""
+        A pool ("pool:<name>") that is written for the first time falls due for weighing once more; one that stands in no queue, after
+        WEIGHED_AGAIN_MS (store.queues)."""
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:
         """The oldest alert events of the slot that are not yet in groups, with their entry ids, and the lease's token (ms).

@@ -18,7 +18,7 @@ from monitor.store.port import (
     StoredAlert,
     SubjectAssertion,
 )
-from monitor.store.queues import AHEAD_MS
+from monitor.store.queues import AHEAD_MS, WEIGHED_AGAIN_MS
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.wire import Argument
 
@@ -44,7 +44,8 @@ class AlertCalls(Calls):
     ) -> bool:
         names = [keys.SUBJECTS, keys.in_slot(0, "alerts"), keys.in_slot(0, "events"), keys.in_slot(0, "dirty"), keys.ALERTING_SUBJECTS]
         held = b"%013d%b" % (next_ver, body) if body else b""
-        head = subject, keys.version_text(ver), held, keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX, int(alerting), len(alerts)
+        caps = keys.ALERTS_LENGTH_MAX, keys.EVENTS_LENGTH_MAX
+        head = subject, keys.version_text(ver), held, *caps, int(alerting), WEIGHED_AGAIN_MS, len(alerts)
         return bool(await self._wire.run("commit_subject", names, *head, *alerts, *transitions))
 
     async def claim_alert_events(self, slot: int, limit: int, lease_ms: int) -> tuple[int, list[tuple[str, bytes]]]:
