@@ -89,12 +89,24 @@ def pool_entry(pool: Pool, owner: str = OWNER_MANUAL) -> dict[str, Any]:
         value = getattr(pool, field.attribute)
         if value != _POOL_BUILT_IN[field.attribute]:
             entry[key] = field.format(value)
-    for key, field in ENDPOINT_FIELDS.items():
-        if field.attribute in pool.defaults:
-            entry[key] = field.format(pool.defaults[field.attribute])
+    return {**entry, **_member_defaults(pool)}
+
+
+def _member_defaults(pool: Pool, *, secrets: bool = True) -> dict[str, Any]:
+    """What members inherit, as it is written; without `secrets` their values are hidden."""
+    entry = {
+        key: field.format(pool.defaults[field.attribute]) for key, field in ENDPOINT_FIELDS.items() if field.attribute in pool.defaults
+    }
     for kind, options in pool.defaults.get("options", {}).items():
-        entry.update((key, _written(kinds()[kind].options[key], value)) for key, value in options.items())
+        for key, value in options.items():
+            hidden = key in SECRET_OPTIONS and not secrets
+            entry[key] = hide_values(value) if hidden else _written(kinds()[kind].options[key], value)
     return entry
+
+
+def pool_shown(pool: Pool) -> dict[str, Any]:
+    """Return every setting of a pool and what its members inherit, secrets hidden."""
+    return {**pool_settings(pool), **_member_defaults(pool, secrets=False)}
 
 
 def pool_settings(pool: Pool) -> dict[str, Any]:

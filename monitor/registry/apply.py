@@ -11,7 +11,7 @@ import msgspec
 from monitor.config.kinds import Deny
 from monitor.config.located import Node
 from monitor.config.manifest import Manifest, Registered, read_manifest
-from monitor.config.manifest_writer import shown
+from monitor.config.manifest_writer import pool_shown, shown
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.journal import Act, Fields, Rounds, act
@@ -129,8 +129,11 @@ def _values(entry: Endpoint | Pool) -> bytes:
 
 def differences(old: Endpoint, new: Endpoint) -> Fields:
     """Each setting that differs, as a listing shows it."""
-    before, after = shown(old), shown(new)
-    return {key: (before.get(key), after.get(key)) for key in (before | after) if before.get(key) != after.get(key)}
+    return _differing(shown(old), shown(new))
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Fields:
+    return {key: (before.get(key), after.get(key)) for key in {**before, **after} if before.get(key) != after.get(key)}
 
 
 async def apply(
@@ -304,7 +307,9 @@ class _Round:
         return PoolRemoval(name=name, old=entry, transitions=self._told(entry, None, name))
 
     def _told(self, entry: Entry[Pool] | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
-        return self.doing.pool(entry, new, name)
+        return self.doing.pool(
+            entry, new, name, _differing(pool_shown(entry.value), pool_shown(new)) if entry and entry.value and new else {}
+        )
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -72,12 +72,14 @@ class Act(msgspec.Struct, frozen=True):
         old = REGISTERED if endpoint else UNREADABLE
         return (self._encoded(printable(endpoint_id), printable(pool), old, REMOVED, self.reason or "removed"),)
 
-    def pool(self, entry: Entry[Pool] | None, new: Pool | None, name: str) -> tuple[bytes, ...]:
-        """A pool's settings are written or taken away (`new` None), and pass to another owner."""
+    def pool(self, entry: Entry[Pool] | None, new: Pool | None, name: str, fields: Fields) -> tuple[bytes, ...]:
+        """A pool's settings are written or taken away (`new` None), and pass to another owner; `fields` are those that differ."""
         old = entry.value if entry else None
         before = ABSENT if entry is None else REGISTERED if old else UNREADABLE
         after = REMOVED if new is None else CHANGED if old else REGISTERED
-        told = [self._encoded("", printable(name), before, after, self.reason or "the pool's settings")]
+        settings = {key: both for key, both in fields.items() if key != "owner"}
+        said = self._because(shown_fields(settings)) if settings else self.reason or "the pool's settings"
+        told = [self._encoded("", printable(name), before, after, said)]
         if old and new and old.owner != new.owner:
             told.append(self._encoded("", name, old.owner, new.owner, self._because("the owner changed")))
         return tuple(told)

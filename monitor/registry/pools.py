@@ -22,7 +22,7 @@ async def reset_pool(store: Store, pool: str, *, actor: str, reason: str = "") -
         name = await _named(store, entries, pool)
         if name not in entries:
             return False
-        removal = PoolRemoval(name=name, old=entries[name], transitions=doing.pool(entries[name], None, name))
+        removal = PoolRemoval(name=name, old=entries[name], transitions=doing.pool(entries[name], None, name, {}))
         if (await store.register(RegistryChanges(pool_removals=(removal,)))).ok:
             return True
     raise await contended(store, pool, "pool")

@@ -135,6 +135,17 @@ def test_every_change_is_told_with_its_fields_its_actor_and_its_reason(desk: Des
     assert {event.kind for event in desk.events()} == {"registry"}
 
 
+def test_a_change_of_a_pool_is_told_with_its_fields_and_without_its_secrets(desk: Desk) -> None:
+    desk.apply("pools: {shop: {warm_up: 1s, headers: {X-Key: hunter2}}}\nendpoints: []")
+    desk.apply("pools: {shop: {warm_up: 2s, interval: 30s, headers: {X-Key: hunter3}}}\nendpoints: []", reason="slower")
+    told = desk.events()[-1]
+    assert (told.pool, told.new) == ("shop", "CHANGED")
+    assert "slower: " in told.reason
+    assert "warm_up 1s -> 2s" in told.reason
+    assert "interval - -> 30s" in told.reason
+    assert "hunter" not in told.reason
+
+
 def test_who_moves_an_endpoint_to_another_pool_changes_nothing_else(desk: Desk) -> None:
     old = "{interval: 1m, labels: {team: shop}, expect_body: ready, timeout: 2s}"
     new = "{interval: 20s, labels: {team: cart, tier: 1}, retries: 0, expect_status: '200', expect_body: fine}"
