@@ -154,8 +154,8 @@ def test_two_thousand_that_hang_delay_none_of_a_hundred_that_do_not(system: Syst
     late = sorted(
         (at_ms - found[name].phase_ms) % (INTERVAL_MS * 2) for name in healthy for at_ms in targets.seen[name] if at_ms >= began_ms
     )
-    p50, p95 = late[len(late) // 2], late[len(late) * 95 // 100]
+    p50, p99 = late[len(late) // 2], late[len(late) * 99 // 100]
     assert p50 < 200, f"half of them are later than {p50} ms"
-    assert p95 < INTERVAL_MS, f"late by {late[-20:]} ms"
+    assert p99 < INTERVAL_MS, f"late by {late[-20:]} ms"
     assert not [name for name in healthy if system.breaker_events(name)]
     assert all(msgspec.to_builtins(system.record(name).probes.last)["outcome"] == "SUCCESS" for name in healthy)
