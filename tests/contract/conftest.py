@@ -187,6 +187,10 @@ def server(request: pytest.FixtureRequest) -> str:
     return str(running.url)
 
 
+on_servers = pytest.mark.parametrize("server", ["valkey", "redis"], indirect=True)
+"""For what the store in memory has not: keys of a type, text that a hand can spoil."""
+
+
 @pytest.fixture(params=[1, 3], ids=["1slot", "3slots"])
 def slots(request: pytest.FixtureRequest) -> int:
     return int(request.param)

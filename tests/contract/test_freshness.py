@@ -9,6 +9,7 @@ import pytest
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Committed, Queue
+from tests.contract.conftest import on_servers
 from tests.registering import register
 
 LONG_MS = 3_600_000
@@ -137,10 +138,9 @@ async def test_the_mark_of_a_pool_without_members_does_not_count(house):
     assert await house.store.alive() == []
 
 
+@on_servers
 async def test_a_late_heartbeat_does_not_take_back_a_later_one(house):
     """Two workers: the one that was held up between reading and writing speaks of the past."""
-    if not house.url:
-        return
     later_ms = await house.store.now_ms() + 1_000
     await house.store._wire.execute_one("SET", keys.ALIVE, f'{later_ms} ["shop"]')
     await house.store.alive()

@@ -11,6 +11,7 @@ from monitor.store.memory import alerts as memory_alerts
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Publication, Queue
 from monitor.store.redis import alerts as redis_alerts
+from tests.contract.conftest import on_servers
 
 
 def version(epoch: Epoch, ver: int, pool: str = "shop", *, tombstone: bool = False) -> Publication:
@@ -91,9 +92,8 @@ async def test_a_late_tombstone_takes_no_live_pool_out(house):
         assert await house.store._wire.execute_one("PTTL", keys.snapshot("shop")) == -1
 
 
+@on_servers
 async def test_consumers_find_the_contracts_keys(house):
-    if not house.url:
-        return
     wire = house.store._wire
     epoch = await house.store.epoch()
     for ver in (1, 2):
@@ -110,9 +110,8 @@ async def test_consumers_find_the_contracts_keys(house):
     assert await wire.execute_one("PTTL", "wk:v1:{shop}:snap") == await wire.execute_one("PTTL", "wk:v1:{shop}:log") == -1
 
 
+@on_servers
 async def test_keys_of_another_type_are_replaced(house):
-    if not house.url:
-        return
     epoch = await house.store.epoch()
     await house.store._wire.execute(("LPUSH", keys.snapshot("shop"), "x"), ("SET", keys.log("shop"), "x"))
     load = await house.store.load_pool("shop")
@@ -125,9 +124,8 @@ async def test_keys_of_another_type_are_replaced(house):
     assert (await house.store.load_pool("shop")).logged == (epoch.number, 2)
 
 
+@on_servers
 async def test_a_log_of_an_epoch_that_no_time_can_have_made_is_begun_anew(house):
-    if not house.url:
-        return
     epoch = await house.store.epoch()
     await house.store._wire.execute_one("XADD", keys.log("shop"), f"{2**64 - 1}-{2**64 - 1}", "d", "x")
     await house.store.publish(version(epoch, 2))

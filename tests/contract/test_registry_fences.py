@@ -8,6 +8,7 @@ from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
 from monitor.store.keys import EVENTS_LENGTH_MAX, OWN_LOG_LENGTH_MAX, of_endpoint, slot_of
 from monitor.store.port import Committed, Entry, PoolPut, PoolRemoval, Put, Queue, RegistryChanges, Removal, digest
+from tests.contract.conftest import on_servers
 from tests.registering import register, set_override
 
 
@@ -312,9 +313,8 @@ async def test_pools_settings_that_cannot_be_read_harm_nobody_else_and_can_be_wr
     assert await house.store.pools() == {"db": Pool(name="db"), "shop": Pool(name="shop")}
 
 
+@on_servers
 async def test_an_own_log_of_another_type_keeps_no_operator_from_acting(house):
-    if not house.url:
-        return
     e = house.endpoint("e")
     await house.register(e)
     log = of_endpoint(slot_of("e", house.store.slots), "log", "e")

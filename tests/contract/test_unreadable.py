@@ -10,6 +10,7 @@ from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Committed, Loaded, Publication, SetAside, Write
 from monitor.store.queues import Queue
+from tests.contract.conftest import on_servers
 from tests.registering import register
 
 
@@ -93,9 +94,8 @@ async def test_a_subject_that_cannot_be_read_is_replaced_too(house):
 # Scalars that no process decodes as a record, but every claim and every commit reads.
 
 
+@on_servers
 async def test_a_plan_that_cannot_be_read_harms_nobody_and_is_made_good(house):
-    if isinstance(house.store, MemoryStore):
-        return  # It has no text to spoil.
     await house.register(*(house.endpoint(name) for name in ("a", "b", "unread")))
     slots = {name: keys.slot_of(name, house.store.slots) for name in ("a", "unread", "stray")}
     for name in ("a", "unread"):
@@ -115,9 +115,8 @@ async def test_a_plan_that_cannot_be_read_harms_nobody_and_is_made_good(house):
     assert await house.score("stray") is None
 
 
+@on_servers
 async def test_keys_of_another_type_are_deleted_where_somebody_fills_them_again(house):
-    if isinstance(house.store, MemoryStore):
-        return
     await house.register(house.endpoint("e"))
     slots = range(house.store.slots)
     kinds = keys.REFILLED | {keys.in_slot(slot, name): kind for slot in slots for name, kind in keys.REFILLED_IN_SLOT.items()}
@@ -128,9 +127,8 @@ async def test_keys_of_another_type_are_deleted_where_somebody_fills_them_again(
     assert await house.store.drop_foreign() == []
 
 
+@on_servers
 async def test_a_queue_of_another_type_is_filled_again_with_what_it_is_for(house):
-    if isinstance(house.store, MemoryStore):
-        return
     await house.register(*(house.endpoint(f"e{number}") for number in range(20)))
     assert len(await house.claim()) == 20
     await house.store.publish(Publication(pool="shop", epoch=await house.store.epoch(), ver=1, snapshot=b"s", delta=b"d"))
@@ -152,9 +150,8 @@ async def test_a_queue_of_another_type_is_filled_again_with_what_it_is_for(house
     )
 
 
+@on_servers
 async def test_a_queue_or_stream_of_another_type_hides_no_other(house):
-    if isinstance(house.store, MemoryStore):
-        return
     await house.register(house.endpoint("e"))
     for key in (keys.GROUPS, keys.in_slot(0, "alerts")):
         await house.store._wire.execute_one("SET", key, "x")
@@ -167,9 +164,8 @@ async def test_a_queue_or_stream_of_another_type_hides_no_other(house):
 
 
 @pytest.mark.parametrize("rubbish", [b"\xff", b"-", b"1e999", b""])
+@on_servers
 async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish):
-    if isinstance(house.store, MemoryStore):
-        return
     await house.register(house.endpoint("e"))
     await house.claim()
     await house.store.count({"probes_success": 1})
@@ -198,9 +194,8 @@ async def test_counts_and_times_that_are_no_numbers_stop_nothing(house, rubbish)
     assert (await house.store.epoch()).number > 1_000_000_000_000
 
 
+@on_servers
 async def test_a_key_of_another_type_is_replaced_and_keeps_nobody_from_being_committed(house):
-    if isinstance(house.store, MemoryStore):
-        return  # It has no types to confuse.
     await house.register(house.endpoint("a"), house.endpoint("b"))
     await house.dirty()
     now_ms = await house.store.now_ms()

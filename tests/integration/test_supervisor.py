@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from monitor.core.errors import WatchkeeperError
+from tests.missing import missing
 from tests.waiting import DEADLINE_S, alive, until, wait_for
 from workers.local.logfile import LogFile
 from workers.local.supervisor import PARENT_VARIABLE, Part, Supervisor
@@ -153,8 +154,10 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_no_part_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    """The child knows nothing of its parent: the system must tell it. Elsewhere a part watches its parent, as the next test has it."""
+    if sys.platform != "linux":
+        missing("the supervisor asks Linux alone for a signal at its death")
     with subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "logs")], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         pids = [int(word) for word in driver.stdout.readline().split()]

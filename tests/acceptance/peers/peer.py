@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -11,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.system import eventually
 from tests.conftest import die_with_parent
+from tests.missing import missing
 
 START_TIMEOUT_S = 20.0
 START_ATTEMPTS = 3
@@ -24,7 +22,7 @@ def installed(program: str) -> str:
     """The program's path. Where it is not installed the test is skipped, but fails in CI."""
     path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
     if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
+        missing(f"{program} is not installed")
     return path
 
 
