@@ -28,3 +28,8 @@ async def set_override(store: Store, endpoint: Endpoint, override: bytes, transi
     """Write an override over the one that is there."""
     (loaded,) = await store.load([endpoint.id])
     await store.set_override(endpoint, digest(loaded.override), override, transition)
+
+
+async def pools(store: Store) -> dict[str, Pool]:
+    """The pools with settings of their own that can be read."""
+    return {name: entry.value for name, entry in (await store.pool_entries()).items() if entry.value is not None}

@@ -11,7 +11,7 @@ from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale
 from monitor.store.port import Committed, Write
 from monitor.store.queues import Queue
-from tests.registering import register, set_override
+from tests.registering import pools, register, set_override
 
 
 async def test_endpoints_and_pools_are_kept_as_they_were_written(house):
@@ -20,9 +20,9 @@ async def test_endpoints_and_pools_are_kept_as_they_were_written(house):
     assert (await house.store.endpoints())["é/1"] == endpoint
     assert await house.store.endpoints(["db", "ghost"]) == {"db": house.endpoint("db")}
     assert await house.store.endpoints([]) == {}
-    assert await house.store.pools() == {"shop": Pool(name="shop", warm_up_ms=1)}
+    assert await pools(house.store) == {"shop": Pool(name="shop", warm_up_ms=1)}
     await register(house.store, [], [], [], ["shop"])
-    assert await house.store.pools() == {}
+    assert await pools(house.store) == {}
 
 
 async def test_a_new_endpoint_falls_due_on_its_grid_within_one_interval(house):

@@ -9,7 +9,7 @@ from monitor.core.errors import Stale
 from monitor.store.keys import EVENTS_LENGTH_MAX, OWN_LOG_LENGTH_MAX, of_endpoint, slot_of
 from monitor.store.port import Committed, Entry, PoolPut, PoolRemoval, Put, Queue, RegistryChanges, Removal, digest
 from tests.contract.conftest import on_servers
-from tests.registering import register, set_override
+from tests.registering import pools, register, set_override
 
 
 def put(endpoint, old=None, *transitions: bytes) -> RegistryChanges:
@@ -98,7 +98,7 @@ async def test_pools_settings_and_what_belongs_to_no_entry_are_told_once_however
     removal = PoolRemoval(name="shop", old=read, transitions=(b"gone",))
     for _ in range(2):
         assert (await house.store.register(RegistryChanges(pools=both, pool_removals=(removal,)))).ok
-    assert await house.store.pools() == {"db": Pool(name="db")}
+    assert await pools(house.store) == {"db": Pool(name="db")}
     assert sorted((await events(house))[2:]) == [b"db", b"gone"]
 
 
@@ -111,7 +111,7 @@ async def test_pools_settings_are_fenced_too_and_come_first(house):
     assert (answer.ok, answer.stale_pools, answer.unwritten) == (False, {"shop"}, {"e"})
     assert (await house.store.register(RegistryChanges(pool_removals=(PoolRemoval(name="shop", old=read),)))).stale_pools == {"shop"}
     assert (await house.store.register(RegistryChanges(pools=(PoolPut(pool=Pool(name="shop")),)))).stale_pools == {"shop"}
-    assert await house.store.pools() == {"shop": Pool(name="shop", warm_up_ms=1)}
+    assert await pools(house.store) == {"shop": Pool(name="shop", warm_up_ms=1)}
     assert await house.store.endpoints() == {}
 
 
@@ -305,12 +305,12 @@ async def test_an_entry_that_cannot_be_read_harms_nobody_else_and_can_be_removed
 async def test_pools_settings_that_cannot_be_read_harm_nobody_else_and_can_be_written_anew(house):
     await register(house.store, pools=[Pool(name="shop"), Pool(name="db")])
     await house.spoil_pool("shop", b'{"name":"shop","warm_up_ms":"long"}')
-    assert await house.store.pools() == {"db": Pool(name="db")}
+    assert await pools(house.store) == {"db": Pool(name="db")}
     read = (await house.store.pool_entries())["shop"]
     assert read.value is None
     assert "warm_up_ms" in read.why
     assert (await house.store.register(RegistryChanges(pools=(PoolPut(pool=Pool(name="shop"), old=read),)))).ok
-    assert await house.store.pools() == {"db": Pool(name="db"), "shop": Pool(name="shop")}
+    assert await pools(house.store) == {"db": Pool(name="db"), "shop": Pool(name="shop")}
 
 
 @on_servers

@@ -45,6 +45,7 @@ from monitor.store.port import (
 )
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
+from tests.registering import pools as settings_of
 from tests.registering import register, set_override
 
 IDS = [f"e{i}" for i in range(6)]
@@ -356,7 +357,7 @@ class Twins(RuleBasedStateMachine):
         async def read(store: Store, _: int) -> list[Any]:
             return [
                 await store.endpoints(),
-                await store.pools(),
+                await settings_of(store),
                 [(loaded.ver > 0, loaded.record, loaded.override, loaded.memory) for loaded in await store.load(IDS)],
                 [await store.transitions(name) for name in IDS],
                 await store.endpoint_entries(),

@@ -20,6 +20,7 @@ from monitor.registry.apply import WRITE_BATCH
 from monitor.registry.journal import MOVED_MAX
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Store
+from tests.registering import pools
 
 Act = Callable[[Store], Awaitable[Any]]
 MANIFEST = "owner: team-a\npools: {shop: {warm_up: 1s}}\nendpoints:\n  - {id: a, url: 'http://h/a', pool: shop}\n"
@@ -144,7 +145,7 @@ def test_an_application_whose_pool_was_changed_meanwhile_is_decided_afresh() -> 
             return registry.apply(store, [load_yaml("pools: {shop: {warm_up: 9s}}", "g")], actor="bob")
 
         changes = await registry.apply(office.meanwhile(other), [load_yaml(MANIFEST, "f")], actor="ann")
-        pool = (await office.store.pools())["shop"]
+        pool = (await pools(office.store))["shop"]
         assert (pool.warm_up_ms, pool.owner) == (1_000, "team-a")
         assert changes.pool_owners == {"shop": ("manual", "team-a")}
 

@@ -17,6 +17,7 @@ from monitor.core.record import Transition
 from monitor.registry import Changes
 from monitor.store.keys import EVENTS_LENGTH_MAX
 from monitor.store.memory.store import MemoryStore
+from tests.registering import pools
 
 A = "owner: team-a\npools: {shop: {warm_up: 1s}}\nendpoints: [{id: a1, url: 'http://h/1', pool: shop}, {id: a2, url: 'http://h/2'}]"
 B = "owner: team-b\nendpoints: [{id: b1, url: 'http://h/3'}]"
@@ -57,7 +58,7 @@ def desk():
 def test_the_option_beats_the_file_and_an_entrys_own_owner_beats_both(desk: Desk) -> None:
     desk.apply(A, B, "endpoints: [{id: m, url: 'http://h/4'}, {id: c, url: 'http://h/5', owner: team-c}]")
     assert desk.owners() == {"a1": "team-a", "a2": "team-a", "b1": "team-b", "m": "manual", "c": "team-c"}
-    assert desk.do(desk.store.pools())["shop"].owner == "team-a"
+    assert desk.do(pools(desk.store))["shop"].owner == "team-a"
     desk.apply(A, "endpoints: [{id: c, url: 'http://h/5', owner: team-c}]", owner="ops")
     assert desk.owners() == {"a1": "ops", "a2": "ops", "b1": "team-b", "m": "manual", "c": "team-c"}
 
@@ -67,7 +68,7 @@ def test_pruning_removes_what_this_owner_registered_and_says_what_it_left(desk: 
     changes = desk.apply("owner: team-a\nendpoints: [{id: a2, url: 'http://h/2'}]", prune=True)
     assert (changes.removed, changes.pools_removed, changes.owners, changes.left) == (("a1",), ("shop",), ("team-a",), 3)
     assert set(desk.owners()) == {"a2", "b1", "m"}
-    assert set(desk.do(desk.store.pools())) == {"db"}
+    assert set(desk.do(pools(desk.store))) == {"db"}
     assert desk.apply("endpoints: []", prune=True, dry_run=True).removed == ("m",)
     assert desk.apply(B, prune=True).empty
 
@@ -100,7 +101,7 @@ def test_an_export_keeps_every_owner(desk: Desk) -> None:
     other = Desk()
     other.apply(text)
     assert other.owners() == desk.owners()
-    assert other.do(other.store.pools()) == desk.do(desk.store.pools())
+    assert other.do(pools(other.store)) == desk.do(pools(desk.store))
     other.runner.close()
     desk.apply("owner: team-b\nendpoints: []", prune=True)
     text = registry.export_manifest(desk.do(registry.read_known(desk.store)))

@@ -188,9 +188,6 @@ class MemoryRegistry(MemoryState):
             home.due.setdefault(endpoint.id, at_once(now_ms))
         return len(missing)
 
-    async def pools(self) -> dict[str, Pool]:
-        return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
-
     async def pool_entries(self) -> dict[str, Entry[Pool]]:
         return {name: pool_entry(name, settings) for name, settings in self._pools.items()}
 

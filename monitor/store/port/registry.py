@@ -133,9 +133,6 @@ class RegistryPort(Protocol):
         is missing, because somebody has deleted it or written another type over it; return how much. Pools that regain a member fall
         due."""
 
-    async def pools(self) -> dict[str, Pool]:
-        """Pools with settings of their own. Those that cannot be read are left out."""
-
     async def endpoint_entries(self, ids: Sequence[str] | None = None) -> dict[str, Entry[Endpoint]]:
         """The entries of these ids that exist, or all, with those that cannot be read."""
 

@@ -132,9 +132,6 @@ class RegistryCalls(Calls):
             found = [pair for batch, specs in zip(by_slot.values(), replies, strict=True) for pair in zip(batch, specs, strict=True)]
         return {name: endpoint_entry(name, spec) for name, spec in found if spec}
 
-    async def pools(self) -> dict[str, Pool]:
-        return {name: entry.value for name, entry in (await self.pool_entries()).items() if entry.value is not None}
-
     async def pool_entries(self) -> dict[str, Entry[Pool]]:
         found = _pairs(await self._wire.execute_one("HGETALL", keys.REGISTRY_POOLS))
         named = ((name_of(name), settings) for name, settings in found)

@@ -45,7 +45,7 @@ async def test_a_page_of_one_pool_reads_nothing_of_the_others(house: House) -> N
     async def everything(*_: object) -> None:
         raise AssertionError("it reads what others have")
 
-    for name in ("pools", "pool_entries", "pool_sizes", "published_pools"):
+    for name in ("pool_entries", "pool_sizes", "published_pools"):
         setattr(house.store, name, everything)
     entries = house.store.endpoint_entries
 
