@@ -11,7 +11,7 @@ BIN := .venv/bin
 PURE_TESTS := tests/unit/core tests/unit/alert_rules tests/unit/alerting tests/unit/publishing $(wildcard tests/unit/test_*.py) tests/docs/test_generated_pages.py
 STAMP := .venv/.installed
 
-.PHONY: help setup up demo test check coverage bench simulate docs test-compose
+.PHONY: help setup up demo test check coverage bench simulate fuzz docs test-compose
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -52,6 +52,9 @@ coverage: setup ## Show which lines of the pure code the unit tests do not execu
 simulate: setup ## Live through many seeds of cruel weather: SEEDS=10000; one again: SEED=17 WEATHER=storm; MUTATIONS=1
 	@$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),1000) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(WEATHER),--weather $(WEATHER)) $(if $(MUTATIONS),--mutations)
+
+fuzz: setup ## Send rubbish to every part for a while: HOURS=8; a round again: FIRST=17
+	@$(BIN)/python -m tests.fuzz.run --hours $(or $(HOURS),1) $(if $(FIRST),--first $(FIRST))
 
 bench: setup ## Measure, beside peers where they are installed
 	@$(BIN)/python -m benchmarks

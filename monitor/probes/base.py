@@ -12,8 +12,8 @@ import re2
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases
+from monitor.core.said import clean
 from monitor.probes.network import Network
-from monitor.probes.text import clean
 
 PATTERN_LENGTH_MAX = 1_000
 NO_PHASES = Phases()

@@ -8,10 +8,10 @@ from typing import Any
 import httptools
 
 from monitor.core.outcome import FailureClass
+from monitor.core.said import got
 from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
 from monitor.probes.decode import Decoder, UnsupportedCodingError, decoder_for
 from monitor.probes.network import Destination, Network
-from monitor.probes.text import got
 
 HEADER_BYTES_MAX = 65_536
 BODY_BYTES_MAX = 1_048_576

@@ -12,12 +12,12 @@ import httpx
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.said import clean, got
 from monitor.core.secret import is_sensitive
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
 from monitor.probes.exchange import HttpExchange
 from monitor.probes.http_options import OPTIONS, secret, statuses
 from monitor.probes.network import Destination
-from monitor.probes.text import clean, got
 
 USER_AGENT = "watchkeeper"
 HOPS_CACHED_MAX = 32

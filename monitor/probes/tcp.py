@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.said import got
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive, pattern
 from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
 from monitor.probes.network import Destination, Network
-from monitor.probes.text import got
 
 ANSWER_BYTES_MAX = 65_536
 SEND_LENGTH_MAX = 65_536

@@ -1,4 +1,4 @@
-"""What a target sent is data: cut, and with its control characters escaped, before anyone reads it."""
+"""What others say (targets, services) is data: cut, and with its control characters escaped, before anyone reads it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from monitor.core.outcome import TEXT_LENGTH_MAX
 EXCERPT_LENGTH_MAX = 60
 
 
+def escaped(text: str) -> str:
+    """The text on one line, with `\\n`, `\\x1b` and the like where it held characters that a terminal obeys or does not show."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def clean(text: str) -> str:
-    """Return `text` on one line without control characters, at most TEXT_LENGTH_MAX characters long."""
-    if not text.isprintable():
-        head = text[:TEXT_LENGTH_MAX]
-        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in head) + text[TEXT_LENGTH_MAX:]
+    """Return `text` escaped, at most TEXT_LENGTH_MAX characters long."""
+    text = escaped(text[: TEXT_LENGTH_MAX + 1])
     return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
 
 
