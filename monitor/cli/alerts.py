@@ -152,7 +152,7 @@ def list_receivers(system: System, alerting: Path | None, output: str) -> None:
     Example:
       watchkeeper receivers list --alerting alerting.yml
     """
-    from workers.receivers import shown_url  # noqa: PLC0415 - after the help
+    from workers.receivers.address import shown_url  # noqa: PLC0415 - after the help
 
     routing = _routing(system, alerting)
     rows = [
@@ -180,7 +180,8 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     from alert_rules.notify.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
     from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
-    from workers.receivers import send, services  # noqa: PLC0415
+    from workers.receivers.address import services  # noqa: PLC0415
+    from workers.receivers.send import send  # noqa: PLC0415
 
     routing = _routing(system, alerting)
     if name not in routing.receivers:

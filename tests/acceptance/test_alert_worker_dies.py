@@ -19,7 +19,8 @@ from tests.acceptance.targets import Targets
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
-from workers.receivers import send, services
+from workers.receivers.address import services
+from workers.receivers.send import send
 
 INTERVAL_MS = 500
 AGAIN_S = QUEUES[Queue.DELIVERIES].lease_ms / 1000 + 10

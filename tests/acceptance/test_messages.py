@@ -16,7 +16,7 @@ from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import CLOCK, System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
 from tests.conftest import free_port
-from workers.receivers import SENDS_PER_SERVICE_MAX
+from workers.receivers.send import SENDS_PER_SERVICE_MAX
 
 INTERVAL_MS = 500
 ALONE = 30

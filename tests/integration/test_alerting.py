@@ -23,10 +23,11 @@ from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
 from tests.http_server import HttpServer
 from tests.integration.commands import Run
-from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
+from workers.receivers import address
+from workers.receivers.send import send
 
 
 class Services:
@@ -86,8 +87,8 @@ receivers: [{{name: people, apprise_configs: [{{url_file: "{addresses}"}}]}}]
             store=self.store,
             clock=self.clock,
             routing=parse_routing(routing),
-            send=receivers.send,
-            services=receivers.services,
+            send=send,
+            services=address.services,
             counters=counters,
             quarantine=Quarantine(self.store, counters),
             soon=lambda *_: None,

@@ -20,7 +20,10 @@ from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError, Stale
 from tests.http_server import HttpServer
 from tests.waiting import until, wait_for
-from workers import receivers
+from workers.receivers import address, plugins
+from workers.receivers import send as sending
+from workers.receivers.address import services, shown_url
+from workers.receivers.send import SENDS_PER_SERVICE_MAX, send
 
 BUSY_S = 8.0
 """Less than a service that does not answer is waited for."""
@@ -69,7 +72,7 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    receivers._apprise()  # It is imported once in a process, and no message of a test waits for that.
+    plugins.apprise()  # It is imported once in a process, and no message of a test waits for that.
     service = Service()
     yield service
     service.stop()
@@ -111,7 +114,7 @@ def to(url: str, key: str = "r/apprise/0", **more: Any) -> Integration:
 
 
 def sent(integration: Integration, title: str = "Title", body: str = "Body", kind: str = "failure") -> str:
-    return asyncio.run(receivers.send(integration, title, body, kind))
+    return asyncio.run(send(integration, title, body, kind))
 
 
 def refused(integration: Integration) -> DeliveryError:
@@ -161,7 +164,7 @@ def test_a_refusal_says_whether_trying_again_can_help(
 
 
 def test_a_service_that_hangs_is_given_up_and_may_be_tried_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(address, "READ_TIMEOUT_S", 0.2)
     service.silent.set()
     error = refused(to(f"json://127.0.0.1:{service.port}/"))
     assert not error.permanent
@@ -201,8 +204,8 @@ def test_secrets_never_come_back(service: Service) -> None:
         root.removeHandler(log)
         root.setLevel(level)
     assert "bad credentials ****" in str(error)
-    assert "sup3rs3cret" not in str(error) + log.text + receivers.shown_url(integration)
-    assert "t0kenthat" not in str(denied) + log.text + receivers.shown_url(hook)
+    assert "sup3rs3cret" not in str(error) + log.text + shown_url(integration)
+    assert "t0kenthat" not in str(denied) + log.text + shown_url(hook)
 
 
 def test_mail_is_delivered(mailbox: tuple[Mailbox, int]) -> None:
@@ -245,7 +248,7 @@ def test_a_file_may_hold_many_urls_with_tags(service: Service, tmp_path: Path) -
 
 
 def services_of(integration: Integration) -> list[Integration]:
-    names = asyncio.run(receivers.services(integration))
+    names = asyncio.run(services(integration))
     return [integration.of_service(name, alone=len(names) == 1) for name in names]
 
 
@@ -266,7 +269,7 @@ def test_each_service_of_a_file_is_sent_to_alone(service: Service, tmp_path: Pat
 
 def test_a_services_name_is_that_of_its_whole_address(service: Service) -> None:
     urls = [f"mailto://127.0.0.1:{service.port}?from=wk@example.org&to={name}@example.org" for name in ("ops", "dev")]
-    names = [asyncio.run(receivers.services(to(url))) for url in urls]
+    names = [asyncio.run(services(to(url))) for url in urls]
     assert names[0] != names[1]
     assert all(len(name) == 1 and len(name[0]) == 8 for name in names)
 
@@ -283,8 +286,8 @@ def test_an_address_that_has_grown_is_not_sent_to_whole(service: Service, tmp_pa
 
 
 def test_apprise_can_be_imported_beforehand() -> None:
-    receivers.warm_up()
-    assert receivers._executor.submit(receivers._apprise).result(30).__name__ == "apprise"
+    sending.warm_up()
+    assert sending._executor.submit(plugins.apprise).result(30).__name__ == "apprise"
 
 
 @pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])
@@ -303,7 +306,7 @@ def test_what_cannot_be_read_is_permanent(url: str) -> None:
     ],
 )
 def test_an_address_can_always_be_shown(integration: Integration, shown: str) -> None:
-    assert receivers.shown_url(integration) == shown
+    assert shown_url(integration) == shown
 
 
 def test_the_console_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +322,7 @@ def test_many_sends_at_once_do_not_hear_each_other(service: Service) -> None:
     other = Service()
     try:
         other.status, other.answer = 404, b"nobody"
-        sends = [receivers.send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
+        sends = [send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
         answers = asyncio.run(all_of(sends))
     finally:
         other.stop()
@@ -334,11 +337,11 @@ def test_a_slow_service_delays_no_other(service: Service) -> None:
 
     async def story() -> None:
         hanging, other = to(f"json://127.0.0.1:{slow.port}/", key="slow"), to(f"json://127.0.0.1:{service.port}/", key="fast")
-        held = [asyncio.ensure_future(receivers.send(hanging, "t", "b", "info")) for _ in range(30)]
-        answers = await asyncio.wait_for(all_of([receivers.send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
+        held = [asyncio.ensure_future(send(hanging, "t", "b", "info")) for _ in range(30)]
+        answers = await asyncio.wait_for(all_of([send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
         assert all("HTTP 200" in str(answer) for answer in answers)
         assert not any(one.done() for one in held)
-        assert len(slow.requests) <= receivers.SENDS_PER_SERVICE_MAX
+        assert len(slow.requests) <= SENDS_PER_SERVICE_MAX
         slow.silent.clear()
         slow.released.set()
         await asyncio.gather(*held, return_exceptions=True)
@@ -351,10 +354,10 @@ def test_a_slow_service_delays_no_other(service: Service) -> None:
 
 def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no turn yet is neither given up nor sent; a turn ends when its thread does, and not when its message is given up."""
-    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(address, "READ_TIMEOUT_S", 3.0)
     service.silent.set()
-    sends = [receivers.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
+    sends = [send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
     in_time: list[bool] = []
 
     async def one(number: int) -> None:
@@ -371,13 +374,13 @@ def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: py
 
 
 def test_a_message_of_several_requests_that_was_given_up_begins_no_further_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receivers, "SEND_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(receivers, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(address, "READ_TIMEOUT_S", 1.0)
     monkeypatch.setattr("apprise.NotifyBase.request_rate_per_sec", 0)
     service.silent.set()
     error = refused(to(f"ntfy://127.0.0.1:{service.port}/one/two/three", key="several"))
     assert error.unheard
-    wait_for(lambda: not receivers._turns._taken["several"])
+    wait_for(lambda: not sending._turns._taken["several"])
     assert len(service.requests) == 1
 
 
@@ -390,18 +393,18 @@ def test_what_has_waited_for_its_turn_is_asked_about_and_what_has_not_is_sent_at
             asked.append(number)
             raise Stale
 
-        return await receivers.send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
+        return await send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
 
     async def story() -> list[str | BaseException]:
-        sends = [asyncio.ensure_future(one(number)) for number in range(receivers.SENDS_PER_SERVICE_MAX + 2)]
-        await until(lambda: len(service.requests) == receivers.SENDS_PER_SERVICE_MAX)
+        sends = [asyncio.ensure_future(one(number)) for number in range(SENDS_PER_SERVICE_MAX + 2)]
+        await until(lambda: len(service.requests) == SENDS_PER_SERVICE_MAX)
         service.silent.clear()
         service.released.set()
         return await asyncio.gather(*sends, return_exceptions=True)
 
     answers = asyncio.run(asyncio.wait_for(story(), 30))
-    assert len(service.requests) == receivers.SENDS_PER_SERVICE_MAX
-    assert asked == [receivers.SENDS_PER_SERVICE_MAX, receivers.SENDS_PER_SERVICE_MAX + 1]
+    assert len(service.requests) == SENDS_PER_SERVICE_MAX
+    assert asked == [SENDS_PER_SERVICE_MAX, SENDS_PER_SERVICE_MAX + 1]
     assert [type(answer) for answer in answers[-2:]] == [Stale, Stale]
 
 

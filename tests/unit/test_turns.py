@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.turns import Turns
+from workers.receivers.turns import Turns
 
 
 def test_a_service_has_a_few_and_the_next_follows_an_end() -> None:

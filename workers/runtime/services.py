@@ -30,7 +30,6 @@ from monitor.probes.runner import make_context, run_probe
 from monitor.store.port import Lease, Store
 from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
-from workers import receivers
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.decide import DecideStep
@@ -41,6 +40,8 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
+from workers.receivers.address import services
+from workers.receivers.send import send, warm_up
 from workers.runtime.heartbeat import Heartbeat, process_name
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
@@ -78,8 +79,8 @@ class Services:
             store=store,
             clock=clock,
             routing=routing,
-            send=receivers.send,
-            services=receivers.services,
+            send=send,
+            services=services,
             counters=counters,
             quarantine=quarantine,
             soon=self.soon.at,
@@ -140,7 +141,7 @@ class Services:
         """What runs for as long as the process does."""
         if alerts:
             self.background += (functools.partial(listen, store, route),)
-            receivers.warm_up()
+            warm_up()
 
     async def weigh(self, slot: int, leases: Sequence[Lease]) -> None:
         """Weigh and publish claimed pools of one slot."""

@@ -1,0 +1,1 @@
+"""Messages leave the house here: the only package that knows apprise."""

@@ -1,0 +1,118 @@
+"""Addresses of receivers: where they are read, which services they hold, and how those are named and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from alert_rules.routes.route import Integration
+from monitor.core.errors import DeliveryError
+from monitor.core.secret import SECRET, is_reference
+from workers.receivers import plugins
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
+REFERENCE_BYTES_MAX = 65_536
+SERVICE_KEY = b"watchkeeper.service"
+"""Keys the digest that names a service: the name tells nothing of the address, and is the same in every process."""
+
+_readers = ThreadPoolExecutor(1, thread_name_prefix="addresses")
+"""Apart, so that services that hang delay no group."""
+
+
+async def services(integration: Integration) -> tuple[str, ...]:
+    """The services behind the integration's address, in its order, as Integration.service names them.
+
+    One empty name where they cannot be known, because the address cannot be read: sending then says why.
+    """
+    if integration.url == "console:":
+        return ("",)
+    return await asyncio.get_running_loop().run_in_executor(_readers, _service_names, integration)
+
+
+def shown_url(integration: Integration) -> str:
+    """The integration's address as it may be shown: a reference as it is, a URL in its service's privacy form without its options."""
+    if integration.url_file:
+        return f"file:{integration.url_file}"
+    if integration.url == "console:" or is_reference(integration.url):
+        return integration.url
+    try:
+        return ", ".join(service.url(privacy=True).partition("?")[0] for service in _services(integration.url, integration.tag))
+    except DeliveryError as error:
+        return f"{integration.url.partition('://')[0]}://{SECRET} ({error})"
+
+
+def service_of(integration: Integration, text: str) -> Any:
+    """The service that the integration names, of those that its address holds now."""
+    found = _services(text, integration.tag)
+    if integration.alone and len(found) == 1:
+        return found[0]
+    for service in found:
+        if integration.service and _name(service) == integration.service:
+            return service
+    if integration.service:
+        raise DeliveryError(f"the address holds the service {integration.service} no more", permanent=True)
+    raise DeliveryError(f"the address holds {len(found)} services now; the next notification tells each of them", permanent=True)
+
+
+def _service_names(integration: Integration) -> tuple[str, ...]:
+    try:
+        return _names_in(read(integration), integration.tag)
+    except DeliveryError:
+        return ("",)
+
+
+@lru_cache(maxsize=256)
+def _names_in(text: str, tag: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_name(service) for service in _services(text, tag)))
+
+
+def _name(service: Any) -> str:
+    """Eight hexadecimal digits from the whole address. (apprise's own `url_id` leaves recipients and options out.)"""
+    return hashlib.blake2b(service.url(privacy=False).encode(), digest_size=4, key=SERVICE_KEY).hexdigest()
+
+
+def read(integration: Integration) -> str:
+    """The URL, or the apprise configuration, that the integration's reference stands for at this moment."""
+    reference = f"file:{integration.url_file}" if integration.url_file else integration.url
+    if reference.startswith("env:"):
+        value = os.environ.get(reference[4:], "")
+        if not value:
+            raise DeliveryError(f"the variable {reference[4:]} is not set", permanent=True)
+        return value.strip()
+    if not reference.startswith("file:"):
+        return reference
+    try:
+        with Path(reference[5:]).open(encoding="utf-8") as file:
+            return file.read(REFERENCE_BYTES_MAX).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DeliveryError(f"{reference[5:]} cannot be read: {why}", permanent=True) from None
+
+
+def _services(text: str, tag: str) -> list[Any]:
+    """The services behind a URL, or behind a file of URLs in apprise's own format, filtered by a tag."""
+    apprise = plugins.apprise()
+    asset = apprise.AppriseAsset(app_id="Watchkeeper", app_desc="Watchkeeper", app_url="", async_mode=False, secure_logging=True)
+    one = apprise.Apprise.instantiate(text, asset=asset, suppress_exceptions=True) if "\n" not in text else None
+    if one is None:
+        config = apprise.AppriseConfig(asset=asset)
+        config.add_config(text, asset=asset)
+        many = apprise.Apprise(asset=asset)
+        many.add(config)
+        services = list(many.find(tag or apprise.common.MATCH_ALL_TAG))
+    else:
+        services = [one]
+    if not services:
+        raise DeliveryError("apprise does not understand the URL; see https://appriseit.com/services/", permanent=True)
+    for service in services:
+        service.socket_connect_timeout = CONNECT_TIMEOUT_S
+        service.socket_read_timeout = READ_TIMEOUT_S
+        if "overflow=" not in text:
+            service.overflow_mode = apprise.OverflowMode.TRUNCATE
+    return services
