@@ -1,10 +1,13 @@
-"""What others say (targets, services) is data: cut, and with its control characters escaped, before anyone reads it."""
+"""What others say (targets, services) is data: without secrets, with control characters escaped, and cut, before anyone reads it."""
 
 from __future__ import annotations
 
 from monitor.core.outcome import TEXT_LENGTH_MAX
+from monitor.core.secret import scrubbed
 
 EXCERPT_LENGTH_MAX = 60
+LOOKED_AT_LENGTH_MAX = 8_192
+"""How much of a text is searched for secrets; what is shown of it is far shorter."""
 
 
 def escaped(text: str) -> str:
@@ -13,17 +16,18 @@ def escaped(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return `text` escaped, at most TEXT_LENGTH_MAX characters long."""
-    text = escaped(text[: TEXT_LENGTH_MAX + 1])
+    """Return `text` scrubbed of secrets and escaped, at most TEXT_LENGTH_MAX characters long."""
+    text = escaped(scrubbed(text[:LOOKED_AT_LENGTH_MAX])[: TEXT_LENGTH_MAX + 1])
     return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
 
 
-def excerpt(data: bytes) -> str:
-    """Return the start of what was received, as a person may read it."""
-    head = data[: EXCERPT_LENGTH_MAX * 4].decode("utf-8", "backslashreplace")
-    return head if len(head) <= EXCERPT_LENGTH_MAX and len(data) <= EXCERPT_LENGTH_MAX * 4 else head[:EXCERPT_LENGTH_MAX] + "…"
+def excerpt(data: bytes | str) -> str:
+    """Return the start of what was received, as a person may read it; secrets are scrubbed before it is cut."""
+    text = data if isinstance(data, str) else data[:LOOKED_AT_LENGTH_MAX].decode("utf-8", "backslashreplace")
+    head = scrubbed(text[:LOOKED_AT_LENGTH_MAX])
+    return head if len(head) <= EXCERPT_LENGTH_MAX else head[:EXCERPT_LENGTH_MAX] + "…"
 
 
-def got(data: bytes) -> str:
+def got(data: bytes | str) -> str:
     """Return ` (got "…")`, the tail of a text that tells what was received instead of what was wanted."""
     return f' (got "{excerpt(data)}")' if data else " (got nothing)"

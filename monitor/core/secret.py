@@ -1,6 +1,7 @@
 """What may be shown of secrets, and how people refer to them instead of writing them out.
 
-A reference is `env:NAME` or `file:PATH`; the worker that needs the value reads it there. References are no secrets:
+`scrubbed` is for every text that somebody else wrote or could have shaped: a target's answer, a service's refusal, the URL of a
+redirect. A reference is `env:NAME` or `file:PATH`; the worker that needs the value reads it there. References are no secrets:
 they are shown, stored and exported as they are.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 SECRET = "<secret>"  # noqa: S105 - what is shown in a secret's place
 
@@ -15,6 +17,23 @@ _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _USERINFO = re.compile(r"(?<=//)([^/?#\s:@]*):(?!\d+(?:[/?#]|$)).*(?=@)")  # A password may hold a slash that was not escaped.
 _PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^&#\s]+")
 _SENSITIVE = re.compile(r"auth|cookie|token|secret|passw|api-?key|credential|signature", re.IGNORECASE)
+_SENSITIVE_PARAMETER = re.compile(
+    r"passphrase|session|jwt|(?:api|access|private)[-_.]?key|(?:^|[-_.])(?:key|sig|pass|pwd|pw|sid|otp)$", re.IGNORECASE
+)
+_HARMLESS = re.compile(r"authors?|authority|www-authenticate", re.IGNORECASE)
+
+# What a text may look like that holds a secret. Every repetition is possessive or bounded: the text may be hostile.
+_ANY_USERINFO = re.compile(r"""(?<=//)(?:[^\s/?#"'<>\\]{0,1000}@|[^\s/?#@"'<>\\:]{0,1000}:(?!\d+(?:[/?#"'<>\s]|$))[^\s"'<>]{0,1000}@)""")
+_ESCAPED_USERINFO = re.compile(r"""(?<=%2f%2f)(?:(?!%2f)[^\s/?#&"'<>]){0,1000}?%40""", re.IGNORECASE)
+_HEADER = re.compile(
+    r"""(?<![\w/.-])((?:proxy-)?authorization|(?:set-)?cookie2?)(["']?\s*+:\s*+["']?)(?!\d+(?:/|$))[^\r\n"'<>]++""", re.IGNORECASE
+)
+_BEARER = re.compile(
+    r"""\b(bearer|negotiate)([ \t]++)(?!(?:auth\w*|realm|token|scheme|credentials?|challenge|error|access|is|was)\b)[^\s,;"'<>()]++""",
+    re.IGNORECASE,
+)
+_BASIC = re.compile(r"\b((?i:basic))([ \t]++)(?=[a-z]*[A-Z0-9+/=])(?!realm=)[A-Za-z0-9+/_-]++=*+")
+_PAIR = re.compile(r"""(?<![\w.%-])([\w.%-]++)(["']?\s*+=\s*+|["']\s*+:\s*+|:\s++)("[^"\r\n]*+|'[^'\r\n]*+|[^\s&;,#"'<>)\]}]++)""")
 
 
 def is_reference(text: str) -> bool:
@@ -30,6 +49,30 @@ def is_sensitive(name: str) -> bool:
 def hide_password(url: str) -> str:
     """The URL with its password replaced, before the host or as a parameter; other texts unchanged."""
     return _PASSWORD_PARAMETER.sub(SECRET, _USERINFO.sub(rf"\1:{SECRET}", url))
+
+
+def scrubbed(text: str) -> str:
+    """A text that somebody else wrote, with what looks like a secret replaced: the one function for this, here and for services' answers.
+
+    Replaced are user and password of any URL, values whose names are sensitive (`?token=…`, `"password": "…"`, `api_key: …`,
+    `X-Amz-Signature=…`), credentials after `Bearer` and `Basic`, and all of an `Authorization` or `Cookie` line. It rather hides too
+    much than too little. Call it before a text is cut or escaped: half a secret no longer looks like one.
+    """
+    if "@" in text or "%40" in text:
+        text = _ESCAPED_USERINFO.sub(f"{SECRET}%40", _ANY_USERINFO.sub(f"{SECRET}@", text))
+    if ":" in text or "=" in text:
+        text = _HEADER.sub(rf"\1\2{SECRET}", text)
+        text = _PAIR.sub(_hide_pair, text)
+    return _BASIC.sub(rf"\1\2{SECRET}", _BEARER.sub(rf"\1\2{SECRET}", text))
+
+
+def _hide_pair(match: re.Match[str]) -> str:
+    name, sign, value = match.groups()
+    plain = unquote(name)
+    if _HARMLESS.fullmatch(plain) or not (is_sensitive(plain) or _SENSITIVE_PARAMETER.search(plain)):
+        return match[0]
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{name}{sign}{quote}{SECRET}"
 
 
 def hide_values(value: Any) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from monitor.core.outcome import Certificate
+from monitor.core.said import clean
 
 CACHE_MAX = 4_096
 NAMES_MAX = 100
@@ -60,7 +61,7 @@ def read_chain(ders: Sequence[bytes]) -> Certificate | None:
         expiries = [not_after_ms, *(_read(der)[2] for der in ders[1:])]
     except (ValueError, IndexError):
         return None
-    return Certificate(subject=subject, issuer=issuer, not_after_ms=min(expiries), names=names)
+    return Certificate(subject=clean(subject), issuer=clean(issuer), not_after_ms=min(expiries), names=tuple(map(clean, names)))
 
 
 def _read(der: bytes) -> tuple[str, str, int, tuple[str, ...]]:

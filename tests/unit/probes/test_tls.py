@@ -36,6 +36,12 @@ def test_certificate_is_kept(verify: bool) -> None:
     assert abs(certificate.not_after_ms - SystemClock().now_ms() - 40 * DAY_MS) < 60_000
 
 
+def test_what_a_certificate_says_is_data() -> None:
+    named = over_tls(make_tls(("a\x1b[2J//me:s3cret@host",)), verify_tls=False).certificate
+    assert named is not None
+    assert named.subject == named.names[0] == "a\\x1b[2J//<secret>@host"
+
+
 def test_the_earliest_expiry_of_the_chain_counts() -> None:
     result = over_tls(make_tls(days=90, authority_days=4), expect_certificate_days=14)
     assert (result.failure, result.text) == (FailureClass.ASSERTION, "certificate expires in 3 d, want ≥ 14 d")
