@@ -98,7 +98,7 @@ def render_message(notification: Notification, integration: Integration) -> Mess
     alerts = [_shown(alert) for alert in notification.alerts]
     firing = [alert for alert in alerts if alert["status"] == "firing"]
     resolved = [alert for alert in alerts if alert["status"] == "resolved"]
-    common_labels = _common([alert.labels for alert in notification.alerts])
+    common_labels = common([alert.labels for alert in notification.alerts])
     context = {
         "status": "firing" if firing else "resolved",
         "receiver": notification.receiver,
@@ -107,7 +107,7 @@ def render_message(notification: Notification, integration: Integration) -> Mess
         "group": _pairs(notification.group_labels),
         "group_labels": notification.group_labels,
         "common_labels": common_labels,
-        "common_annotations": _common([alert.annotations for alert in notification.alerts]),
+        "common_annotations": common([alert.annotations for alert in notification.alerts]),
         "route_labels": notification.route_labels,
         "receiver_labels": integration.receiver_labels,
         "firing": firing,
@@ -178,7 +178,8 @@ def _kind(firing: Sequence[dict[str, Any]]) -> Kind:
     return Kind.WARNING if severities <= {"warning", "info", "none"} else Kind.FAILURE
 
 
-def _common(mappings: Sequence[dict[str, str]]) -> dict[str, str]:
+def common(mappings: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The names that all of these give the same value."""
     if not mappings:
         return {}
     return {name: value for name, value in mappings[0].items() if all(other.get(name) == value for other in mappings)}

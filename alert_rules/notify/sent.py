@@ -21,6 +21,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     delivered: bool
     superseded: bool = False
     """It was not sent (again): what it says was no longer so, and its group has decided afresh."""
+    labels: dict[str, str] = {}
+    """Those that all its alerts share."""
 
 
 decode_sent = msgspec.json.Decoder(Sent).decode

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.common import System, needs_system
+from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
 from monitor.cli.look import age, stamp
 from monitor.cli.output import emit, output_option, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from alert_rules.notify.sent import Sent
+    from alert_rules.routes.matcher import Matcher
     from alert_rules.routes.route import Routing
     from monitor.store.port import Store
 
 SENT_SHOWN = 50
+SENT_MAX = 1_000
 
 
 @click.group()
@@ -26,14 +31,17 @@ def alerts() -> None:
 
 @alerts.command("list")
 @click.option("--resolved", is_flag=True, help="Those that have ended and that somebody is still to hear of, newest first.")
+@pool_option
+@label_option("labels")
 @output_option
 @needs_system
-def list_alerts(system: System, resolved: bool, output: str) -> None:
+def list_alerts(system: System, resolved: bool, pool: tuple[str, ...], label: tuple[Sequence[Matcher], ...], output: str) -> None:
     """List pending and firing alerts, oldest first.
 
     \b
     Examples:
       watchkeeper alerts list
+      watchkeeper alerts list --pool shop --label severity=critical
       watchkeeper alerts list --resolved
       watchkeeper alerts list -o json
     """
@@ -61,38 +69,66 @@ def list_alerts(system: System, resolved: bool, output: str) -> None:
             **({"ends_ms": alert.ends_ms, "end_reason": alert.end_reason} if alert.ends_ms else {}),
         }
         for alert in found
+        if _chosen(pool, label, alert.labels)
     ]
     if rows or output != "table":
         reason = ("end_reason",) if resolved else ()
         emit(rows, ("status", "alertname", "severity", "subject", "active", "summary", *reason), output)
+    elif found:
+        say(f"none of {len(found)} alerts is as you ask")
     else:
         say("no alert has ended that somebody is still to hear of" if resolved else "no alert is pending or firing")
 
 
 @alerts.command("sent")
-@click.option("-n", "--limit", default=SENT_SHOWN, show_default=True, type=click.IntRange(1, 1_000), help="How many of the newest.")
+@click.option("--receiver", multiple=True, metavar="RECEIVER", help="Only to this receiver. May be repeated: to any of them.")
+@pool_option
+@label_option("alerts' common labels")
+@since_option("those since then")
+@click.option("-n", "--limit", default=SENT_SHOWN, show_default=True, type=click.IntRange(1, SENT_MAX), help="How many of the newest.")
 @output_option
 @needs_system
-def list_sent(system: System, limit: int, output: str) -> None:
+def list_sent(  # noqa: PLR0917 - click passes what people may write.
+    system: System,
+    receiver: tuple[str, ...],
+    pool: tuple[str, ...],
+    label: tuple[Sequence[Matcher], ...],
+    since: Since | None,
+    limit: int,
+    output: str,
+) -> None:
     """List notifications that were sent, given up or superseded, newest first. A superseded one was not sent, because what it says
-    was no longer so; its group has decided afresh.
+    was no longer so; its group has decided afresh. The newest 1,000 are kept, with the labels that all their alerts share.
 
     \b
-    Example:
+    Examples:
       watchkeeper alerts sent
+      watchkeeper alerts sent --receiver on-call --since 1d
+      watchkeeper alerts sent --pool shop -o json
     """
     import msgspec  # noqa: PLC0415 - after the help
 
     from monitor.query.alerts import read_sent  # noqa: PLC0415
 
-    async def read(store: Store) -> list[Sent]:
-        return await read_sent(store, limit)
+    async def read(store: Store) -> tuple[int, list[Sent]]:
+        return await store.now_ms(), await read_sent(store, SENT_MAX)
 
-    rows = [{"at": stamp(sent.at_ms), "result": _result(sent), **msgspec.to_builtins(sent)} for sent in system.run(read)]
+    now_ms, found = system.run(read)
+    start_ms = since.start_ms(now_ms) if since else 0
+    chosen = [
+        sent
+        for sent in found
+        if sent.at_ms >= start_ms and (not receiver or sent.receiver in receiver) and _chosen(pool, label, sent.labels)
+    ]
+    rows = [{"at": stamp(sent.at_ms), "result": _result(sent), **msgspec.to_builtins(sent)} for sent in chosen[:limit]]
     if rows or output != "table":
         emit(rows, ("at", "receiver", "integration", "result", "reason", "firing", "resolved", "attempts", "answer"), output)
     else:
-        say("no notification was sent yet")
+        say(f"none of {len(found)} notifications is as you ask" if found else "no notification was sent yet")
+
+
+def _chosen(pools: Sequence[str], matchers: Sequence[Sequence[Matcher]], labels: Mapping[str, str]) -> bool:
+    return (not pools or labels.get("pool") in pools) and matches(matchers, labels)
 
 
 def _result(sent: Sent) -> str:

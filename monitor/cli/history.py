@@ -12,6 +12,8 @@ from monitor.cli.look import age, stamp
 from monitor.cli.output import emit, output_option, say, sparkline
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from monitor.core.history import Row
     from monitor.query.history import History
     from monitor.store.port import Store
@@ -20,41 +22,59 @@ COLUMNS = ("start", "uptime", "ok", "failed", "inconclusive", "down", "unknown",
 PERIODS = {"minutes": "min", "hours": "hour", "days": "day"}
 
 
+class _Zone(click.ParamType["tzinfo"]):
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tzinfo:
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - after the help
+
+        try:
+            return ZoneInfo(value)
+        except (ValueError, OSError, LookupError):  # Names that no file has, that lead out of the folder, or that a folder has.
+            self.fail(f"there is no zone {value[:80]!r}; write for example Europe/Berlin or UTC", param, ctx)
+
+
 @click.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
 @click.option("--by", type=click.Choice(list(PERIODS)), default="minutes", show_default=True, help="Length of a row.")
+@click.option(
+    "--timezone", "zone", type=_Zone(), metavar="ZONE", help="Zone of times and days, for example Europe/Berlin (default: this machine's)."
+)
 @output_option
 @needs_system
-def history(system: System, endpoint_id: str, by: str, output: str) -> None:
+def history(system: System, endpoint_id: str, by: str, zone: tzinfo | None, output: str) -> None:
     """Show an endpoint's uptime and latency over time: 120 minutes, 192 hours or 400 days.
 
     Uptime is up / (up + down) of time. A result stands until the next one; time without one is unknown, a pause is paused, and neither
     is ever down. Counts are of results.
 
+    A day goes from midnight to midnight in your zone as far as hours are kept, which is eight days; days before are those of UTC.
+
     \b
     Examples:
       watchkeeper history shop-1
       watchkeeper history shop-1 --by days -o json
+      watchkeeper history shop-1 --by days --timezone America/New_York
     """
     from monitor.query.history import read_history  # noqa: PLC0415 - after the help
 
     async def read(store: Store) -> History:
-        return await read_history(store, endpoint_id, PERIODS[by], await store.now_ms())
+        return await read_history(store, endpoint_id, PERIODS[by], await store.now_ms(), zone)
 
     found = system.run(read)
-    emit([_row(row, table=output == "table") for row in found.rows], COLUMNS, output)
+    emit([_row(row, zone, table=output == "table") for row in found.rows], COLUMNS, output)
     if output == "table":
-        for line in _summary(found):
+        for line in _summary(found, zone):
             say(line)
 
 
-def _row(row: Row, *, table: bool) -> dict[str, Any]:
+def _row(row: Row, zone: tzinfo | None, *, table: bool) -> dict[str, Any]:
     counts: dict[str, Any] = {"ok": row.ok, "failed": row.failed, "inconclusive": row.inconclusive}
     if not table:
-        times = {"start_ms": row.start_ms, "start": stamp(row.start_ms), "uptime": row.uptime}
+        times = {"start_ms": row.start_ms, "start": stamp(row.start_ms, zone), "uptime": row.uptime}
         counts |= {"up_ms": row.up_ms, "down_ms": row.down_ms, "unknown_ms": row.unknown_ms, "paused_ms": row.paused_ms}
         return {**times, **counts, "p50_ms": row.p50_ms, "p90_ms": row.p90_ms, "p99_ms": row.p99_ms}
-    shown = {"start": stamp(row.start_ms), "uptime": _percent(row), **counts}
+    shown = {"start": stamp(row.start_ms, zone), "uptime": _percent(row), **counts}
     for name, ms in (("down", row.down_ms), ("unknown", row.unknown_ms), ("paused", row.paused_ms)):
         shown[name] = age(ms) if ms >= 1_000 else None
     for name, latency_ms in (("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms)):
@@ -62,11 +82,11 @@ def _row(row: Row, *, table: bool) -> dict[str, Any]:
     return shown
 
 
-def _summary(found: History) -> Iterator[str]:
+def _summary(found: History, zone: tzinfo | None) -> Iterator[str]:
     if not found.rows:
         yield "no result yet"
         return
-    yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms)}; unknown for {age(found.whole.unknown_ms)}"
+    yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms, zone)}; unknown for {age(found.whole.unknown_ms)}"
     yield f"p50 {sparkline([row.p50_ms for row in found.rows])}"
     yield f"last {len(found.samples)} probes {sparkline([s.duration_ms if s.outcome == 'SUCCESS' else None for s in found.samples])}"
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor.cli.common import System, needs_system
+from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
 from monitor.cli.output import emit, emit_one, output_option, say, sparkline
 from monitor.core.errors import StoreError
 from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from alert_rules.routes.matcher import Matcher
     from monitor.core.record import Transition
     from monitor.query.status import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
@@ -22,48 +26,66 @@ if TYPE_CHECKING:
 WATCH_S = 2.0
 FOLLOW_S = 0.5
 EVENTS_SHOWN = 50
+PAUSED = "PAUSED"
+VERDICTS = ("HEALTHY", "DEGRADED", "UNHEALTHY", "UNKNOWN", PAUSED)
+"""As the table shows them: an endpoint that is paused is only that."""
 COLUMNS = ("pool", "endpoint", "verdict", "breaker", "weight", "latency", "history", "since", "reason", "last_error")
 
 
 @click.command()
 @click.argument("pools", nargs=-1, metavar="[POOL]...")
+@pool_option
+@label_option("labels")
+@click.option(
+    "--verdict", multiple=True, type=click.Choice(VERDICTS, case_sensitive=False), help="Only with this verdict. May be repeated: with any."
+)
+@since_option("those whose state has changed since")
 @click.option("--watch", is_flag=True, help=f"Draw again every {WATCH_S:g} s until Ctrl-C.")
 @output_option
 @needs_system
-def status(system: System, pools: tuple[str, ...], watch: bool, output: str) -> None:
+def status(  # noqa: PLR0917 - click passes what people may write.
+    system: System,
+    pools: tuple[str, ...],
+    pool: tuple[str, ...],
+    label: tuple[Sequence[Matcher], ...],
+    verdict: tuple[str, ...],
+    since: Since | None,
+    watch: bool,
+    output: str,
+) -> None:
     """Show pools and endpoints: verdict, breaker with its reason, weight, latency, last error.
 
     \b
     Examples:
       watchkeeper status
       watchkeeper status shop --watch
-      watchkeeper status -o json
+      watchkeeper status --verdict UNHEALTHY --label team=shop
+      watchkeeper status --since 15m -o json
     """
     from monitor.query.status import read_pools  # noqa: PLC0415 - after the help
-    from monitor.store.names import printable  # noqa: PLC0415
+
+    def chosen(member: EndpointStatus, now_ms: int) -> bool:
+        return (
+            (not verdict or _verdict(member) in verdict)
+            and (since is None or _since_ms(member) >= since.start_ms(now_ms))
+            and matches(label, member.endpoint.known_by)
+        )
 
     async def show(store: Store) -> None:
         now_ms = await store.now_ms()
-        found = await read_pools(store, pools)
+        found = await read_pools(store, (*pools, *pool))
         if watch and sys.stdout.isatty():
             click.clear()
-        rows = [row for pool in found for row in _pool_rows(pool, now_ms, table=output == "table")]
-        if rows or output != "table":
-            emit(rows, COLUMNS, output)
+        members = [member for one in found for member in one.members]
+        shown = [member for member in members if chosen(member, now_ms)]
+        if shown or output != "table":
+            emit([_table_row(one, now_ms) if output == "table" else _data_row(one) for one in shown], COLUMNS, output)
+        elif members:
+            say(f"none of {len(members)} endpoints is as you ask")
         else:
             say("nothing is registered yet; `watchkeeper endpoint add URL` registers an endpoint")
-        for pool in found:
-            for name in pool.unreadable:
-                say(f"endpoint {printable(name)} of pool {pool.pool.name} cannot be read; `watchkeeper endpoint list` says why")
-            for member in pool.members:
-                if member.unreadable:
-                    say(f"of {member.endpoint.id} something cannot be read; `watchkeeper quarantine list` shows what")
-            if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
-                say(f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}")
-        shown = {pool.pool.name for pool in found}
-        for name in await store.lagging():
-            if name in shown:
-                say(f"pool {name}: no results come, or they are not published; its consumers keep the last weights. Look at the workers")
+        for line in _words(found, await store.lagging()):
+            say(line)
 
     system.run(lambda store: _again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
 
@@ -82,19 +104,41 @@ async def _again_and_again(show: Callable[[], Awaitable[None]], pause_s: float) 
         await asyncio.sleep(pause_s)
 
 
-def _pool_rows(pool: PoolStatus, now_ms: int, *, table: bool) -> Iterator[dict[str, Any]]:
-    for member in pool.members:
-        yield _table_row(member, now_ms) if table else _data_row(member)
+def _words(pools: Sequence[PoolStatus], lagging: Sequence[str]) -> Iterator[str]:
+    """What a person is to know of these pools beside their rows."""
+    from monitor.store.names import printable  # noqa: PLC0415 - after the help
+
+    for pool in pools:
+        for name in pool.unreadable:
+            yield f"endpoint {printable(name)} of pool {pool.pool.name} cannot be read; `watchkeeper endpoint list` says why"
+        for member in pool.members:
+            if member.unreadable:
+                yield f"of {member.endpoint.id} something cannot be read; `watchkeeper quarantine list` shows what"
+        if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
+            yield f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}"
+    names = {pool.pool.name for pool in pools}
+    for name in lagging:
+        if name in names:
+            yield f"pool {name}: no results come, or they are not published; its consumers keep the last weights. Look at the workers"
+
+
+def _verdict(member: EndpointStatus) -> str:
+    return PAUSED if member.endpoint.paused else member.verdict.value
+
+
+def _since_ms(member: EndpointStatus) -> int:
+    """When the present state began: the operator's word, the breaker's, or the run of equal results; 0 where there is none."""
+    record = member.record
+    return member.override.at_ms if member.override else record.breaker.since_ms or record.probes.run_since_ms
 
 
 def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
-    record = member.record
-    since_ms = member.override.at_ms if member.override else record.breaker.since_ms or record.probes.run_since_ms
+    record, since_ms = member.record, _since_ms(member)
     latency_ms = record.weighing.latency_ms
     return {
         "pool": member.endpoint.pool,
         "endpoint": member.endpoint.id,
-        "verdict": "PAUSED" if member.endpoint.paused else member.verdict.value,
+        "verdict": _verdict(member),
         "breaker": f"{record.breaker.state.value} ({member.override.override.value})" if member.override else record.breaker.state.value,
         "weight": member.weight,
         "latency": f"{latency_ms:.1f}ms" if latency_ms else None,
@@ -140,33 +184,57 @@ def age(ms: int) -> str:
 
 
 @click.command()
+@pool_option
+@click.option("--endpoint", multiple=True, metavar="ENDPOINT", help="Only of this endpoint. May be repeated: of any of them.")
+@label_option("endpoint's labels (as they are now)")
+@since_option("those since then")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("-n", "--limit", default=EVENTS_SHOWN, show_default=True, type=click.IntRange(1, 10_000), help="How many of the last ones.")
 @output_option
 @needs_system
-def events(system: System, follow: bool, limit: int, output: str) -> None:
-    """Show transitions with their reasons, oldest first.
+def events(  # noqa: PLR0917 - click passes what people may write.
+    system: System,
+    pool: tuple[str, ...],
+    endpoint: tuple[str, ...],
+    label: tuple[Sequence[Matcher], ...],
+    since: Since | None,
+    follow: bool,
+    limit: int,
+    output: str,
+) -> None:
+    """Show transitions with their reasons, oldest first. Filters look through the newest 50,000.
 
     \b
     Examples:
       watchkeeper events
-      watchkeeper events -f
+      watchkeeper events -f --pool shop
+      watchkeeper events --since 2h --label team=shop
       watchkeeper events -n 1000 -o json
     """
-    from monitor.query.events import read_events  # noqa: PLC0415 - after the help
+    from monitor.query.events import Wanted, read_events  # noqa: PLC0415 - after the help
+
+    filtered = bool(pool or endpoint or label or since)
+
+    async def read(store: Store, after: str = "") -> tuple[list[Transition], str]:
+        wanted = None
+        if filtered:
+            since_ms = since.start_ms(await store.now_ms()) if since else 0
+            by_label = (lambda labels: matches(label, labels)) if label else None
+            wanted = Wanted(pools=pool, endpoints=endpoint, labels=by_label, since_ms=since_ms)
+        return await read_events(store, limit, after, wanted)
 
     if not follow:
-        found, _ = system.run(lambda store: read_events(store, limit))
+        found, _ = system.run(read)
         if found or output != "table":
             emit([event_row(transition, table=output == "table") for transition in found], EVENT_COLUMNS, output)
         else:
-            say("nothing has changed yet")
+            say("no event is as you ask" if filtered else "nothing has changed yet")
         return
     cursor = ""
 
     async def show_new(store: Store) -> None:
         nonlocal cursor
-        found, cursor = await read_events(store, limit, cursor)
+        found, cursor = await read(store, cursor)
         for transition in found:
             print_line(transition, output)
 
@@ -203,11 +271,11 @@ def print_line(transition: Transition, output: str) -> None:
         click.echo(msgspec.json.encode(row).decode())
 
 
-def stamp(at_ms: int) -> str:
-    """Local time with its offset, to the second."""
+def stamp(at_ms: int, zone: tzinfo | None = None) -> str:
+    """The time in a zone (None: this machine's) with its offset, to the second."""
     from datetime import UTC, datetime  # noqa: PLC0415 - after the help
 
-    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).isoformat(sep=" ", timespec="seconds")
 
 
 @click.command()

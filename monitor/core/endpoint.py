@@ -63,6 +63,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return zlib.crc32(self.id.encode()) % self.interval_ms
 
     @property
+    def known_by(self) -> dict[str, str]:
+        """Its labels with `endpoint` and `pool`, as its alerts carry them: by these people choose it."""
+        return {**self.labels, "endpoint": self.id, "pool": self.pool}
+
+    @property
     def attempts_budget_ms(self) -> int:
         """Longest time that one probe with all its retries may take: never more than its interval."""
         delays = self.retry_delay_ms * ((1 << self.retries) - 1)

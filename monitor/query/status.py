@@ -66,7 +66,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus]:
     """All pools, or those named (a page of them reads these and no others); ConfigError for a name that has no member."""
-    wanted = list(names) or [name for name, size in (await store.pool_sizes()).items() if size]
+    wanted = list(dict.fromkeys(names)) or [name for name, size in (await store.pool_sizes()).items() if size]
     found = await asyncio.gather(*(_read_pool(store, name) for name in wanted))  # Side by side, so that they share exchanges.
     for status in found:
         if names and not status.members and not status.unreadable:

@@ -293,6 +293,7 @@ def test_people_see_status_events_alerts_and_history(plant: Callable[[Story], No
     assert {"EndpointDown", "PoolDown"} <= {alert["alertname"] for alert in alerts}
     sent = json.loads(run("alerts", "sent", "-o", "json").stdout)
     assert all(row["delivered"] and row["reason"] == "first notification" for row in sent)
+    assert all(row["labels"]["alertname"] in {"EndpointDown", "PoolDown"} for row in sent)
     rows = json.loads(run("history", "e", "-o", "json").stdout)
     assert (sum(row["ok"] for row in rows), sum(row["failed"] for row in rows)) == (1, 3)
     history = run("history", "e")

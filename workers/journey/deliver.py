@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import msgspec
 
 from alert_rules.notify.dedup import LogEntry, maybe_told
-from alert_rules.notify.message import render_message
+from alert_rules.notify.message import common, render_message
 from alert_rules.notify.retry import next_attempt_ms
 from alert_rules.notify.sent import Sent
 from alert_rules.notify.stages import FRESH_MS, Notification, may_leave, superseded
@@ -261,6 +261,7 @@ class DeliverStep:
             answer=answer,
             delivered=delivered,
             superseded=superseded,
+            labels=common([alert.labels for alert in notification.alerts]),
         )
         await self._store.settle_delivery(
             Settle(
