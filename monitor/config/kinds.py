@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -14,6 +13,8 @@ from monitor.core.endpoint import DEFAULT_PORTS, ID_LENGTH_MAX, URL_LENGTH_MAX
 from monitor.core.secret import SECRET, is_reference, is_sensitive
 from monitor.probes.base import Option, Prober
 from monitor.probes.catalog import PROBERS
+from monitor.probes.host import canonical
+from monitor.probes.resolver import literal
 
 Deny = Callable[[str], str | None]
 """Takes a literal address; returns why it must not be probed, or None."""
@@ -60,9 +61,9 @@ def check_secrets(options: Mapping[str, Any]) -> None:
 def parse_url(value: object, deny: Deny | None = None) -> tuple[str, Kind, str]:
     """Return the URL, its kind, and the id of an endpoint that is given none.
 
-    Raises ValueError ("why; what to write instead") for a scheme that no prober serves, a missing host, a port that is none, white
-    space and control characters, a user name or password (the URL is published to everyone who balances load), and a literal
-    address that `deny` refuses. What else a kind wants of its URLs its prober says.
+    Raises ValueError ("why; what to write instead") for a scheme that no prober serves, a missing host or one that is neither a name
+    nor an address, a port that is none, white space and control characters, a user name or password (the URL is published to everyone
+    who balances load), and an address that `deny` refuses. What else a kind wants of its URLs its prober says.
     """
     if not isinstance(value, str):
         raise ValueError("the url is no text; write for example http://10.0.0.7:8080/health")  # noqa: TRY004 - one kind of refusal
@@ -84,6 +85,8 @@ def parse_url(value: object, deny: Deny | None = None) -> tuple[str, Kind, str]:
         raise ValueError(
             "a url with a user name or password would be published with it; give it as a header or option that refers to env:NAME"
         )
+    if "[" in parts.netloc and ":" not in (host or ""):
+        raise ValueError("the brackets hold no IPv6 address; write for example http://[2001:db8::7]:8080/health")
     _check_host(host, port, deny)
     return value, kind, _id_of(parts, host or "", port)
 
@@ -93,12 +96,9 @@ def _check_host(host: str | None, port: int | None, deny: Deny | None) -> None:
         raise ValueError("the url has no host; write one after the ://")
     if port == 0:
         raise ValueError("no service listens on port 0; write the service's port")
-    try:
-        address = str(ipaddress.ip_address(host))
-    except ValueError:
-        return
-    if deny is not None and (why := deny(address)):
-        raise ValueError(f"{why}; name it in the setting target_allow if it must be probed")
+    refusals = [deny(address) for address in literal(canonical(host))] if deny is not None else []
+    if refusals and all(refusals):
+        raise ValueError(f"{refusals[0]}; name it in the setting target_allow if it must be probed")
 
 
 def _id_of(parts: SplitResult, host: str, port: int | None) -> str:

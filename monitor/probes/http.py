@@ -16,6 +16,7 @@ from monitor.core.said import clean, got
 from monitor.core.secret import is_sensitive
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
 from monitor.probes.exchange import HttpExchange
+from monitor.probes.host import canonical
 from monitor.probes.http_options import OPTIONS, secret, statuses
 from monitor.probes.network import Destination
 
@@ -221,7 +222,7 @@ class HttpProbe:
     def _hop(self, url: httpx.URL, method: str, *, credentials: bool) -> _Hop:
         secure = url.scheme == "https"
         host = url.raw_host.decode("ascii")
-        same_host = url.host == self._url.host
+        same_host = url.raw_host == self._url.raw_host
         lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1"]
         sent = {name.lower() for name, *_ in self._headers}
         if not (same_host and "host" in sent):
@@ -257,14 +258,15 @@ def parse_url(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise ValueError(f"not a URL ({error}); write for example http://127.0.0.1:8080/health") from None
-    if url.scheme not in HttpProber.schemes or not url.host:
+    if url.scheme not in HttpProber.schemes or not url.raw_host:
         raise ValueError("not an http or https URL with a host; write for example http://127.0.0.1:8080/health")
+    canonical(url.raw_host.decode("ascii"))
     return url.copy_with(fragment=None)
 
 
 def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
     """Tell whether credentials may travel on: to the same origin, or from http to https of one host on usual ports."""
-    if first.host != second.host:
+    if first.raw_host != second.raw_host:
         return False
     if first.scheme == second.scheme:
         return first.port == second.port
@@ -273,7 +275,7 @@ def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
 
 def _place(url: httpx.URL) -> str:
     """Scheme and host: the rest of a URL that a target sent may hold secrets, and what is told of a probe is published."""
-    return f"{url.scheme}://{url.netloc.decode('ascii')}" if url.host else f"{url.scheme}:"
+    return f"{url.scheme}://{url.netloc.decode('ascii')}" if url.raw_host else f"{url.scheme}:"
 
 
 def _got_header(name: str, value: bytes) -> str:

@@ -1,7 +1,7 @@
 """Target policy: which addresses a probe may connect to.
 
 It judges the address that is connected to, never the name, on every redirect hop. An IPv6 address that
-carries an IPv4 address (mapped, NAT64, 6to4, Teredo) is judged by what it carries as well. Private and
+carries an IPv4 address (mapped, translated, compatible, NAT64, 6to4, Teredo, ISATAP) is judged by what it carries as well. Private and
 loopback ranges may be probed, since watching them is a monitor's work.
 """
 
@@ -17,13 +17,23 @@ CACHE_MAX = 65_536
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "metadata": (
-        "169.254.169.254",  # AWS, Azure, GCP, OpenStack, Oracle
+        "169.254.169.254",  # AWS, Azure, GCP, OpenStack, Oracle, and most others
         "169.254.170.2",  # AWS ECS
-        "fd00:ec2::254",  # AWS
-        "fd20:ce::254",  # GCP
+        "169.254.170.23",  # AWS EKS pod identity
+        "169.254.0.23",  # Tencent
+        "169.254.10.10",  # Tencent
+        "169.254.42.42",  # Scaleway
         "100.100.100.200",  # Alibaba
-        "192.0.0.192",  # Oracle
         "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle
+        "fd00:ec2::254",  # AWS
+        "fd00:ec2::23",  # AWS EKS pod identity
+        "fd20:ce::254",  # GCP
+        "fd00:c1::a9fe:a9fe",  # Oracle
+        "fd00:42::42",  # Scaleway
+        "fd00:a9fe:a9fe::1",  # Linode
+        "fd00:100::100:200",  # Alibaba
+        "fe80::a9fe:a9fe",  # OpenStack, Linode
     ),
     "link-local": ("169.254.0.0/16", "fe80::/10"),
     "multicast": ("224.0.0.0/4", "ff00::/8"),
@@ -35,9 +45,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 DENIED_GROUPS = ("metadata", "link-local", "multicast", "broadcast", "unspecified")
 
 _METADATA = frozenset(ip_address(text) for text in GROUPS["metadata"])
-_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052
+_LAST_32_BITS = tuple(
+    ip_network(text)
+    for text in (
+        "64:ff9b::/96",  # NAT64, RFC 6052
+        "::ffff:0:0:0/96",  # translated, RFC 2765
+        "::/96",  # compatible, RFC 4291
+    )
+)
 _NAT64_LOCAL = ip_network("64:ff9b:1::/48")  # RFC 8215
-_COMPATIBLE = ip_network("::/96")  # RFC 4291, deprecated
+_NOTHING = ip_network("0.0.0.0/8")
 
 
 class TargetPolicy:
@@ -101,8 +118,19 @@ def _forms(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     if address.teredo is not None:
         yield from address.teredo
-    if address in _NAT64 or (address in _COMPATIBLE and number > 0xFFFF):
-        yield IPv4Address(number & 0xFFFF_FFFF)
+    last = IPv4Address(number & 0xFFFF_FFFF)
+    isatap = number >> 32 & 0xFCFF_FFFF == 0x0000_5EFE  # RFC 5214; two bits tell whether the address is unique and one of a group
+    if isatap or (number > 0xFFFF and any(address in network for network in _LAST_32_BITS)):
+        yield last
     if address in _NAT64_LOCAL:
-        yield IPv4Address(number & 0xFFFF_FFFF)
-        yield IPv4Address((number >> 64 & 0xFFFF) << 16 | (number >> 40 & 0xFFFF))  # a /48 prefix skips bits 64 to 71
+        yield from _translated(number, last)
+
+
+def _translated(number: int, last: IPv4Address) -> Iterator[IPv4Address]:
+    """Yield what an address behind a translator's own prefix may carry: nobody knows how long that is, and bits 64 to 71 are skipped (RFC
+    6052, 2.2). Zeros before the last 32 bits leave one length, and what would be in 0.0.0.0/8 is read with a wrong one."""
+    whole = number >> 64 << 56 | number & 0xFF_FFFF_FFFF_FFFF
+    lengths = (48, 56, 64) if number >> 32 & 0xFFFF_FFFF else ()
+    for carried in (*(IPv4Address(whole >> (88 - length) & 0xFFFF_FFFF) for length in lengths), last):
+        if carried not in _NOTHING:
+            yield carried

@@ -44,7 +44,7 @@ class _Entry(msgspec.Struct):
 
 def literal(host: str) -> tuple[str, ...]:
     """Return the addresses of a host that needs no query: a literal address or localhost; else nothing."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if f".{host.removesuffix('.')}".endswith(".localhost"):
         return ("127.0.0.1", "::1")  # RFC 6761
     try:
         return (str(ipaddress.ip_address(host)),)

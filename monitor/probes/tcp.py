@@ -12,6 +12,7 @@ from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.said import got
 from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive, pattern
 from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
+from monitor.probes.host import canonical
 from monitor.probes.network import Destination, Network
 
 ANSWER_BYTES_MAX = 65_536
@@ -122,4 +123,4 @@ def _destination(url: str) -> Destination:
         raise ValueError(f"a tcp endpoint needs a host and a port; {hint}")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"a tcp endpoint is a host and a port, no more; {hint}")
-    return Destination(parts.hostname, port)
+    return Destination(canonical(parts.hostname), port)

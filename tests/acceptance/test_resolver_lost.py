@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from monitor.core.outcome import Outcome
 from tests.acceptance.system import System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
-from tests.unit.probes.servers import Dns
+from tests.unit.probes.servers import Dns, dns_in_a_thread
 
 INTERVAL_MS = 1_000
 KNOWN, UNKNOWN = "known.test", "unknown.test"
@@ -20,18 +18,9 @@ KNOWN, UNKNOWN = "known.test", "unknown.test"
 
 @pytest.fixture
 def resolver() -> Iterator[Dns]:
-    """A name server of our own in a thread."""
-    loop = asyncio.new_event_loop()
-    transport, server = loop.run_until_complete(
-        loop.create_datagram_endpoint(lambda: Dns({KNOWN: "127.0.0.1", UNKNOWN: "127.0.0.1"}, ttl_s=0), local_addr=("127.0.0.1", 0))
-    )
-    thread = threading.Thread(target=loop.run_forever, name="resolver")
-    thread.start()
-    yield server
-    loop.call_soon_threadsafe(transport.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    """A name server of our own."""
+    with dns_in_a_thread({KNOWN: "127.0.0.1", UNKNOWN: "127.0.0.1"}, ttl_s=0) as server:
+        yield server
 
 
 def named(targets: Targets, name: str, host: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import socket
 import ssl
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,19 @@ async def dns(names: dict[str, str], ttl_s: int = 60) -> AsyncIterator[Dns]:
         yield protocol
     finally:
         transport.close()
+
+
+@contextlib.contextmanager
+def dns_in_a_thread(names: dict[str, str], ttl_s: int = 60) -> Iterator[Dns]:
+    """The same for tests without an event loop of their own."""
+    loop = asyncio.new_event_loop()
+    transport, server = loop.run_until_complete(loop.create_datagram_endpoint(lambda: Dns(names, ttl_s), local_addr=("127.0.0.1", 0)))
+    thread = threading.Thread(target=loop.run_forever, name="resolver")
+    thread.start()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(transport.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
