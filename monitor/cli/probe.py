@@ -48,7 +48,7 @@ def probe(system: System, url: str, debug: bool, output: str, **options: Any) ->
 
 
 def probe_once(system: System, endpoint: Endpoint) -> Result:
-    """Probe from this process, under the same target policy as workers do."""
+    """Probe from this process, under the same target policy and with the same resolvers as workers do."""
     from monitor.clock import SystemClock  # noqa: PLC0415 - after the help
     from monitor.probes.catalog import prepare  # noqa: PLC0415
     from monitor.probes.runner import make_context, run_probe  # noqa: PLC0415
@@ -60,7 +60,7 @@ def probe_once(system: System, endpoint: Endpoint) -> Result:
         raise ConfigError([Problem("", "url", endpoint.url, f"the endpoint cannot be probed: {error}", "check the options")]) from None
 
     async def session() -> Result:
-        context = make_context(clock, system.policy)
+        context = make_context(clock, system.policy, nameservers=system.settings.nameservers or None)
         try:
             return await run_probe(endpoint, prepared, context, clock.now_ms())
         finally:

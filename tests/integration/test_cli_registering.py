@@ -21,6 +21,7 @@ import yaml
 from monitor.core.record import OverrideRecord, Transition
 from monitor.store.redis.store import RedisStore
 from tests.integration.commands import WATCHKEEPER, Run
+from tests.unit.probes.servers import dns_in_a_thread
 
 SHOP = """\
 pools:
@@ -295,6 +296,15 @@ def test_probe_needs_no_system(run: Run, target: str):
     assert json.loads(run("probe", target, "--expect-body", "absent", "-o", "json", code=1, env=nothing).stdout)["failure"] == "assertion"
     assert "target_allow" in run("probe", "http://169.254.169.254/", code=2, env=nothing).stderr
     assert "target_allow" in run("probe", target, code=2, env={**nothing, "WATCHKEEPER_TARGET_DENY": "127.0.0.0/8"}).stderr
+
+
+def test_probes_from_here_ask_the_resolvers_that_workers_ask(run: Run, target: str):
+    port = target.rpartition(":")[2]
+    with dns_in_a_thread({"shop.test": "127.0.0.1"}) as resolver:
+        asking = {"WATCHKEEPER_NAMESERVERS": resolver.server}
+        assert "HEALTHY" in run("probe", f"http://shop.test:{port}/", env={**asking, "WATCHKEEPER_REDIS_URL": ""}).stdout
+        assert "HEALTHY" in run("endpoint", "add", f"http://shop.test:{port}/", env=asking).stdout
+    assert set(resolver.asked) == {"shop.test"}
 
 
 # pool and breaker ---------------------------------------------------------------------------------------------------
