@@ -21,6 +21,7 @@ from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Breaker
 from monitor.probes.base import Option
+from monitor.store.redis_url import CONNECTIONS_MIN, OPTIONS, SECONDS_MAX, URL_LENGTH_MAX
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 100
@@ -88,7 +89,16 @@ def settings_page() -> str:
         default = field.default
         shown = (made.__doc__ or "").strip() if made else f"`{default}`" if default not in (None, "", ()) else ""
         rows.append((f"`{name}`", f"`{PREFIX}{name.upper()}`", shown, field.description or ""))
-    return SETTINGS_PAGE + table(("setting", "variable", "built in", "meaning"), rows)
+    return SETTINGS_PAGE + table(("setting", "variable", "built in", "meaning"), rows) + _redis_urls()
+
+
+def _redis_urls() -> str:
+    common = set.intersection(*(set(names) for names in OPTIONS.values()))
+    rows = [("redis://, rediss://, unix://", ", ".join(f"`{name}`" for name in OPTIONS["unix"]))]
+    for schemes, of in (("redis://, rediss://", "redis"), ("rediss://", "rediss")):
+        more = [name for name in OPTIONS[of] if name not in common and (of == "redis" or name not in OPTIONS["redis"])]
+        rows.append((schemes, ", ".join(f"`{name}`" for name in more)))
+    return REDIS_URLS + table(("URL", "options"), rows) + REDIS_URLS_END
 
 
 SETTINGS_PAGE = f"""\
@@ -106,6 +116,21 @@ Of one installation. Where a setting is given in several places the first of the
 Lists are written with commas in variables, and as YAML lists in the file. `watchkeeper settings` shows each value and where it came
 from, without passwords. An unknown key in the file, or a value that does not fit, ends every command with its place and what to write.
 
+"""
+
+
+REDIS_URLS = """
+## Redis URLs
+
+`redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://` for TLS (a certificate that does not hold is refused), or
+`unix://[USER:PASSWORD@]/PATH`. After a question mark options may follow, as redis-py names them; store, broker and `HealthView` obey them
+alike. Any other name, and a value that does not fit, is refused by name by every command (exit code 2) and by `HealthView`.
+
+"""
+REDIS_URLS_END = f"""
+Timeouts are seconds, {SECONDS_MAX} at most; yes and no are also true, false, 1, 0; `max_connections` is {CONNECTIONS_MIN} at least;
+`ssl_cert_reqs` is `none`, `optional` or `required`; `ssl_min_version` is 771 (TLS 1.2) or 772 (TLS 1.3). `retry_on_timeout` can only be
+no and `protocol` only 2: that is how every part works. A URL has at most {URL_LENGTH_MAX} characters.
 """
 
 

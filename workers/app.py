@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
@@ -24,11 +24,21 @@ from kombu.entity import Queue
 
 from monitor.config.settings import LOG_FORMAT, find_redis_url, load_settings
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
+from monitor.store.redis_url import RedisUrl
 
 RECONNECT_MAX_S = 1.0
 """Longest pause between two attempts to reach the broker."""
 _LOGGERS_PER_TASK = ("celery.app.trace", "celery.worker.strategy")
 """They tell of each task that came and ended well: thousands of lines a minute, and processor time for each."""
+
+_BROKER_OPTIONS = (
+    "client_name",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+    "max_connections",
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,22 +95,19 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
 
 
 def broker_url(redis_url: str) -> str:
-    """The URL as kombu writes it: it knows user, password and database by their places alone, and verifies no certificate unasked."""
-    parts = urlsplit(redis_url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    user, password, database = (query.pop(name, "") for name in ("username", "password", "db"))
-    user, password = (quote(word, safe="") for word in (unquote(parts.username or "") or user, unquote(parts.password or "") or password))
+    """The URL as kombu writes it: it knows user, password and database by their places alone."""
+    found = RedisUrl(redis_url)
+    user, password = quote(found.username, safe=""), quote(found.password, safe="")
     login = f"{user}:{password}@" if user or password else ""
-    if parts.scheme == "unix":
-        return f"redis+socket://{login}{parts.path}?virtual_host={database or '0'}"
-    if parts.scheme == "rediss":
-        query.setdefault("ssl_cert_reqs", "required")
-    host, database = parts.netloc.rpartition("@")[2], database or parts.path.removeprefix("/") or "0"
-    return f"{parts.scheme}://{login}{host}/{database}" + (f"?{urlencode(query)}" if query else "")
+    if found.scheme == "unix":
+        return f"redis+socket://{login}{quote(found.path)}?virtual_host={found.database}"
+    return f"{found.scheme}://{login}{found.host}/{found.database}"
 
 
-def transport_options() -> dict[str, Any]:
-    """Options of kombu's Redis transport. No `retry_on_timeout`: kombu publishes batches only where redis-py does not repeat them."""
+def transport_options(redis_url: str) -> dict[str, Any]:
+    """Options of kombu's Redis transport, those of the URL last. No `retry_on_timeout`: kombu publishes batches only where redis-py does
+    not repeat them. Kombu looks after its connections at every `health_check_interval`, so 0 does not turn that off."""
+    given = RedisUrl(redis_url).options
     return {
         "ack_emulation": False,  # An unacknowledged message need not come back: its lease brings the work back, at no cost.
         "priority_steps": [0],  # One list per queue: BRPOP on ten lists of priorities costs ten times as much.
@@ -108,6 +115,7 @@ def transport_options() -> dict[str, Any]:
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 10,
+        **{name: given[name] for name in _BROKER_OPTIONS if name in given and (name, given[name]) != ("health_check_interval", 0)},
     }
 
 
@@ -119,7 +127,8 @@ def configuration(redis_url: str) -> dict[str, Any]:
     """Celery's configuration on this Redis."""
     return {
         "broker_url": broker_url(redis_url),
-        "broker_transport_options": transport_options(),
+        "broker_transport_options": transport_options(redis_url),
+        "broker_use_ssl": RedisUrl(redis_url).tls,
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # A worker would give up after 100 attempts.

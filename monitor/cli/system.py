@@ -17,6 +17,7 @@ from monitor.config.settings import PREFIX, Settings, find_redis_url, load_setti
 from monitor.core.durations import format_duration
 from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
+from monitor.store.redis_url import RedisUrl
 
 _FILE = click.Path(path_type=Path)
 _METAVARS = {"listen": "HOST:PORT", "redis_url": "URL", "data_dir": "DIR", "rules": "FILE|DIR", "location": "NAME"}
@@ -113,8 +114,8 @@ def settings(system: System, output: str) -> None:
 @needs_system
 @click.option("--hide", is_flag=True, help="Hide the password.")
 def redis_url(system: System, hide: bool) -> None:
-    """Print the URL of the Redis in use, its password included."""
-    url = find_redis_url(system.settings)
+    """Print the URL of the Redis in use, its password included, as redis-cli and other clients take it."""
+    url = RedisUrl(find_redis_url(system.settings)).for_others
     click.echo(hide_password(url) if hide else url)
 
 

@@ -19,6 +19,7 @@ from monitor.client.view import Fetch, Version, View
 from monitor.client.watch import Watch
 from monitor.clock import Clock, SystemClock
 from monitor.pool.snapshot import Snapshot
+from monitor.store.redis_url import read_redis_url
 
 logger = logging.getLogger("watchkeeper.client")
 
@@ -32,7 +33,8 @@ class HealthView:
     """The published pools as seen from here: `with HealthView(url) as view`, or `async with`.
 
     `pools` names the pools to follow; None follows all. `cache_file` is a last-known-good file to start from when Redis is away.
-    Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away.
+    Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away. A URL that nothing
+    could use is a ConfigError at once.
     Inside a process that forks, make the view after the fork.
     """
 
@@ -46,7 +48,7 @@ class HealthView:
         timeout_ms: int = 1_000,
         clock: Clock | None = None,
     ) -> None:
-        self._url = redis_url
+        self._url = read_redis_url(redis_url).text
         self._only = None if pools is None else tuple(pools)
         self._cache_file = Path(cache_file) if cache_file is not None else None
         self._poll_ms = poll_ms
@@ -64,7 +66,7 @@ class HealthView:
     @classmethod
     def from_snapshots(cls, snapshots: Iterable[Snapshot]) -> Self:
         """A view that holds these pools as fresh and never reads Redis: for unit tests of services that balance with it."""
-        self = cls("redis://127.0.0.1:0/0")
+        self = cls("redis://localhost")
         for snapshot in snapshots:
             self._view.offer(snapshot, Fetch(snapshot.ts_ms, None, self._clock.monotonic_ms()))
         return self

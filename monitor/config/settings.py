@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import yaml
@@ -26,7 +25,9 @@ from pydantic_settings import (
 
 from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
-from monitor.core.secret import SECRET, hide_password
+from monitor.core.said import clean
+from monitor.core.secret import hide_password
+from monitor.store.redis_url import RedisUrl, shown
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
@@ -69,32 +70,9 @@ def _address(value: str) -> str:
     return value
 
 
-_LOGIN = ("db", "username", "password")
-_TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
-_URL_PARAMETERS = {"redis": _LOGIN, "unix": _LOGIN, "rediss": _LOGIN + _TLS}
-"""What both libraries that read the URL understand; others would change how the store talks, or let no part start."""
-_SCHEMES = tuple(f"{scheme}://" for scheme in _URL_PARAMETERS)
-
-
 def _redis_url(value: str | None) -> str | None:
-    """Refuse here what each part would fail on. urllib's own words are left out: they may quote a password."""
-    if not value:
-        return None
-    try:
-        parts = urlsplit(value)
-        query = parse_qs(parts.query)
-        unix = parts.scheme == "unix"
-        place = parts.path if unix else parts.hostname and parts.port != 0
-        database = query.get("db", ["" if unix else parts.path.removeprefix("/")])[0]
-        usable = value.startswith(_SCHEMES) and place and (not database or database.isdecimal())
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("write redis://[:PASSWORD@]HOST:PORT/DB (or rediss://, unix:///PATH), and in a password %2F for / and %40 for @")
-    known = _URL_PARAMETERS[parts.scheme]
-    if others := query.keys() - known:
-        raise ValueError(f"a {parts.scheme}:// URL takes no parameter {min(others)!r}; leave it out, or write one of {', '.join(known)}")
-    return value
+    """Refuse here what each part would fail on."""
+    return RedisUrl(value).text if value else None
 
 
 def _network(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -333,9 +311,8 @@ def _relative_to(folder: Path, key: str, value: object) -> object:
 
 def _problem(fault: Mapping[str, Any], sources: Mapping[str, str]) -> Problem:
     name = str(fault["loc"][0]) if fault["loc"] else ""
-    seen = hide_password(str(fault.get("input", ""))) if name in Settings.model_fields else ""
-    if name == "redis_url" and "@" in seen and SECRET not in seen:
-        seen = SECRET + seen[seen.rindex("@") :]  # This is no URL: what stands before the host may be anything.
+    seen = str(fault.get("input", "")) if name in Settings.model_fields else ""
+    seen = clean(shown(seen) if name == "redis_url" else hide_password(seen))
     choices = get_args(LogLevel) if name == "log_level" else ()
     why = str(fault["msg"]).removeprefix("Value error, ")
     return Problem(sources.get(name, ""), name, seen, why, f"choose one of {', '.join(choices)}" if choices else "")

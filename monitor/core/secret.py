@@ -15,7 +15,7 @@ SECRET = "<secret>"  # noqa: S105 - what is shown in a secret's place
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _USERINFO = re.compile(r"(?<=//)([^/?#\s:@]*):(?!\d+(?:[/?#]|$)).*(?=@)")  # A password may hold a slash that was not escaped.
-_PASSWORD_PARAMETER = re.compile(r"(?<=[?&]password=)[^&#\s]+")
+_PASSWORD_PARAMETER = re.compile(r"(?<=[?&])((?:ssl_)?password=)[^&#\s]+")
 _SENSITIVE = re.compile(r"auth|cookie|token|secret|passw|api-?key|credential|signature", re.IGNORECASE)
 _SENSITIVE_PARAMETER = re.compile(
     r"passphrase|session|jwt|(?:api|access|private)[-_.]?key|(?:^|[-_.])(?:key|sig|pass|pwd|pw|sid|otp)$", re.IGNORECASE
@@ -48,7 +48,7 @@ def is_sensitive(name: str) -> bool:
 
 def hide_password(url: str) -> str:
     """The URL with its password replaced, before the host or as a parameter; other texts unchanged."""
-    return _PASSWORD_PARAMETER.sub(SECRET, _USERINFO.sub(rf"\1:{SECRET}", url))
+    return _PASSWORD_PARAMETER.sub(rf"\1{SECRET}", _USERINFO.sub(rf"\1:{SECRET}", url))
 
 
 def scrubbed(text: str) -> str:

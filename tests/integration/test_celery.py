@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -165,6 +164,10 @@ def test_unix_sockets_as_kombu_writes_them() -> None:
 
 
 def test_tasks_travel_to_the_server_whose_certificate_holds() -> None:
-    assert Connection(broker_url("rediss://h")).ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-    given = Connection(broker_url("rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem")).ssl
-    assert given == {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem"}
+    def trust(url: str) -> object:
+        settings = configuration(url)
+        return Connection(settings["broker_url"], ssl=settings["broker_use_ssl"]).ssl
+
+    assert trust("rediss://h") == {"ssl_cert_reqs": "required"}
+    assert trust("rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem") == {"ssl_cert_reqs": "none", "ssl_ca_certs": "/ca.pem"}
+    assert not trust("redis://h")

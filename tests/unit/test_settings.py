@@ -20,6 +20,7 @@ from monitor.config.settings import (
 from monitor.core.errors import ConfigError
 from monitor.core.secret import hide_password
 from monitor.store.keys import CLAIM_MAX
+from monitor.store.redis_url import RedisUrl, read_redis_url
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,13 @@ def test_redis_urls(url: str) -> None:
         "REDIS://h",
         "unix:/run/redis.sock",
         "redis://h?db=x",
+        "redis://h/1/2",
+        "unix://run/redis.sock",
+        "redis://h/0#note",
+        "redis://h\n",
+        "redis://h h",
+        "redis://" + "h" * 64,
+        "redis://h?p@ss=1",
     ],
 )
 def test_redis_urls_that_no_part_could_use(url: str) -> None:
@@ -90,10 +98,66 @@ def test_redis_urls_that_no_part_could_use(url: str) -> None:
     assert "sesame" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["socket_timeout", "decode_responses", "ssl_cert_reqs", "nonsense"])
+@pytest.mark.parametrize("name", ["decode_responses", "ssl_cert_reqs", "nonsense", "encoding", "timeout", "host", "retry", "DB"])
 def test_parameters_of_a_redis_url_that_not_every_part_understands(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"redis:// URL takes no parameter '{name}'; leave it out"):
+    with pytest.raises(ConfigError, match=f"redis:// URL takes no parameter '{name}'; (leave it out|did you mean)"):
         load_settings({"redis_url": f"redis://h/0?{name}=1"})
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("socket_timeout=x", "socket_timeout cannot be used: it must be a number of seconds above 0"),
+        ("socket_timeout=nan", "socket_timeout cannot be used"),
+        ("socket_timeout=0", "socket_timeout cannot be used"),
+        ("socket_connect_timeout=-1", "socket_connect_timeout cannot be used"),
+        ("socket_connect_timeout=1e300", "socket_connect_timeout cannot be used"),
+        ("socket_keepalive=perhaps", "socket_keepalive cannot be used: it must be yes or no"),
+        ("health_check_interval=1.5", "health_check_interval cannot be used: it must be a whole number of seconds"),
+        ("health_check_interval=" + "9" * 5_000, "health_check_interval cannot be used"),
+        ("max_connections=1", "max_connections cannot be used: it must be a whole number, 10 at least"),
+        ("retry_on_timeout=yes", "retry_on_timeout cannot be used: it must be no"),
+        ("protocol=3", "protocol cannot be used: it must be 2"),
+        ("client_name=two%20words", "client_name cannot be used: it must be one word"),
+        ("ssl_cert_reqs=CERT_NONE", "ssl_cert_reqs cannot be used: it must be none, optional or required"),
+        ("ssl_check_hostname=off", "ssl_check_hostname cannot be used: it must be yes or no"),
+        ("ssl_min_version=TLSv1.2", r"ssl_min_version cannot be used: it must be 771 \(TLS 1.2\) or 772"),
+        ("ssl_include_verify_flags=VERIFY_X509_STRICKT", "did you mean VERIFY_X509_STRICT"),
+        ("socket_timeout=1&socket_timeout=2", "socket_timeout is given twice"),
+        ("password=", "password has no value"),
+        ("db=-1", "the database must be a whole number"),
+        ("db=1/2", "the database must be a whole number"),
+    ],
+)
+def test_values_in_a_redis_url_that_cannot_be_used(option: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings({"redis_url": f"rediss://h?{option}"})
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:1?sesame@h:1/0", "redis://me:1#sesame@h:1/0", "redis://:" + "sesame" * 50 + "@h?x", "redis://h?ssl_password=sesame"]
+)
+def test_no_refusal_of_a_redis_url_tells_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings({"redis_url": url})
+    assert "sesame" not in str(refused.value)
+    with pytest.raises(ConfigError) as refused:
+        read_redis_url(url)
+    assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("redis://:pw@h:1/2", "redis://default:pw@h:1/2"),
+        ("redis://me@h", "redis://me:@h/0"),
+        ("redis://h?username=me&password=p%2Fw&db=3&socket_timeout=5", "redis://me:p%2Fw@h/3?socket_timeout=5"),
+        ("unix://:pw@/run/my%20redis.sock?db=1", "unix://default:pw@/run/my%20redis.sock?db=1"),
+        ("rediss://[::1]:6379/0", "rediss://[::1]:6379/0"),
+    ],
+)
+def test_a_redis_url_as_other_clients_take_it(url: str, printed: str) -> None:
+    assert RedisUrl(url).for_others == printed
 
 
 def test_plain_redis_url_in_dotenv(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """The server's URL with its password."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        """The server's URL with its password. redis-cli would log in as the user "" where it names none."""
+        return f"redis://default:{self.password}@127.0.0.1:{self.port}/0"
 
 
 class EmbeddedServer:

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from monitor.core.errors import StoreError, StoreRefusal
+from monitor.store.redis_url import read_redis_url
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -73,8 +74,9 @@ class Wire:
     """Belongs to the event loop that first used it, until `close`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
+        """Raises ConfigError for a URL that names what cannot be used."""
         self._timeout_s = timeout_s
-        self._free = asyncio.Semaphore(_CONNECTIONS_MAX)
+        found = read_redis_url(url)
         self._idle: list[AbstractConnection] = []
         self._waiting: list[_Asked] = []
         self._serving: set[asyncio.Task[None]] = set()
@@ -86,8 +88,10 @@ class Wire:
             socket_timeout=None,  # `execute` bounds the whole exchange
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,
-            **({} if url.startswith("unix:") else {"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_keepalive": True}),
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            **({} if found.scheme == "unix" else {"socket_keepalive": True}),
         )
+        self._free = asyncio.Semaphore(min(_CONNECTIONS_MAX, self._factory.max_connections))
 
     async def close(self) -> None:
         while self._idle:

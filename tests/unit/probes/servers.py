@@ -121,8 +121,8 @@ def make_tls(
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a server's context with a fresh chain (leaf and authority served), and a client's that trusts it."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("Test Authority", authority_key, "Test Authority", authority_key, authority_days, authority=True)
-    leaf = _certificate(names[0], key, "Test Authority", authority_key, days, names=names)
+    authority = certificate("Test Authority", authority_key, "Test Authority", authority_key, authority_days, authority=True)
+    leaf = certificate(names[0], key, "Test Authority", authority_key, days, names=names)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in (leaf, authority))
     pem += key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -134,7 +134,7 @@ def make_tls(
     return server, client
 
 
-def _certificate(
+def certificate(
     subject: str, key: Any, issuer: str, issuer_key: Any, days: float, *, names: Sequence[str] = (), authority: bool = False
 ) -> Any:
     now = datetime.datetime.now(datetime.UTC)  # noqa: TID251
