@@ -1,71 +1,92 @@
 """Templates of annotations, titles and bodies: Jinja2 in a sandbox, from configuration only.
 
-What a target or an alert says is data: it is put into a template's places, with its control characters blanked, and is never
-itself read as a template.
+What a target or an alert says is data: it is put into a template's places, with its control characters blanked and escaped for whoever
+reads the text, and is never itself read as a template.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
+from traceback import walk_tb
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from monitor.core.durations import format_duration
+from alert_rules.rules.sandbox import Sandbox
+from alert_rules.rules.template_work import WORK, Escape, Work
 
 SOURCE_LENGTH_MAX = 16_384
 RENDERED_LENGTH_MAX = 16_384
-_BLANKED = dict.fromkeys((*range(32), *range(127, 160), 8232, 8233, *range(8234, 8239), *range(8294, 8298)), " ")
+ERROR_LENGTH_MAX = 200
+_BLANKED = dict.fromkeys(
+    (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF), " "
+) | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+"""Characters that move a cursor, turn the direction of writing, or cannot be sent."""
+
+_SANDBOX = Sandbox()
 
 
 class TemplateError(ValueError):
     """A template that cannot be read; the text says why."""
 
 
-def _as_data(value: Any) -> Any:
-    return value.translate(_BLANKED) if isinstance(value, str) else value
-
-
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    finalize=_as_data,
-    autoescape=False,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=False,
-)
-_ENVIRONMENT.globals.clear()
-_ENVIRONMENT.filters["duration"] = lambda ms: format_duration(int(ms))
+def plain(text: str) -> str:
+    """What others say, without the characters that are no text."""
+    return text.translate(_BLANKED)
 
 
 def compile_template(source: str, names: Collection[str]) -> Template:
-    """Return the template. Raises TemplateError for bad syntax and for variables that are not in `names`."""
+    """Return the template. Raises TemplateError for bad syntax, for variables that are not in `names`, and for what no template may say."""
     if len(source) > SOURCE_LENGTH_MAX:
         raise TemplateError(f"the template is longer than {SOURCE_LENGTH_MAX} characters")
     if "{{ $" in source or "{{$" in source or "{{ ." in source or "{{." in source:
         raise TemplateError("this is a Go template; write Jinja2, for example {{ labels.endpoint }}")
     try:
-        unknown = meta.find_undeclared_variables(_ENVIRONMENT.parse(source)) - set(names)
-        if unknown:
-            raise TemplateError(f"unknown variable {sorted(unknown)[0]!r}; there are {', '.join(sorted(names))}")
-        return _ENVIRONMENT.from_string(source)
+        unknown = meta.find_undeclared_variables(_SANDBOX.parse(source)) - set(names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # Python's words on the code that Jinja makes.
+            template = _SANDBOX.from_string(source)
     except TemplateSyntaxError as error:
-        raise TemplateError(f"this is no Jinja2 template: {error.message}") from None
+        line = f"line {error.lineno}: " if "\n" in source.strip() else ""
+        raise TemplateError(f"this is no Jinja2 template: {line}{cut(error.message or '', ERROR_LENGTH_MAX)}") from None
+    except (RecursionError, MemoryError, SyntaxError):
+        raise TemplateError("this is no Jinja2 template: it is nested too deeply") from None
+    except Exception as error:  # The reader meets, for example, numbers that Python does not read.
+        raise TemplateError(f"this is no Jinja2 template: {cut(str(error), ERROR_LENGTH_MAX)}") from None
+    if unknown:
+        raise TemplateError(f"unknown variable {sorted(unknown)[0]!r}; there are {', '.join(sorted(names))}")
+    return template
 
 
-def render(template: Template, values: Mapping[str, Any], length_max: int = RENDERED_LENGTH_MAX) -> str:
-    """Return the text, cut at `length_max`; a template that fails gives what it wrote until then, and the reason."""
-    text = ""
-    try:
-        for piece in template.generate(values):
-            text += piece
-            if len(text) > length_max:
-                break
-    except Exception as error:  # A template can fail in any way that Python can; the message must still go out.
-        text += f"<template failed: {error}>"
+def render(template: Template, values: Mapping[str, Any], length_max: int = RENDERED_LENGTH_MAX, escape: Escape = plain) -> str:
+    """Return the text, cut at `length_max`; a template that fails gives what it wrote until then, and the reason with its line.
+
+    What is put into its places is passed through `escape`.
+    """
+    text, error = _run(template, values, length_max, escape)
+    if error is not None:
+        text += f"<template failed: {_place(error)}{escape(cut(str(error), ERROR_LENGTH_MAX))}>"
     return cut(text.strip(), length_max)
 
 
 def cut(text: str, length_max: int) -> str:
     """The text, shortened to `length_max` characters with an ellipsis as the last."""
     return text if len(text) <= length_max else text[: length_max - 1] + "…"
+
+
+def _run(template: Template, values: Mapping[str, Any], length_max: int, escape: Escape) -> tuple[str, Exception | None]:
+    text = ""
+    try:
+        for piece in template.generate({**values, WORK: Work(escape)}):
+            text += piece
+            if len(text) > length_max:
+                break
+    except Exception as error:  # A template can fail in any way that Python can; the message must still go out.
+        return text, error
+    return text, None
+
+
+def _place(error: Exception) -> str:
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
+    return f"line {lines[-1]}: " if lines else ""
