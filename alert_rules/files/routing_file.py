@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from alert_rules.files.reader import Reader, nearest, read_file
-from alert_rules.notify.message import NAMES
+from alert_rules.notify.message import always_fails
 from alert_rules.routes.matcher import Matcher, MatcherError, Op, compile_anchored, matchers_text
 from alert_rules.routes.matcher_text import parse_matchers
 from alert_rules.routes.route import RESOLVE_TIMEOUT_MS, Integration, Receiver, Route, Routing
-from alert_rules.rules.template import TemplateError, compile_template
+from alert_rules.rules.template import TemplateError
 from monitor.config.located import Node, load_yaml, shorten
 from monitor.core.secret import is_reference
 
@@ -155,9 +155,11 @@ class _RoutingReader(Reader):
             self.refuse(entry["tag"].where, f"{key}.tag", why, "leave it out, or write `url: file:PATH` or `url_file: PATH`")
         for name in ("title", "body"):
             try:
-                compile_template(texts[name], NAMES)
+                why = always_fails(texts[name])
             except TemplateError as error:
-                self.refuse(entry[name].where, f"{key}.{name}", str(error), "", shorten(texts[name]))
+                why = str(error)
+            if why:
+                self.refuse(entry[name].where, f"{key}.{name}", why, "", shorten(texts[name]))
         send_resolved = self.boolean(entry.get("send_resolved"), f"{key}.send_resolved", default=True)
         return Integration(
             key=f"{receiver}/apprise/{place}",

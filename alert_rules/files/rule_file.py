@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,20 +15,27 @@ from jinja2 import Template
 from alert_rules.files.reader import Reader, nearest, read_files
 from alert_rules.routes.matcher import labels_text
 from alert_rules.rules.cel import compile_expression
+from alert_rules.rules.cel_cost import CelError
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
-from alert_rules.rules.template import TemplateError, compile_template
+from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure
 from monitor.config.located import Node, load_yaml, shorten
 
 PACKS = Path(__file__).parent.parent / "packs"
-EXPR_LENGTH_MAX = 4_096
 RULES_MAX = 1_000
+RULES_STEPS_MAX = 1_000_000
+"""Steps of all rules together, evaluated once: about 0.1 s."""
 SAMPLES_MAX = 512
 """Combinations of sample facts on which an expression is tried."""
+TEMPLATE_SAMPLES_MAX = 24
+"""Combinations of sample facts on which an annotation is tried, until it succeeds on one."""
+TRIAL_STEPS_MAX = 100_000
+"""An expression that takes many steps is tried on fewer samples."""
 
+_STRIDE = 1_000_003
+"""A prime: taken so far apart, all samples differ."""
 _GROUP_KEYS = ("name", "rules")
 _RULE_KEYS = ("alert", "expr", "for", "keep_firing_for", "labels", "annotations")
-_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS = frozenset({"alertname", "endpoint", "pool"})
 
@@ -68,6 +75,11 @@ def parse_rules(files: Sequence[Node], reader: Reader) -> list[Rule]:
             rules[rule.key] = rule
     if len(rules) > RULES_MAX:
         reader.refuse(files[0].where, "groups", f"there are more than {RULES_MAX} rules", "", str(len(rules)))
+    steps = sum(rule.steps for rule in rules.values())
+    if steps > RULES_STEPS_MAX:
+        dearest = max(rules.values(), key=lambda rule: rule.steps)
+        why = f"the rules together could take {steps} steps, and at most {RULES_STEPS_MAX} are allowed; this one could take {dearest.steps}"
+        reader.refuse(dearest.where, f"{dearest.name}.expr", why, "loop over less")
     return list(rules.values())
 
 
@@ -111,7 +123,7 @@ def _rule(node: Node, group: str, reader: Reader) -> Rule | None:
     durations = [reader.duration(entry.get(key), f"{name}.{key}", 0) for key in ("for", "keep_firing_for")]
     if compiled is None:
         return None
-    scope, program, variables = compiled
+    scope, program, variables, steps = compiled
     annotations = _annotations(entry.get("annotations"), name, scope, reader)
     if len(reader.problems) > before:
         return None
@@ -122,6 +134,7 @@ def _rule(node: Node, group: str, reader: Reader) -> Rule | None:
         expr=str(expr.value),
         program=program,
         variables=variables,
+        steps=steps,
         for_ms=durations[0],
         keep_firing_for_ms=durations[1],
         labels=labels,
@@ -147,35 +160,44 @@ def _labels(node: Node | None, name: str, reader: Reader) -> dict[str, str]:
 def _annotations(node: Node | None, name: str, scope: Scope, reader: Reader) -> dict[str, Template]:
     templates = {}
     for annotation, source in reader.texts(node, f"{name}.annotations").items():
+        names = {*VARIABLES[scope], "labels", "value"}
         try:
-            templates[annotation] = compile_template(source, {*VARIABLES[scope], "labels", "value"})
+            templates[annotation] = compile_template(source, names)
+            why = failure(source, names, _annotated(scope))
         except TemplateError as error:
-            reader.refuse(node.key_where(annotation) if node else "", f"{name}.annotations.{annotation}", str(error), "", shorten(source))
+            why = str(error)
+        if why:
+            reader.refuse(node.key_where(annotation) if node else "", f"{name}.annotations.{annotation}", why, "", shorten(source))
     return templates
 
 
-def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[str, ...]] | None:
+def _annotated(scope: Scope) -> Iterator[dict[str, Any]]:
+    """What annotations are tried on: facts of all kinds, with the labels that they look up and without."""
+    for facts in _samples(scope, list(VARIABLES[scope]), TEMPLATE_SAMPLES_MAX):
+        labels: dict[str, str]
+        for labels in (AnyText(), {}):
+            yield {**facts, "labels": labels, "value": "value"}
+
+
+def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[str, ...], int] | None:
     text = str(node.value)
-    if len(text) > EXPR_LENGTH_MAX:
-        reader.refuse(node.where, key, f"the expression is longer than {EXPR_LENGTH_MAX} characters", "split the rule")
-        return None
     try:
-        program = compile_expression(text)
-    except ValueError as error:
-        first = str(error).partition("\n")[0]
-        why = first.partition("ERROR: ")[2].removeprefix("<input>:") or first
-        reader.refuse(node.where, key, f"this is no CEL expression: {why}", "", shorten(text))
+        program, read = compile_expression(text)
+    except CelError as error:
+        reader.refuse(node.where, key, str(error), "", shorten(text))
         return None
-    bound = set(_MACRO.findall(text))
-    variables = tuple(variable for variable in program.variables() if variable not in bound)
+    variables = tuple(sorted(read.names))
     scope = _scope(node, key, variables, reader)
     if scope is None:
         return None
-    why = _trial(program, scope, variables)
+    why, hint = _trial(program, scope, variables, read.steps), ""
+    for label in sorted(read.unasked) if not why else ():
+        why = f"labels.{label} fails for an endpoint without this label, and the expression is false for it"
+        hint = f'ask `"{label}" in labels &&` first, or `!("{label}" in labels) ||`'
     if why:
-        reader.refuse(node.where, key, why, "", shorten(text))
+        reader.refuse(node.where, key, why, hint, shorten(text))
         return None
-    return scope, program, variables
+    return scope, program, variables, read.steps
 
 
 def _scope(node: Node, key: str, variables: Sequence[str], reader: Reader) -> Scope | None:
@@ -203,11 +225,22 @@ def _scope_of_name(variable: str) -> Scope:
     return Scope.SYSTEM if variable.startswith("system_") else Scope.ENDPOINT
 
 
-def _trial(program: Any, scope: Scope, variables: Sequence[str]) -> str:
+def _samples(scope: Scope, variables: Sequence[str], count_max: int) -> Iterator[dict[str, Any]]:
+    """Sample facts: each combination of the variables' samples, or so many of them from all over."""
+    samples = {variable: VARIABLES[scope][variable].samples for variable in variables}
+    combinations = math.prod(map(len, samples.values()))
+    for number in range(min(combinations, count_max)):
+        place = number if combinations <= count_max else number * _STRIDE % combinations
+        facts = {}
+        for variable, values in samples.items():
+            place, which = divmod(place, len(values))
+            facts[variable] = values[which]
+        yield facts
+
+
+def _trial(program: Any, scope: Scope, variables: Sequence[str], steps: int) -> str:
     """Why the expression is of no use: it is tried on sample facts. A missing label or a division by zero is due to the data."""
-    samples = itertools.product(*(VARIABLES[scope][variable].samples for variable in variables))
-    for values in itertools.islice(samples, SAMPLES_MAX):
-        facts = dict(zip(variables, values, strict=True))
+    for facts in _samples(scope, variables, max(1, min(SAMPLES_MAX, TRIAL_STEPS_MAX // steps))):
         try:
             answer = program.execute(facts)
         except (LookupError, ArithmeticError):

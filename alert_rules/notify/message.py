@@ -15,7 +15,7 @@ from alert_rules.notify.dedup import Reason
 from alert_rules.notify.stages import Notification
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert
-from alert_rules.rules.template import compile_template, render
+from alert_rules.rules.template import AnyText, compile_template, failure, render
 from monitor.core.durations import format_duration
 
 LISTED_MAX = 20
@@ -95,11 +95,26 @@ class Message(msgspec.Struct, frozen=True):
 
 def render_message(notification: Notification, integration: Integration) -> Message:
     """Return what one integration is to be sent."""
+    context = _context(notification, integration)
+    return Message(
+        title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX).split()),
+        body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX),
+        kind=_kind(context["firing"]),
+    )
+
+
+def always_fails(source: str) -> str:
+    """Why a template of titles and bodies fails on every sample of a message; "" where it does not. Raises TemplateError."""
+    return failure(source, NAMES, _SAMPLES)
+
+
+def _context(notification: Notification, integration: Integration) -> dict[str, Any]:
+    """What titles and bodies are made of: the NAMES with their values."""
     alerts = [_shown(alert) for alert in notification.alerts]
     firing = [alert for alert in alerts if alert["status"] == "firing"]
     resolved = [alert for alert in alerts if alert["status"] == "resolved"]
     common_labels = common([alert.labels for alert in notification.alerts])
-    context = {
+    return {
         "status": "firing" if firing else "resolved",
         "receiver": notification.receiver,
         "reason": notification.reason.value,
@@ -116,11 +131,6 @@ def render_message(notification: Notification, integration: Integration) -> Mess
         "sections": [(word, entries) for word, entries in (("FIRING", firing), ("RESOLVED", resolved)) if entries],
         "listed_max": LISTED_MAX,
     }
-    return Message(
-        title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX).split()),
-        body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX),
-        kind=_kind(firing),
-    )
 
 
 def sample_notification(integration: Integration, now_ms: int) -> Notification:
@@ -196,3 +206,15 @@ def _time(at_ms: int) -> str:
 @lru_cache(maxsize=256)
 def _template(source: str) -> Template:
     return compile_template(source, NAMES)
+
+
+def _sample(firing: int, resolved: int) -> dict[str, Any]:
+    integration = Integration(key="team/apprise/0", receiver="team", url="console:")
+    one = sample_notification(integration, 1)
+    alerts = [msgspec.structs.replace(alert, labels=AnyText(alert.labels), annotations=AnyText(alert.annotations)) for alert in one.alerts]
+    told = (*alerts * firing, *(msgspec.structs.replace(alert, ends_at_ms=2, end_reason="gone") for alert in alerts * resolved))
+    context = _context(msgspec.structs.replace(one, alerts=told), integration)
+    return {name: AnyText(value) if isinstance(value, dict) else value for name, value in context.items()}
+
+
+_SAMPLES = (_sample(1, 0), _sample(0, 1), _sample(2, 2))

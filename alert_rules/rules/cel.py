@@ -11,6 +11,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from alert_rules.rules.cel_cost import CelError, CelSyntaxError, Reading, read_expression
+
 _CLI = "cel.cli"
 
 
@@ -24,4 +26,26 @@ def _import() -> Any:
             del sys.modules[_CLI]
 
 
-compile_expression = _import().compile
+_compile = _import().compile
+
+
+def compile_expression(text: str) -> tuple[Any, Reading]:
+    """Compile an expression that is known to be cheap; return the program and what its text tells.
+
+    Raises CelError where it is refused, with the library's words where it is no expression.
+    """
+    try:
+        read = read_expression(text)
+    except CelSyntaxError:
+        _compiled(text)
+        raise
+    return _compiled(text), read
+
+
+def _compiled(text: str) -> Any:
+    try:
+        return _compile(text)
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        why = first.partition("ERROR: ")[2].removeprefix("<input>:") or first
+        raise CelError(f"this is no CEL expression: {why}") from None

@@ -237,6 +237,7 @@ whom it speaks of: those that begin with `pool_` a pool, with `system_` Watchkee
 rule speaks of one of the three. An expression is evaluated when a variable that it names has changed.
 
 Numbers and texts are never converted by themselves: write `double(latency_ms) * 1.5`, not `latency_ms * 1.5`.
+A label that an expression names must be asked for: `"team" in labels && labels.team == "shop"`.
 Annotations are Jinja2 templates over the same variables; there `labels` holds all labels of the alert, and `value` the facts
 that made it fire.
 

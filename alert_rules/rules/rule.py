@@ -27,6 +27,8 @@ class Rule:
     expr: str
     program: Any
     variables: tuple[str, ...]
+    steps: int = 1
+    """At most so much does one evaluation cost."""
     for_ms: int = 0
     keep_firing_for_ms: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)

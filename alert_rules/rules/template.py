@@ -7,7 +7,7 @@ reads the text, and is never itself read as a template.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from traceback import walk_tb
 from typing import Any
 
@@ -68,6 +68,24 @@ def render(template: Template, values: Mapping[str, Any], length_max: int = REND
     if error is not None:
         text += f"<template failed: {_place(error)}{escape(cut(str(error), ERROR_LENGTH_MAX))}>"
     return cut(text.strip(), length_max)
+
+
+def failure(source: str, names: Collection[str], samples: Iterable[Mapping[str, Any]]) -> str:
+    """Why a template fails on each of these samples of what it may name; "" where it succeeds on one. Raises TemplateError."""
+    template, why = compile_template(source, names), ""
+    for values in samples:
+        _, error = _run(template, values, RENDERED_LENGTH_MAX, plain)
+        if error is None:
+            return ""
+        why = why or f"the template always fails: {_place(error)}{cut(str(error), ERROR_LENGTH_MAX)}"
+    return why
+
+
+class AnyText(dict[str, str]):
+    """Labels or annotations of a sample: whatever a template looks up is there."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 def cut(text: str, length_max: int) -> str:

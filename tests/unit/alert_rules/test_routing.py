@@ -155,6 +155,11 @@ ONE = "receivers: [{name: a}]\n"
             "a tag chooses among the URLs of an apprise file",
         ),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ .X }}'}]}]", "this is a Go template"),
+        (
+            ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', title: '{{ 1 / 0 }}'}]}]",
+            "the template always fails: division by zero",
+        ),
+        (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ alerts + 1 }}'}]}]", "the template always fails"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', send_resolved: yes}]}]", "this must be true or false"),
         ("global: {smtp_from: x}\n" + ROUTE_A + ONE, "smtp_from is not supported"),
         ("global: {resolve_timeout: 1m}\n" + ROUTE_A + ONE, "less than 5m: an alert that still fires is asserted again within that time"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,9 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
         ('expr: latency_ms > "a"', "rules.yml:5: A.expr: the expression fails: No such overload"),
         ("expr: latency_ms * 1.5 > 2.0", "rules.yml:5: A.expr: the expression fails:"),
         ("expr: foo(failures)", "Undefined variable or function: 'foo'"),
-        ('expr: url.matches("a(")', "the expression fails:"),
+        ('expr: url.matches("a(")', "rules.yml:5: A.expr: this pattern of matches() is not RE2: missing ): a("),
         ("expr: failures >", "rules.yml:5: A.expr: this is no CEL expression: 1:11: Syntax error"),
+        ("expr: $x", "rules.yml:5: A.expr: this is no CEL expression: 1:1: unexpected '$'"),
         ("for: 1m", "A.expr: a rule needs an expression; write for example `expr: failures >= 3`"),
         ("expr: flapping\n    for: 1 m", "rules.yml:6: A.for: '1 m' is not a duration"),
         ("expr: flapping\n    annotation: {}", "rules.yml:6: g.rules.annotation: this key is not known here; did you mean annotations?"),
@@ -65,6 +67,131 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
 )
 def test_a_bad_rule_names_line_key_and_hint(rule: str, error: str) -> None:
     assert error in refusal(f"{HEAD}  - alert: A\n    {rule}")
+
+
+TEN = "[1,2,3,4,5,6,7,8,9,10]"
+
+
+def nested(macro: str, levels: int, inner: str) -> str:
+    for level in range(levels):
+        inner = f"{TEN}.{macro}(x{level}, {inner})"
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("expr", "why"),
+    [
+        (nested("all", 10, "true"), "the expression could take more than 100000 steps; macros within macros multiply"),
+        (nested("exists", 5, "x1 == 11"), "could take more than 100000 steps"),
+        (nested("exists_one", 6, "true"), "could take more than 100000 steps"),
+        (f"size({nested('filter', 7, 'true')}) > 0", "could take more than 100000 steps"),
+        (f"size({nested('map', 5, '[x0, x1, x2, x3]')}) > 0", "could take more than 100000 steps"),
+        (f"{TEN}.map(a, {TEN}).all(b, b.all(c, {TEN}.all(d, {TEN}.all(e, {TEN}.all(f, c > d)))))", "could take more than 100000 steps"),
+        ("labels.all(a, labels.all(b, labels.all(c, a == b)))", "could take more than 100000 steps"),
+        ("[url]" + ".map(a, a + a)" * 12 + " == []", "the expression could make values of more than 1000000 characters"),
+        ("[[url]]" + ".map(a, a + a)" * 12 + " == []", "the expression could make values of more than 1000000 characters"),
+        ("[url].map(a, [a+a+a+a].map(b, [b+b+b+b].map(c, [c+c+c+c].map(d, d+d+d+d+d+d+d+d)))) == []", "more than 1000000 characters"),
+        ("(" * 100_000, "the expression is longer than 4096 characters"),
+        ("(" * 4_000, "brackets are nested deeper than 16 levels"),
+        ("[" * 17 + "]" * 17 + " == []", "brackets are nested deeper than 16 levels"),
+        ("failures > " + "+".join(["1"] * 600), "the expression has more than 500 operators, brackets and dots"),
+        ("labels" + "[0]" * 600, "the expression has more than 500 operators, brackets and dots"),
+        ("labels" + ".a" * 600, "the expression has more than 500 operators, brackets and dots"),
+        ("!" * 600 + "flapping", "the expression has more than 500 operators, brackets and dots"),
+        ("failures > 99999999999999999999", "this is no CEL expression: 1:12: invalid int literal"),
+        ('url.matches("(x{0,200}){0,200}y")', "this pattern of matches() is not RE2: invalid repetition size"),
+        (r'url.matches("\\w{0,50}y")', "a pattern of matches() is too large"),
+        (r'url.matches(r"(\pL\pN){50}")', "a pattern of matches() is too large"),
+        (r'url.matches("(\x5cpL\x5cpN)\u007b50\U0000007d")', "a pattern of matches() is too large"),
+        (r'url.matches("(\134pL\134pN)\17350\175")', "a pattern of matches() is too large"),
+        ("url.matches(pool)", "the pattern of matches() must be written out as one text"),
+        ('url.matches("a" + pool)', "the pattern of matches() must be written out as one text"),
+        ('[url].all(u, u.matches(r"\\w\\w\\w\\w"))' + ' && url.matches(r"\\w\\w\\w\\w")' * 6, "more than 100000 steps"),
+    ],
+)
+def test_an_expression_that_could_cost_much_is_refused_before_it_is_executed(expr: str, why: str) -> None:
+    text = refusal(f"{HEAD}  - alert: A\n    expr: {json.dumps(expr)}")
+    assert text.startswith("rules.yml:5: A.expr: ")
+    assert why in text
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        nested("all", 3, "x0 < 11"),
+        "labels.exists(a, labels.exists(b, a != b && labels[a] == labels[b]))",
+        'labels.exists(k, k.startsWith("team") && labels[k] == "shop")',
+        'url.matches("^https://[a-z]+[.]shop[.]example(:[0-9]+)?/") || pool == "shop"',
+        "endpoint in " + json.dumps([f"e-{n}" for n in range(300)]),
+        " || ".join(f'pool == "p{n}"' for n in range(200)),
+    ],
+)
+def test_an_expression_of_a_size_that_people_write_is_accepted(expr: str) -> None:
+    assert parse_rule_text(f"{HEAD}  - alert: A\n    expr: {json.dumps(expr)}").rules[0].expr == expr
+
+
+def test_all_rules_together_are_bounded() -> None:
+    rules = "".join(f"  - alert: A{n}\n    expr: '{nested('all', 4, 'failures > x0')}'\n" for n in range(60))
+    assert "rules.yml:4: A0.expr: the rules together could take" in refusal(HEAD + rules)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        'labels.tier == "1"',
+        'labels["tier"] == "1"',
+        '"team" in labels && labels.tier == "1"',
+        'failures > 3 || labels.tier.startsWith("1")',
+        'has(labels.team) && labels.tier == "1"',
+    ],
+)
+def test_a_label_that_is_looked_up_without_asking_for_it_is_refused(expr: str) -> None:
+    text = refusal(f"{HEAD}  - alert: A\n    expr: {json.dumps(expr)}")
+    assert "rules.yml:5: A.expr: labels.tier fails for an endpoint without this label, and the expression is false for it" in text
+    assert text.endswith("""ask `"tier" in labels &&` first, or `!("tier" in labels) ||`""")
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        '"tier" in labels && labels.tier == "1"',
+        '!("tier" in labels) || labels["tier"] != "1"',
+        'has(labels.tier) && labels.tier == "1"',
+        '"tier" in labels ? labels.tier == "1" : false',
+    ],
+)
+def test_a_label_that_is_asked_for_may_be_looked_up(expr: str) -> None:
+    assert parse_rule_text(f"{HEAD}  - alert: A\n    expr: {json.dumps(expr)}").rules
+
+
+def test_a_name_that_a_macro_binds_is_a_variable_beside_it() -> None:
+    rule = parse_rule_text(f'{HEAD}  - alert: A\n    expr: \'labels.exists(pool, pool == "x") && pool == "y"\'').rules[0]
+    assert rule.variables == ("labels", "pool")
+    assert rule.holds({"labels": {"x": "1"}, "pool": "y"})
+    rule = parse_rule_text(f"{HEAD}  - alert: A\n    expr: 'failures > 0 && url != \"a.all(failures, 1)\"'").rules[0]
+    assert rule.variables == ("failures", "url")
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ 1 / 0 }}", "the template always fails: division by zero"),
+        ("{{ latency_ms + url }}", "the template always fails: unsupported operand"),
+        ("{{ labels.team.lead.name }}", "the template always fails: 'str object' has no attribute 'lead'"),
+        ("{{ url | duration }}", "the template always fails: invalid literal for int()"),
+        ("{{ value.missing.x }}", "the template always fails"),
+    ],
+)
+def test_an_annotation_that_always_fails_is_refused_with_its_place(template: str, why: str) -> None:
+    text = refusal(f"{HEAD}  - alert: A\n    expr: flapping\n    annotations:\n      summary: ok\n      text: '{template}'")
+    assert f"rules.yml:8: A.annotations.text: {why}" in text
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 1000 / latency_ms }}", "{{ labels.team.upper() }}", "{{ labels.a }}", "{% if not flapping %}{{ 1 / 0 }}{% endif %}"]
+)
+def test_an_annotation_that_fails_on_some_facts_alone_is_accepted(template: str) -> None:
+    assert parse_rule_text(f"{HEAD}  - alert: A\n    expr: flapping\n    annotations: {{x: '{template}'}}").rules
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -275,9 +275,9 @@ def test_an_annotation_is_cut() -> None:
 
 
 def test_an_expression_that_fails_is_false_and_says_so() -> None:
-    line = Timeline(rules_of(expr="'labels.tier == \"1\"'"))
+    line = Timeline(rules_of(expr="'labels[endpoint] == \"1\"'"))
     line.at(0).expect()
-    assert line.errors == ("rule Bad: there is no 'tier' here; ask `\"tier\" in labels &&` first",)
+    assert line.errors == ("rule Bad: there is no 'shop-1' here; ask `\"shop-1\" in labels &&` first",)
 
 
 def test_rules_are_evaluated_only_where_their_variables_changed() -> None:
