@@ -1,8 +1,8 @@
 """YAML whose every value knows the line it was written on, so that a refusal can name it.
 
 Scalars stay text exactly as written (`17:00`, `on` and `0123` keep their spelling): what they mean is the reader's business.
-A plain `null`, `~` or nothing at all is None. Aliases are followed, but only as far as a person would write them; tags and
-more than one document are refused.
+A plain `null`, `~` or nothing at all is None. Aliases are followed, but only as far as a person would write them, and `<<` merges
+mappings into the one that it stands in; tags and more than one document are refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ALIASED_NODES_MAX = 100_000
 """Values that aliases may add to those written out; a bomb adds billions."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE = "<<"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -74,8 +75,8 @@ def load_yaml(text: str, source: str, *, bytes_max: int = BYTES_MAX) -> Node:
     """Return the one document in `text`, which was read from `source` (a file's name, used in messages only).
 
     Raises ConfigError naming line and column for a syntax error, and the line for duplicate keys (all of them), keys that are no text,
-    tags, a second document, unknown anchors, aliases that contain themselves or multiply beyond ALIASED_NODES_MAX, nesting deeper than
-    NESTING_MAX, and a text larger than `bytes_max`.
+    tags, a second document, unknown anchors, aliases that contain themselves or multiply beyond ALIASED_NODES_MAX, a `<<` that brings no
+    mapping, nesting deeper than NESTING_MAX, and a text larger than `bytes_max`.
     """
     data = text.encode(errors="surrogatepass")
     if len(data) > bytes_max:
@@ -99,11 +100,16 @@ def load_yaml(text: str, source: str, *, bytes_max: int = BYTES_MAX) -> Node:
 
 @dataclass(slots=True)
 class _Frame:
-    """A list or mapping that is being read; `size` and `height` count its values and levels, aliases followed."""
+    """A list or mapping that is being read; `size` and `height` count its values and levels, aliases followed.
+
+    `merges` while the value of `<<` comes next; `merged` is that value.
+    """
 
     node: Node
     anchor: str | None = None
     key: str | None = None
+    merges: bool = False
+    merged: Node | None = None
     size: int = 1
     height: int = 1
 
@@ -127,6 +133,8 @@ class _Builder:
             self._start(event, {} if kind is yaml.MappingStartEvent else [])
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             frame = self.stack.pop()
+            if frame.merged is not None:
+                self._merge(frame.node, frame.merged)
             if frame.anchor is not None:
                 self.anchors[frame.anchor] = frame
             self._place(frame.node, frame.size, frame.height)
@@ -143,6 +151,9 @@ class _Builder:
         node = Node(value, self.source, line)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Frame(node)
+        merges = text == _MERGE and event.implicit[0]  # In quotes it is a key as any other.
+        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+            self.stack[-1].merges = merges
         self._place(node, 1, 1)
 
     def _start(self, event: Any, value: list[Node] | dict[str, Node]) -> None:
@@ -183,7 +194,10 @@ class _Builder:
         elif frame.key is None:
             self._key(frame, node)
         else:
-            container[frame.key] = node  # type: ignore[index]
+            if frame.merges:
+                frame.merged, frame.merges = node, False
+            else:
+                container[frame.key] = node  # type: ignore[index]
             frame.key = None
 
     def _key(self, frame: _Frame, node: Node) -> None:
@@ -197,6 +211,20 @@ class _Builder:
             frame.node.key_lines = lines
             lines[key] = node.line
         frame.key = key
+
+    def _merge(self, into: Node, merged: Node) -> None:
+        """Take in what `<<` brings: a key of the mapping's own beats it, and an earlier mapping of a list beats a later one."""
+        lines = into.key_lines or {}
+        where = f"{self.source}:{lines.pop(_MERGE)}"
+        for node in merged.value if isinstance(merged.value, list) else [merged]:
+            if not isinstance(node.value, dict):
+                why, hint = "`<<` takes a mapping, or a list of mappings", "write for example `<<: *defaults`"
+                self.problems.append(Problem(where, _MERGE, node.seen, why, hint))
+                return
+            for key, value in node.value.items():
+                if key not in lines:
+                    lines[key] = (node.key_lines or {})[key]
+                    into.value[key] = value  # type: ignore[call-overload, index]
 
     def _no_complex_key(self, event: Any) -> None:
         if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:

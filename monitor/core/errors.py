@@ -40,7 +40,7 @@ class ConfigError(WatchkeeperError):
     """What a person wrote cannot be used; nothing of it was applied."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))  # What an alias brought to several places is wrong once.
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -45,8 +45,39 @@ def test_an_alias_is_the_anchors_value():
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &a {x: 1, y: 2}\nb:\n  y: 3\n  <<: *a\n  z: 4\n", {"x": "1", "y": "3", "z": "4"}),
+        ("a: &a {x: 1}\nc: &c {x: 2, w: 5}\nb: {<<: [*a, *c], v: 6}\n", {"x": "1", "w": "5", "v": "6"}),
+        ("a: &a {x: 1}\nc: &c {<<: *a, y: 2}\nb: {<<: *c, x: 3}\n", {"x": "3", "y": "2"}),
+        ("b: {<<: {x: 1}, y: 2}\n", {"x": "1", "y": "2"}),
+        ("b: {'<<': 1}\n", {"<<": "1"}),
+        ("b: [<<]\n", ["<<"]),
+        ("b: <<\n", "<<"),
+        ("b: {<<: []}\n", {}),
+    ],
+)
+def test_a_merge_key_brings_what_the_mapping_does_not_say_itself(text: str, value: object):
+    assert load_yaml(text, "shop.yml").plain()["b"] == value
+
+
+def test_what_is_merged_keeps_the_place_where_it_is_written():
+    node = load_yaml("a: &a\n  x: 1\n  y: 2\nb:\n  <<: *a\n  y: 3\n", "shop.yml").value["b"]
+    assert (node.key_where("x"), node.value["x"].where) == ("shop.yml:2", "shop.yml:2")
+    assert (node.key_where("y"), node.value["y"].where) == ("shop.yml:6", "shop.yml:6")
+    assert node.key_where("<<") == node.where
+
+
+@pytest.mark.parametrize(
     ("text", "where", "why"),
     [
+        ("a:\n  <<: 1\n", "shop.yml:2", "`<<` takes a mapping, or a list of mappings"),
+        ("a:\n  <<:\n", "shop.yml:2", "`<<` takes a mapping, or a list of mappings"),
+        ("a: &a [1]\nb:\n  <<: [{x: 1}, *a]\n", "shop.yml:3", "`<<` takes a mapping, or a list of mappings"),
+        ("a: {<<: {x: 1},\n  <<: {y: 1}}\n", "shop.yml:2", "written twice, first at shop.yml:1"),
+        ("a: &a\n  <<: *a\n", "shop.yml:2", "the alias contains itself"),
+        ("a: {<<: *b}\n", "shop.yml:1", "no anchor of this name"),
+        ("a: &a {x: 1}\nb: {<<: *a, y: 1,\n y: 2}\n", "shop.yml:3", "written twice, first at shop.yml:2"),
         ("a: 1\nb: [1, 2\nc: 3\n", "shop.yml:3:2", "this is not YAML"),
         ("a: 1\n  b: 2\n", "shop.yml:2:4", "this is not YAML"),
         ("a: 1\nb: \x01\n", "shop.yml:2", "this is not YAML"),
