@@ -157,7 +157,7 @@ ONE = "receivers: [{name: a}]\n"
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ .X }}'}]}]", "this is a Go template"),
         (
             ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', title: '{{ 1 / 0 }}'}]}]",
-            "the template always fails: division by zero",
+            "the template always fails: line 1: division by zero",
         ),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', body: '{{ alerts + 1 }}'}]}]", "the template always fails"),
         (ROUTE_A + "receivers: [{name: a, apprise_configs: [{url: 'a://b', send_resolved: yes}]}]", "this must be true or false"),

@@ -175,10 +175,10 @@ def test_a_name_that_a_macro_binds_is_a_variable_beside_it() -> None:
 @pytest.mark.parametrize(
     ("template", "why"),
     [
-        ("{{ 1 / 0 }}", "the template always fails: division by zero"),
-        ("{{ latency_ms + url }}", "the template always fails: unsupported operand"),
-        ("{{ labels.team.lead.name }}", "the template always fails: 'str object' has no attribute 'lead'"),
-        ("{{ url | duration }}", "the template always fails: invalid literal for int()"),
+        ("{{ 1 / 0 }}", "the template always fails: line 1: division by zero"),
+        ("{{ latency_ms + url }}", "the template always fails: line 1: unsupported operand"),
+        ("{{ labels.team.lead.name }}", "the template always fails: line 1: 'str object' has no attribute 'lead'"),
+        ("{{ url | duration }}", "the template always fails: line 1: invalid literal for int()"),
         ("{{ value.missing.x }}", "the template always fails"),
     ],
 )
