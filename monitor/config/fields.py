@@ -183,7 +183,7 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
             duration(0, INTERVAL_MAX_MS),
             format_duration,
             "30s",
-            "Time to wait before the first probe.",
+            "Time to wait before the first probe, which comes within a minute after it, or within an interval where that is shorter.",
         ),
         Field("retries", "retries", whole(0, RETRIES_MAX), _same, "2", "Attempts after a failed one, inside the same probe."),
         Field(

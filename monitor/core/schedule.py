@@ -10,6 +10,8 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint
 
+FIRST_WITHIN_MS = 60_000
+"""The first probe of a longer interval comes within this time, spread over it by the id as all probes are over their interval."""
 LEASE_SLACK_MS = 5_000
 """How much longer than its attempts a claim lasts: the way through the queue, and the commit."""
 SILENT_INTERVALS = 3
@@ -40,7 +42,7 @@ def vouched_ms(interval_ms: int) -> int:
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`delay_ms` is how much later than its grid the first probe may be."""
+    """`delay_ms` is how long the first probe waits."""
 
     interval_ms: int
     phase_ms: int
@@ -57,9 +59,14 @@ class Plan(msgspec.Struct, frozen=True):
         """How long a new pool counts as judged before its first result."""
         return self.delay_ms + vouched_ms(self.interval_ms)
 
-    def on_grid(self, from_ms: int) -> int:
-        """The first time of the grid at or after `from_ms`."""
-        return _even(from_ms + (self.phase_ms - from_ms) % self.interval_ms)
+    @property
+    def soon_ms(self) -> int:
+        """Within which time a probe comes that nobody has waited for yet: the first, and the first after a change."""
+        return min(self.interval_ms, FIRST_WITHIN_MS)
+
+    def soon(self, from_ms: int) -> int:
+        """The first time at or after `from_ms` on its grid, or on that of a minute with the same phase where the interval is longer."""
+        return _even(from_ms + (self.phase_ms - from_ms) % self.soon_ms)
 
     def after(self, base_ms: int, interval_ms: int = 0) -> int:
         """The first time after `base_ms` on the grid of this plan, or on that of another interval with the same phase."""

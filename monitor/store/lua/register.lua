@@ -9,8 +9,9 @@
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged
 --       11 the registry's revision   12... members of pools, and endpoints' own logs
 -- ARGV  1 puts   2 removals, both MessagePack   3 cap of events   4 cap of an own log   5 the registry's revision that was read, or ''
---       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, delay,
---                 grace (all ms), join = index into KEYS, pool, and what a removal has}
+--       put:     {id, read = SHA-1 of the spec that was read or '', spec, plan ('' when paused), interval, phase, soon, delay,
+--                 grace (all ms), elsewhere = whether it probes another thing than before, join = index into KEYS, pool, and what a
+--                 removal has}
 --       removal: {id, read, leave = list of {index into KEYS, pool}, log = index into KEYS, own = transitions for its own log,
 --                 told = transitions for the stream, moves = whether others' changes are decided from it}
 -- Returns the ids that are not what was read, and the registry's revision that follows from ARGV 5, -1 where it is another; nothing was
@@ -51,14 +52,14 @@ for _, list in ipairs({puts, removals}) do
 end
 replaceable(kinds)
 
-local function on_grid(from, put)
-  return due_time(from + (put.phase - from) % put.interval)
+local function soon(from, put)
+  return due_time(from + (put.phase - from) % put.soon)
 end
 
 local function schedule(put)
   local score = redis.call('ZSCORE', KEYS[4], put.id)
   if not score then
-    redis.call('ZADD', KEYS[4], on_grid(now + put.delay, put), put.id)
+    redis.call('ZADD', KEYS[4], soon(now + put.delay, put), put.id)
     redis.call('ZADD', KEYS[7], put.read == '' and due_time(now + put.interval) or at_once(now), put.id)
     -- The pool counts as judged until its first results are due: a new endpoint says nothing of the others, a resumed one may be
     -- the only one.
@@ -68,9 +69,12 @@ local function schedule(put)
   redis.call('ZADD', KEYS[7], at_once(now), put.id)
   redis.call('ZADD', KEYS[10], 'NX', now + put.grace, put.pool)
   local interval, phase = plan_of(redis.call('HGET', KEYS[2], put.id) or '')
-  local claimed = is_lease(tonumber(score)) and tonumber(score) > now
-  if not claimed and (interval ~= put.interval or phase ~= put.phase) then
-    redis.call('ZADD', KEYS[4], on_grid(now, put), put.id)
+  if is_lease(tonumber(score)) and tonumber(score) > now then
+    return
+  elseif interval ~= put.interval or phase ~= put.phase then
+    redis.call('ZADD', KEYS[4], soon(now, put), put.id)
+  elseif put.elsewhere then
+    redis.call('ZADD', KEYS[4], 'LT', soon(now + put.delay, put), put.id)
   end
 end
 

@@ -59,7 +59,7 @@ class MemoryProbes(MemoryState):
         for endpoint_id, score in home.due.items():
             plan = home.plans[endpoint_id]
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
-                home.due[endpoint_id] = plan.on_grid(now_ms)
+                home.due[endpoint_id] = plan.soon(now_ms)
                 moved += 1
         missing = home.plans.keys() - home.due.keys()
         home.due |= dict.fromkeys(missing, at_once(now_ms))

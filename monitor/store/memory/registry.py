@@ -128,9 +128,13 @@ class MemoryRegistry(MemoryState):
             slot.judged[put.endpoint.pool] = max(now_ms + plan.grace_ms, judged_ms or 0)
         self._queue(Queue.REEVALUATE, number)[endpoint_id] = at_once(now_ms) if put.old else due_time(now_ms + plan.interval_ms)
         if score is None:
-            slot.due[endpoint_id] = plan.on_grid(now_ms + plan.delay_ms)
-        elif not is_claimed(score, now_ms) and old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
-            slot.due[endpoint_id] = plan.on_grid(now_ms)
+            slot.due[endpoint_id] = plan.soon(now_ms + plan.delay_ms)
+        elif is_claimed(score, now_ms):
+            return
+        elif old and (old.interval_ms, old.phase_ms) != (plan.interval_ms, plan.phase_ms):
+            slot.due[endpoint_id] = plan.soon(now_ms)
+        elif put.looks_elsewhere:
+            slot.due[endpoint_id] = min(score, plan.soon(now_ms + plan.delay_ms))
 
     def _remove(self, removal: Removal) -> None:
         number, slot = self._home(removal.id)

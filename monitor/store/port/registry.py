@@ -43,6 +43,12 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     transitions: tuple[bytes, ...] = ()
 
     @property
+    def looks_elsewhere(self) -> bool:
+        """Whether what it probes, or expects there, is another than before."""
+        held = self.old.value if self.old else None
+        return held is None or (held.url, held.options) != (self.endpoint.url, self.endpoint.options)
+
+    @property
     def relinks(self) -> bool:
         """Whether it changes on which endpoints this one depends."""
         held = self.old.value if self.old else None

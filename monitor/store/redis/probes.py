@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from monitor.core.observation import ResultPace
-from monitor.core.schedule import LEASE_SLACK_MS, Plan
+from monitor.core.schedule import FIRST_WITHIN_MS, LEASE_SLACK_MS, Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.store import keys
 from monitor.store.names import name_of
@@ -63,7 +63,7 @@ class ProbeCalls(Calls):
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved, broken = await self._wire.run("realign_probes", names, cursor, BATCH_MAX)
+            cursor, now_moved, broken = await self._wire.run("realign_probes", names, cursor, BATCH_MAX, FIRST_WITHIN_MS)
             moved += now_moved
             await self._replan(names, list(map(name_of, broken)))
             if cursor == b"0":
