@@ -216,8 +216,9 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     from alert_rules.notify.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
     from monitor.core.errors import ConfigError, DeliveryError, Problem, did_you_mean  # noqa: PLC0415
+    from monitor.probes.policy import TargetPolicy  # noqa: PLC0415
     from workers.receivers.address import services  # noqa: PLC0415
-    from workers.receivers.send import send  # noqa: PLC0415
+    from workers.receivers.send import Receivers  # noqa: PLC0415
 
     routing = _routing(system, alerting)
     if name not in routing.receivers:
@@ -226,6 +227,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     integrations = routing.integrations(name)
     if not integrations:
         raise ConfigError([Problem("", "receiver", name, "it sends nowhere", "give it `apprise_configs: [{url: SCHEME://...}]`")])
+    policy = TargetPolicy(allow=system.settings.target_allow, deny=system.settings.target_deny)
     rows = []
     each = [
         integration.of_service(service, alone=len(found) == 1)
@@ -236,7 +238,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     for integration in each:
         message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
         try:
-            answer, result = asyncio.run(send(integration, message.title, message.body, message.kind)), "accepted"
+            answer, result = asyncio.run(Receivers(policy).send(integration, message.title, message.body, message.kind)), "accepted"
         except DeliveryError as error:
             answer, result = str(error), "failed for good" if error.permanent else "failed"
         rows.append({"integration": integration.log_key, "result": result, "answer": answer})

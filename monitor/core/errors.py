@@ -65,14 +65,17 @@ class DeliveryError(WatchkeeperError):
 
     `permanent` is true when trying again cannot help (a wrong password, an unknown channel);
     `retry_after_ms` is what the service asked for, or None; `unheard` is true when no answer came, so that it may have accepted
-    the message after all.
+    the message after all; `asked` is false when the message never had its turn, so that nothing is known of the service.
     """
 
-    def __init__(self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None, unheard: bool = False) -> None:
+    def __init__(
+        self, text: str, *, permanent: bool = False, retry_after_ms: int | None = None, unheard: bool = False, asked: bool = True
+    ) -> None:
         super().__init__(text)
         self.permanent = permanent
         self.retry_after_ms = retry_after_ms
         self.unheard = unheard
+        self.asked = asked
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from alert_rules.files.routing_file import load_routing
 from monitor.clock import SystemClock
+from monitor.probes.policy import TargetPolicy
 from monitor.store.port import AlertPhase, Store
 from monitor.store.queues import QUEUES, Queue
 from tests.acceptance.checks import check_history
@@ -20,7 +21,7 @@ from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 from workers.receivers.address import services
-from workers.receivers.send import send
+from workers.receivers.send import Receivers
 
 INTERVAL_MS = 500
 AGAIN_S = QUEUES[Queue.DELIVERIES].lease_ms / 1000 + 10
@@ -97,7 +98,7 @@ async def take_and_die(store: Store, alerting_file: str) -> bool:
         store=store,
         clock=clock,
         routing=load_routing(alerting_file),
-        send=send,
+        send=Receivers(TargetPolicy()).send,
         services=services,
         counters=counters,
         quarantine=Quarantine(store, counters),

@@ -18,6 +18,7 @@ from alert_rules.notify.sent import decode_sent
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import Assertion, encode_assertion
 from monitor.clock import SystemClock
+from monitor.probes.policy import TargetPolicy
 from monitor.store import keys
 from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
@@ -27,7 +28,7 @@ from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
 from workers.receivers import address
-from workers.receivers.send import send
+from workers.receivers.send import Receivers
 
 
 class Services:
@@ -87,7 +88,7 @@ receivers: [{{name: people, apprise_configs: [{{url_file: "{addresses}"}}]}}]
             store=self.store,
             clock=self.clock,
             routing=parse_routing(routing),
-            send=send,
+            send=Receivers(TargetPolicy()).send,
             services=address.services,
             counters=counters,
             quarantine=Quarantine(self.store, counters),

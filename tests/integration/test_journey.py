@@ -90,7 +90,7 @@ class Plant:
     async def _services(self, _integration: Any) -> tuple[str, ...]:
         return ("",)
 
-    async def _send(self, _integration: Any, title: str, _body: str, _kind: str, _afresh: object) -> str:
+    async def _send(self, _integration: Any, title: str, _body: str, _kind: str, *_waiting: object) -> str:
         self.messages.append(title)
         return "accepted"
 

@@ -18,12 +18,16 @@ from aiosmtpd.smtp import AuthResult
 
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError, Stale
+from monitor.probes.policy import TargetPolicy
 from tests.http_server import HttpServer
 from tests.waiting import until, wait_for
 from workers.receivers import address, plugins
 from workers.receivers import send as sending
 from workers.receivers.address import services, shown_url
-from workers.receivers.send import SENDS_PER_SERVICE_MAX, send
+from workers.receivers.send import SENDS_PER_SERVICE_MAX, Receivers
+
+HOUSE = Receivers(TargetPolicy())
+send = HOUSE.send
 
 BUSY_S = 8.0
 """Less than a service that does not answer is waited for."""
@@ -287,7 +291,7 @@ def test_an_address_that_has_grown_is_not_sent_to_whole(service: Service, tmp_pa
 
 def test_apprise_can_be_imported_beforehand() -> None:
     sending.warm_up()
-    assert sending._executor.submit(plugins.apprise).result(30).__name__ == "apprise"
+    assert plugins.apprise().__name__ == "apprise"
 
 
 @pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])
@@ -361,7 +365,7 @@ def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: py
     in_time: list[bool] = []
 
     async def one(number: int) -> None:
-        with pytest.raises(DeliveryError, match="no answer") as caught:
+        with pytest.raises(DeliveryError, match="no end within 2 s") as caught:
             await sends[number]
         assert caught.value.unheard
         in_time.append(f"/{number}" in [path for path, _ in service.requests])
@@ -380,7 +384,7 @@ def test_a_message_of_several_requests_that_was_given_up_begins_no_further_one(s
     service.silent.set()
     error = refused(to(f"ntfy://127.0.0.1:{service.port}/one/two/three", key="several"))
     assert error.unheard
-    wait_for(lambda: not sending._turns._taken["several"])
+    wait_for(lambda: not HOUSE._turns.taken("several"))
     assert len(service.requests) == 1
 
 

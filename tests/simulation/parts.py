@@ -203,7 +203,9 @@ def _prepare(endpoint: Endpoint) -> Any:
     return endpoint
 
 
-async def _send(integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
+async def _send(
+    integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]], _patience_s: float
+) -> str:
     return await current_life().part.world.services.accept(integration, body, afresh)  # type: ignore[union-attr]
 
 
@@ -237,7 +239,9 @@ def outside_replaced() -> Iterator[None]:
             prepare=_prepare,
             run_probe=_probe,
             process_name=lambda _: current_life().part.name,
-            receivers=SimpleNamespace(send=_send, services=_service_names, warm_up=lambda: None),
+            Receivers=lambda _: SimpleNamespace(send=_send),
+            services=_service_names,
+            warm_up=lambda: None,
         ),
     ):
         yield

@@ -39,10 +39,14 @@ SPREAD = 500
 
 log = logging.getLogger(__name__)
 
-Sender = Callable[[Integration, str, str, str, Callable[[], Awaitable[None]]], Awaitable[str]]
+PATIENCE_MIN_S = 10.0
+"""How long a message waits for its turn at least, however little is left of the time in which it may be tried."""
+
+Sender = Callable[[Integration, str, str, str, Callable[[], Awaitable[None]], float], Awaitable[str]]
 """Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted.
 
-A message that has to wait for its turn calls the last argument just before it is sent, and is not sent when that raises."""
+A message that has to wait for its turn calls the next argument just before it is sent, and is not sent when that raises; it waits for so
+many seconds at most."""
 _encode = msgspec.json.Encoder().encode
 _decode_delivery = msgspec.json.Decoder(Delivery).decode
 
@@ -171,7 +175,7 @@ class DeliverStep:
         try:
             if delivery.attempts > 0 or lease.taken_over or self._clock.now_ms() - notification.tick_ms > FRESH_MS:
                 await afresh()
-            answer = await self._send_one(notification, afresh)
+            answer = await self._send_one(notification, afresh, self._patience_s(delivery))
         except _Superseded as why:
             log.info("notification to %s is not sent: %s", notification.log_key, why)
             self._counters.add("notifications_superseded")
@@ -179,7 +183,7 @@ class DeliverStep:
             maybe = await self._maybe_told(notification) if tried.unheard else None
             await self._settle(held, delivery, str(why), delivered=False, entry=maybe, superseded=True)
         except DeliveryError as error:
-            await self._failed(held, tried, error)
+            await self._failed(held, tried if error.asked else delivery, error)
         else:
             self._counters.add("notifications_delivered")
             await self._settle(held, tried, answer, delivered=True, entry=notification.log_entry)
@@ -194,14 +198,23 @@ class DeliverStep:
         group = await self._groups.read(notification.group_key)
         return superseded(notification, group.alerts if group else {}, self._clock.now_ms())
 
-    async def _send_one(self, notification: Notification, afresh: Callable[[], Awaitable[None]]) -> str:
+    def _created_ms(self, notification: Notification) -> int:
+        """When it was decided. After a step of the clock its age says nothing."""
+        return self._clock.now_ms() if self._clock.tilted else notification.tick_ms
+
+    def _patience_s(self, delivery: Delivery) -> float:
+        """How long it may wait for its turn: no longer than it may be tried, so that its group decides afresh then."""
+        until_ms = self._created_ms(delivery.notification) + delivery.retry_for_ms
+        return max((until_ms - self._clock.now_ms()) / 1000, PATIENCE_MIN_S)
+
+    async def _send_one(self, notification: Notification, afresh: Callable[[], Awaitable[None]], patience_s: float) -> str:
         integration = self._routing.integration(notification.receiver, notification.integration)
         if integration is None:
             raise DeliveryError(f"the configuration has no integration {notification.integration} any more", permanent=True)
         integration = integration.of_service(notification.service, alone=notification.alone)
         try:
             message = render_message(notification, integration)
-            return await self._send(integration, message.title, message.body, message.kind, afresh)
+            return await self._send(integration, message.title, message.body, message.kind, afresh, patience_s)
         except (DeliveryError, Stale, StoreError, _Superseded):
             raise
         except Exception as error:
@@ -215,7 +228,7 @@ class DeliverStep:
         due_ms = next_attempt_ms(
             notification.id,
             attempts=delivery.attempts,
-            created_ms=now_ms if self._clock.tilted else notification.tick_ms,  # After a step of the clock its age says nothing.
+            created_ms=self._created_ms(notification),
             now_ms=now_ms,
             retry_for_ms=delivery.retry_for_ms,
             permanent=error.permanent,

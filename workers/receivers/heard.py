@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from workers.receivers.blank import ANSWER_LENGTH_MAX
+
+LINES_MAX = 20
+"""Lines of apprise's log that one send keeps, the last ones."""
+LINE_LENGTH_MAX = 2_000
 
 _RETRIED = frozenset({408, 425, 429})
 """Statuses below 500 after which trying again can help."""
@@ -25,20 +29,23 @@ _UNHEARD = re.compile(r"Read timed out|Remote end closed|Connection reset|Connec
 class Heard:
     """What one send has heard: log lines, and the last HTTP answer."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_MAX))
     status: int = 0
     reason: str = ""
     body: str = ""
     retry_after: str = ""
-    given_up: bool = False
-    """Nobody waits for it any more: it must begin no further request."""
+
+    def answered(self, status: int, reason: str, body: bytes, retry_after: str) -> None:
+        """Keep the last answer, and the start of what it says."""
+        self.status, self.reason, self.retry_after = status, reason, retry_after
+        self.body = body[: 8 * ANSWER_LENGTH_MAX].decode(errors="replace")[: 2 * ANSWER_LENGTH_MAX]
 
     @property
     def answer(self) -> str:
         """What a person is told of it, on one line."""
         if self.status:
             return " ".join(f"HTTP {self.status} {self.reason} {self.body}".split())
-        return " ".join("; ".join(self.lines[-2:]).split()) or "no answer"
+        return " ".join("; ".join([*self.lines][-2:]).split()) or "no answer"
 
     @property
     def permanent(self) -> bool:
@@ -51,6 +58,11 @@ class Heard:
     def unheard(self) -> bool:
         """Whether the service may have accepted the message without our hearing of it."""
         return not self.status and any(_UNHEARD.search(line) for line in self.lines)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the service has let a connection or an answer run into its timeout."""
+        return not self.status and any("timed out" in line for line in self.lines)
 
     @property
     def retry_after_ms(self) -> int | None:
@@ -68,28 +80,12 @@ HEARD: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 def listen() -> None:
-    """Put our ears on apprise's log and on the answers that its services read."""
-    import requests  # noqa: PLC0415
-
+    """Put our ears on apprise's log."""
     logger = logging.getLogger("apprise")
     logger.addHandler(_Ear())
     logger.setLevel(logging.DEBUG)
     logger.propagate = False  # Its debug lines hold whole URLs, and those of urllib3 their paths.
     logging.getLogger("urllib3").setLevel(logging.INFO)
-    original = requests.Session.request
-
-    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        heard = HEARD.get()
-        if heard is not None and heard.given_up:
-            raise requests.RequestException("given up before it was sent")
-        response = original(self, *args, **kwargs)
-        if heard is not None:
-            heard.status, heard.reason = response.status_code, response.reason or ""
-            heard.body = response.text[: 2 * ANSWER_LENGTH_MAX]
-            heard.retry_after = response.headers.get("Retry-After", "")
-        return response
-
-    requests.Session.request = request  # type: ignore[method-assign]
 
 
 class _Ear(logging.Handler):
@@ -98,7 +94,7 @@ class _Ear(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         heard = HEARD.get()
         if heard is not None:
-            line = record.getMessage()
+            line = record.getMessage()[:LINE_LENGTH_MAX]
             if record.levelno >= logging.INFO:
                 heard.lines.append(line)
             elif "Exception: " in line:

@@ -1,87 +1,155 @@
-"""One message to one service: its turn, its thread, its answer."""
+"""One message to one service: its turn, its thread, its deadline, its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
+from typing import Any, TypeVar
 
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
+from monitor.probes.policy import TargetPolicy
 from workers.receivers import address, plugins
 from workers.receivers.blank import blank, secrets_of
 from workers.receivers.heard import HEARD, Heard
 from workers.receivers.turns import Turns
+from workers.receivers.wire import WIRE, Wire
+
+T = TypeVar("T")
 
 SEND_TIMEOUT_S = 30.0
-SENDS_MAX = 64
+"""From its turn to its end, whatever the service does meanwhile."""
+CUT_AGAIN_S = 5.0
+SENDS_MAX = 512
 """Messages that one process sends at once, each in a thread of its own."""
 SENDS_PER_SERVICE_MAX = 8
-
-_turns = Turns(each_max=SENDS_PER_SERVICE_MAX, all_max=SENDS_MAX)
-_executor = ThreadPoolExecutor(SENDS_MAX, thread_name_prefix="receiver")
-"""Has a thread for every turn, so that nothing waits in it."""
+PATIENCE_S = 300.0
+"""How long a message waits for its turn where nothing else is said."""
 
 
 def warm_up() -> None:
     """Import apprise and its services beside what the process does, so that the first message does not wait for that."""
-    _executor.submit(lambda: plugins.apprise().Apprise.instantiate("json://localhost"))
+    _begin(plugins.apprise)
 
 
 async def _unchanged() -> None:
     """What it says is so, however long it has waited."""
 
 
-async def send(
-    integration: Integration, title: str, body: str, notify_type: str, afresh: Callable[[], Awaitable[None]] = _unchanged
-) -> str:
-    """Send one message to the service that the integration names, and return what the service answered.
+class Receivers:
+    """Sends to every service at once, and to each a few messages at a time, at addresses that the policy allows. One per process."""
 
-    Where it has to wait for its turn, because the service is slow, `afresh` is awaited when the turn has come: what it raises is raised
-    here, and nothing is sent.
+    def __init__(self, policy: TargetPolicy) -> None:
+        self._policy = policy
+        self._turns = Turns(each_max=SENDS_PER_SERVICE_MAX, all_max=SENDS_MAX)
 
-    Raises DeliveryError: permanent where the configuration or the service's answer shows that trying again cannot help.
-    """
-    if integration.url == "console:":
-        sys.stdout.write(f"{title}\n{body}\n\n")
-        sys.stdout.flush()
-        return "printed"
-    service = integration.service or integration.key
-    turn = _turns.ask(service)
+    async def send(  # noqa: PLR0917 - a message, its service, and how it may wait
+        self,
+        integration: Integration,
+        title: str,
+        body: str,
+        notify_type: str,
+        afresh: Callable[[], Awaitable[None]] = _unchanged,
+        patience_s: float = PATIENCE_S,
+    ) -> str:
+        """Send one message to the service that the integration names, and return what the service answered.
+
+        Where it has to wait for its turn, because the service is slow, `afresh` is awaited when the turn has come: what it raises is
+        raised here, and nothing is sent.
+
+        Raises DeliveryError: permanent where the configuration or the service's answer shows that trying again cannot help, and not
+        `asked` where no turn has come within `patience_s`.
+        """
+        if integration.url == "console:":
+            sys.stdout.write(f"{title}\n{body}\n\n")
+            sys.stdout.flush()
+            return "printed"
+        service = integration.service or integration.key
+        turn = self._turns.ask(service)
+        wire = Wire(self._policy, Heard())
+        try:
+            if not turn.done():
+                await self._turn(turn, service, patience_s)
+                await afresh()
+            work = _begin(_send, integration, title, body, notify_type, wire)
+        except BaseException:
+            self._turns.end(service, turn)
+            raise
+        work.add_done_callback(lambda _: self._turns.end(service, turn))
+        try:
+            answer = await asyncio.wait_for(asyncio.wrap_future(work), SEND_TIMEOUT_S)
+        except TimeoutError:
+            self._turns.judge(service, slow=True)
+            asyncio.get_running_loop().call_later(CUT_AGAIN_S, wire.cut)  # What was just about to connect.
+            raise DeliveryError(f"no end within {SEND_TIMEOUT_S:.0f} s", unheard=wire.reached) from None
+        except DeliveryError:
+            self._turns.judge(service, slow=wire.heard.silent)
+            raise
+        else:
+            self._turns.judge(service, slow=False)
+            return answer
+        finally:
+            wire.cut()
+
+    async def _turn(self, turn: Future[None], service: str, patience_s: float) -> None:
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(turn), patience_s)
+        except TimeoutError:
+            taken = self._turns.taken(service)
+            raise DeliveryError(
+                f"it waited {patience_s:.0f} s for its turn behind others ({taken} in flight to the same service), and was not sent",
+                asked=False,
+            ) from None
+
+
+def _begin(work: Callable[..., T], *args: Any) -> Future[T]:
+    """Begin work in a thread of its own. It is a daemon: what a plugin waits for without a connection keeps no process from ending."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # Whoever stops waiting does not stop it.
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(work, *args))
+        except BaseException as error:
+            future.set_exception(error)
+
     try:
-        if not turn.done():
-            await asyncio.wrap_future(turn)
-            await afresh()
-        heard = Heard()
-        work = _executor.submit(copy_context().run, _send, integration, title, body, notify_type, heard)
-    except BaseException:
-        _turns.end(service, turn)
-        raise
-    work.add_done_callback(lambda _: _turns.end(service, turn))
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(work), SEND_TIMEOUT_S)
-    except TimeoutError:
-        raise DeliveryError(f"no answer within {SEND_TIMEOUT_S:.0f} s", unheard=True) from None
-    finally:
-        heard.given_up = True
+        threading.Thread(target=run, name="receiver", daemon=True).start()
+    except RuntimeError as error:
+        raise DeliveryError(f"the machine has no room for it now ({error}), and it was not sent", asked=False) from None
+    return future
 
 
-def _send(integration: Integration, title: str, body: str, notify_type: str, heard: Heard) -> str:
+def _send(integration: Integration, title: str, body: str, notify_type: str, wire: Wire) -> str:
     """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
     apprise = plugins.apprise()
-    text = address.read(integration)
-    service = address.service_of(integration, text)
-    HEARD.set(heard)
-    if service.interpret_emojis:
-        title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
+    HEARD.set(wire.heard)
+    WIRE.set(wire)
     try:
-        accepted = service.notify(body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
-    except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
-        heard.lines.append(f"{type(error).__name__}: {error}")
-        accepted = False
-    answer = f"{service.service_name}: {blank(heard.answer, secrets_of(text, service.url(privacy=True)))}"
+        text = address.read(integration)
+        service = address.service_of(integration, text)
+        if service.interpret_emojis:
+            title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
+        accepted = _notify(service, wire, body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+    finally:
+        wire.close()
+    heard = wire.heard
+    said = heard.answer if accepted else wire.refusal or heard.answer
+    answer = f"{service.service_name}: {blank(said, secrets_of(text, service.url(privacy=True)))}"
     if not accepted:
-        raise DeliveryError(answer, permanent=heard.permanent, retry_after_ms=heard.retry_after_ms, unheard=heard.unheard)
+        permanent = wire.permanent if wire.refusal else heard.permanent
+        raise DeliveryError(answer, permanent=permanent, retry_after_ms=heard.retry_after_ms, unheard=heard.unheard)
     return answer
+
+
+def _notify(service: Any, wire: Wire, **message: Any) -> bool:
+    try:
+        return bool(service.notify(**message))
+    except Exception as error:  # A plugin can fail in any way; the message is not lost for it.
+        wire.heard.lines.append(f"{type(error).__name__}: {error}")
+        return False

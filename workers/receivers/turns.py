@@ -1,7 +1,8 @@
 """Who may send now: a service that is slow holds its own messages, and nobody else's.
 
 A message asks for a turn, and has it until its thread has ended, however long ago its sender stopped waiting. One service has a few turns
-at most; once half of all are taken, a service that has one already gets no second. So what is left is for those that have none.
+at most; once half of all are taken, a service that has one already gets no second. A service that has let a message run into its deadline
+is slow until it answers one: it has one turn, and all the slow ones together have half of all, so that the others find room.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Turns:
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, deque[Future[None]]] = {}
+        self._slow: set[str] = set()
 
     def ask(self, service: str) -> Future[None]:
         """A turn of the service: done as soon as it is there, at once where one is free. Whoever asks calls `end`, whatever happens."""
@@ -37,6 +39,19 @@ class Turns:
             self._taken[service] -= 1
             self._give()
 
+    def judge(self, service: str, *, slow: bool) -> None:
+        """Say whether the service has let a message run into its deadline, or has answered one."""
+        with self._lock:
+            if slow:
+                self._slow.add(service)
+            elif service in self._slow:
+                self._slow.remove(service)
+                self._give()
+
+    def taken(self, service: str) -> int:
+        """How many turns the service has now."""
+        return self._taken[service]
+
     def _give(self) -> None:
         """Each free turn to the service with the fewest; of equal ones to the one that was not served for longest."""
         while free := [service for service in self._waiting if self._may(service)]:
@@ -51,5 +66,7 @@ class Turns:
         self._taken += Counter()  # Forgets those that have none.
 
     def _may(self, service: str) -> bool:
-        mine, all_of_them = self._taken[service], self._taken.total()
-        return mine < self._each_max and all_of_them < (self._all_max if mine == 0 else self._all_max // 2)
+        mine, half = self._taken[service], self._all_max // 2
+        if service in self._slow:
+            return not mine and sum(self._taken[slow] for slow in self._slow) < half
+        return mine < self._each_max and self._taken.total() < (half if mine else self._all_max)

@@ -41,7 +41,7 @@ from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
 from workers.receivers.address import services
-from workers.receivers.send import send, warm_up
+from workers.receivers.send import Receivers, warm_up
 from workers.runtime.heartbeat import Heartbeat, process_name
 from workers.runtime.loop import LoopThread
 from workers.runtime.opening import open_store
@@ -79,7 +79,7 @@ class Services:
             store=store,
             clock=clock,
             routing=routing,
-            send=send,
+            send=Receivers(policy).send,
             services=services,
             counters=counters,
             quarantine=quarantine,

@@ -169,7 +169,7 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
     clock, heard = FakeClock(), Heard(stories)
     begin_ms = clock.now_ms()
 
-    async def send(integration: Integration, _title: str, body: str, _kind: str, _afresh: object) -> str:
+    async def send(integration: Integration, _title: str, body: str, _kind: str, *_waiting: object) -> str:
         if not heard.take(*_place(integration), clock.now_ms() - begin_ms, body.splitlines()):
             raise DeliveryError("status 400", permanent=True)
         return "ok"

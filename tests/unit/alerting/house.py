@@ -63,7 +63,7 @@ class House:
     async def services_of(self, _integration: Integration) -> tuple[str, ...]:
         return self.services
 
-    async def send(self, integration: Integration, title: str, _body: str, _kind: str, _afresh: object) -> str:
+    async def send(self, integration: Integration, title: str, _body: str, _kind: str, *_waiting: object) -> str:
         name = integration.service or integration.key
         if name not in self.services and integration.service:
             raise DeliveryError("the address holds the service no more", permanent=True)

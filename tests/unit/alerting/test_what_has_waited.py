@@ -192,7 +192,9 @@ class Queued:
         self.turn = asyncio.Event()
         self.sent: list[str] = []
 
-    async def send(self, _integration: object, title: str, _body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
+    async def send(
+        self, _integration: object, title: str, _body: str, _kind: str, afresh: Callable[[], Awaitable[None]], _patience_s: float
+    ) -> str:
         self.waiting.set()
         await self.turn.wait()
         await afresh()

@@ -1,0 +1,150 @@
+"""Answers of services: how much is read of them, and which redirects are followed. Here are our guards on requests and smtplib."""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+
+from monitor.core.said import clean
+from monitor.probes.decode import UnsupportedCodingError, decoder_for
+from monitor.probes.resolver import literal
+from workers.receivers.wire import WIRE
+
+ANSWER_BYTES_MAX = 262_144
+"""Read of one answer, before and after its content coding is undone; the rest is left unread."""
+CODINGS_MAX = 3
+"""Content codings of one answer, one in another."""
+REDIRECTS_MAX = 5
+READ_BYTES = 16_384
+
+_WITHOUT_BODY = ("GET", "HEAD")
+_KEEPS_METHOD = (307, 308)
+_FOR_EVER = (301, 308)
+
+
+def guard() -> None:
+    """Put the answers that plugins read under our limits, where something is sent by us."""
+    _guard_answers()
+    _guard_redirects()
+    _guard_replies()
+
+
+def _guard_answers() -> None:
+    original = HTTPAdapter.send
+
+    def send(self: HTTPAdapter, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        wire = WIRE.get()
+        if wire is None:
+            return original(self, request, **kwargs)
+        host = urlsplit(request.url or "").hostname or ""
+        if literal(host) and select_proxy(request.url or "", kwargs.get("proxies")):
+            wire.judge(host)  # The proxy connects to it: all that can be judged here is what is written.
+        response = original(self, request, **kwargs)
+        body = _read(response)
+        response._content, response._content_consumed = body, True
+        response.encoding = response.encoding or "utf-8"
+        wire.heard.answered(response.status_code, response.reason or "", body, response.headers.get("Retry-After", ""))
+        return response
+
+    HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
+
+
+def _read(response: requests.Response) -> bytes:
+    """The start of an answer's body. Where it breaks off, what came counts: the service has said by its status what it did."""
+    try:
+        data = _decoded(response.headers.get("Content-Encoding", ""), _start(response.raw))
+    finally:
+        response.raw.close()
+        response.raw.release_conn()
+    return data
+
+
+def _start(raw: Any) -> bytes:
+    data = bytearray()
+    with contextlib.suppress(Exception):  # urllib3, http.client, ssl and socket each have errors of their own.
+        while len(data) < ANSWER_BYTES_MAX and (piece := raw.read1(READ_BYTES, decode_content=False)):
+            data += piece
+    return bytes(data[:ANSWER_BYTES_MAX])
+
+
+def _decoded(codings: str, data: bytes) -> bytes:
+    for coding in [*reversed(codings.split(","))][:CODINGS_MAX]:
+        try:
+            decoder = decoder_for(coding)
+            data = decoder.decode(data, ANSWER_BYTES_MAX) if decoder is not None else data
+        except (UnsupportedCodingError, ValueError):
+            break
+    return data
+
+
+def _guard_redirects() -> None:
+    original = requests.Session.get_redirect_target
+
+    def get_redirect_target(self: requests.Session, resp: requests.Response) -> str | None:
+        location, wire = original(self, resp), WIRE.get()
+        if location is None or wire is None:
+            return location
+        self.max_redirects = REDIRECTS_MAX
+        if why := _not_followed(resp, location):
+            wire.refusal = f"HTTP {resp.status_code} {clean(resp.reason or '')} redirects to {why}"
+            wire.permanent = resp.status_code in _FOR_EVER
+            raise requests.RequestException(wire.refusal)
+        return location
+
+    requests.Session.get_redirect_target = get_redirect_target  # type: ignore[method-assign, assignment]
+
+
+def _not_followed(response: requests.Response, location: str) -> str:
+    """Where a redirect leads and why it is not followed, or "": it is followed where the message goes along as it is."""
+    request = response.request
+    try:
+        here, there = urlsplit(request.url or ""), urlsplit(urljoin(request.url or "", location))
+        port = f":{there.port}" if there.port is not None else ""
+    except ValueError:
+        return "an address that cannot be read"
+    where = clean(f"{there.scheme}://{there.hostname or ''}{port}")
+    if there.scheme not in {"http", "https"}:
+        return f"{where}, which is not HTTP"
+    if here.scheme == "https" and there.scheme == "http":
+        return f"{where}, which is not encrypted"
+    bare = request.method in _WITHOUT_BODY and not request.body
+    if not bare and response.status_code not in _KEEPS_METHOD:
+        return f"{where}, which would not be sent the message: only 307 and 308 keep it"
+    if bare and here.query and here.query != there.query:
+        return f"{where}, which would not be sent the message: the query is another"
+    return ""
+
+
+def _guard_replies() -> None:
+    original = smtplib.SMTP.getreply
+
+    def getreply(self: Any) -> Any:
+        if WIRE.get() is not None and self.file is None and self.sock is not None:
+            self.file = _Capped(self.sock.makefile("rb"))
+        return original(self)
+
+    smtplib.SMTP.getreply = getreply  # type: ignore[method-assign]
+
+
+class _Capped:
+    """What an SMTP server says, until it has said too much: a reply may have any number of lines."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._read_bytes = 0
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._file.readline(size)
+        self._read_bytes += len(line)
+        if self._read_bytes > ANSWER_BYTES_MAX:
+            raise OSError(f"the server says more than {ANSWER_BYTES_MAX} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
