@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-import re2
 
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases
 from monitor.core.said import clean
+from monitor.probes.matching import Matching
 from monitor.probes.network import Network
 
-PATTERN_LENGTH_MAX = 1_000
 NO_PHASES = Phases()
-
-_SPECIAL = frozenset(r"\.+*?()|[]{}^$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     http_version: str = ""
     final_url: str = ""
     body_bytes: int = 0
+    matching_ms: float = 0.0
+    """How much of its time was our own, for matching what had come."""
 
 
 @dataclass(slots=True)
@@ -64,9 +63,11 @@ class ProbeContext:
 
     clock: Clock
     network: Network
+    matching: Matching
 
     async def close(self) -> None:
-        """Let go of sockets, timers and the resolver."""
+        """Let go of threads, sockets, timers and the resolver."""
+        self.matching.close()
         await self.network.close()
 
 
@@ -101,43 +102,3 @@ def failed(failure: FailureClass, text: str, *, phases: Phases = NO_PHASES, **se
 def inconclusive(text: str, *, phases: Phases = NO_PHASES, **seen: Any) -> Attempt:
     """An attempt that says nothing about the target, because the error may be ours; arguments as for `failed`."""
     return Attempt(Outcome.INCONCLUSIVE, None, clean(text), phases, **seen)
-
-
-class Pattern:
-    """An RE2 pattern that searches bytes as UTF-8. Raises ValueError with a hint when it does not compile."""
-
-    __slots__ = ("_plain", "_re", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = pattern(text)
-        self._re = re2.compile(text.encode(), _quiet())
-        self._plain = None if _SPECIAL & set(text) else text.encode()
-
-    def found_in(self, data: bytes) -> bool:
-        """Whether the pattern occurs in the data."""
-        if self._plain is not None:  # most patterns are plain words, which need no RE2
-            return self._plain in data
-        return self._re.search(data) is not None
-
-    def __str__(self) -> str:
-        return f"/{self.text}/"
-
-
-def pattern(text: Any) -> str:
-    """Parse an option that is a regular expression. Raises ValueError with a hint."""
-    if not isinstance(text, str) or not text:
-        raise ValueError("a regular expression must be text; write for example ready")
-    if len(text) > PATTERN_LENGTH_MAX:
-        raise ValueError(f"the regular expression is longer than {PATTERN_LENGTH_MAX} characters; write a shorter one")
-    try:
-        re2.compile(text.encode(), _quiet())
-    except re2.error as error:
-        why = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"{text!r} is not an RE2 regular expression ({why}); RE2 knows no look-around and no back-references") from None
-    return text
-
-
-def _quiet() -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return options

@@ -30,7 +30,7 @@ class HttpExchange(Connection):
 
     __slots__ = (
         "_body_max", "_chunks", "_decoder", "_head_only", "_headers_done", "_parser", "_want_body", "_wire_bytes",
-        "body_bytes", "headers", "http_version", "status", "truncated",
+        "body_bytes", "headers", "http_version", "matching_ms", "status", "truncated",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,8 @@ class HttpExchange(Connection):
         self.http_version = ""
         self.body_bytes = 0
         self.truncated = False
+        self.matching_ms = 0.0
+        """How long it took to match what came."""
 
     @property
     def body(self) -> bytes:

@@ -14,11 +14,13 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.said import clean, got
 from monitor.core.secret import is_sensitive
-from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive
+from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
 from monitor.probes.exchange import HttpExchange
 from monitor.probes.host import canonical
 from monitor.probes.http_options import OPTIONS, secret, statuses
+from monitor.probes.matching import LOOP_WORK_MAX, Late
 from monitor.probes.network import Destination
+from monitor.probes.pattern import Pattern
 
 USER_AGENT = "watchkeeper"
 HOPS_CACHED_MAX = 32
@@ -91,6 +93,8 @@ class HttpProbe:
         self._headers_must = tuple(
             (name.encode(), None if text is None else Pattern(text)) for name, text in chosen["expect_headers"].items()
         )
+        self._body_size = sum(must.size for must in (self._body_must, self._body_must_not) if must is not None)
+        self._headers_size = sum(1 if must is None else must.size for _, must in self._headers_must)
         self._limit_ms: int | None = chosen["expect_response_time"]
         self._days: int | None = chosen["expect_certificate_days"]
         self._max_redirects: int = chosen["max_redirects"]
@@ -133,15 +137,35 @@ class HttpProbe:
                 return self._failed(exchange, hop, hops, FailureClass.POLICY, f"redirect to {_place(url)}, want http or https")
             hop = self._follow(hop, exchange.status, url)
             hops += 1
-        seen = self._judge(exchange, context, start)
+        seen: tuple[FailureClass | None, str] | None
+        if self._unexpecting or (work := self._work(exchange)) <= LOOP_WORK_MAX:
+            seen = self._judge(exchange, context)
+        else:
+            seen = await self._judge_beside(exchange, context, work, deadline, timeout_ms)
         if seen is not None:
             return self._failed(exchange, hop, hops, *seen)
         return Attempt(
             Outcome.SUCCESS, None, "", exchange.phases, exchange.status, exchange.certificate, exchange.ip,
-            exchange.http_version, hop.shown if hops else "", exchange.body_bytes,
+            exchange.http_version, hop.shown if hops else "", exchange.body_bytes, exchange.matching_ms,
         )  # fmt: skip
 
-    def _judge(self, exchange: HttpExchange, context: ProbeContext, start: float) -> tuple[FailureClass, str] | None:
+    def _work(self, exchange: HttpExchange) -> int:
+        """How much there is to match, as matching.py counts it."""
+        header_bytes = sum(len(name) + len(value) for name, value in exchange.headers) if self._headers_size else 0
+        return self._body_size * exchange.body_bytes + self._headers_size * header_bytes
+
+    async def _judge_beside(
+        self, exchange: HttpExchange, context: ProbeContext, work: int, deadline: float, timeout_ms: int
+    ) -> tuple[FailureClass | None, str] | None:
+        """As `_judge`, beside the loop; no failure and a text where that came to no end in time by our own fault."""
+        begun = perf_counter()
+        seen = await context.matching.run(self, work, lambda: self._judge(exchange, context), deadline)
+        exchange.matching_ms = (perf_counter() - begun) * 1000
+        if not isinstance(seen, Late):
+            return seen
+        return None if seen.ours else FailureClass.TIMEOUT, seen.text(exchange.body_bytes, timeout_ms)
+
+    def _judge(self, exchange: HttpExchange, context: ProbeContext) -> tuple[FailureClass, str] | None:
         """Return what was seen against what was wanted, or None where all was as wanted."""
         if exchange.status not in self._wanted:
             return FailureClass.STATUS, f"status {exchange.status}, want {self._wanted_text}"
@@ -151,7 +175,7 @@ class HttpProbe:
             self._judge_body(exchange)
             or self._judge_headers(exchange)
             or self._judge_certificate(exchange, context.clock.now_ms())
-            or self._judge_time((perf_counter() - start) * 1000)
+            or self._judge_time(sum(exchange.spent) * 1000)
         )
         return (FailureClass.ASSERTION, text) if text else None
 
@@ -192,7 +216,9 @@ class HttpProbe:
             return ""
         return f"response took {took_ms:.0f} ms, want ≤ {self._limit_ms} ms"
 
-    def _failed(self, exchange: HttpExchange, hop: _Hop, hops: int, failure: FailureClass, text: str) -> Attempt:
+    def _failed(self, exchange: HttpExchange, hop: _Hop, hops: int, failure: FailureClass | None, text: str) -> Attempt:
+        if failure is None:
+            return inconclusive(text, phases=exchange.phases, ip=exchange.ip, matching_ms=exchange.matching_ms)
         return failed(
             failure,
             text,
@@ -203,6 +229,7 @@ class HttpProbe:
             http_version=exchange.http_version,
             final_url=hop.shown if hops else "",
             body_bytes=exchange.body_bytes,
+            matching_ms=exchange.matching_ms,
         )
 
     def _follow(self, hop: _Hop, status: int, url: httpx.URL) -> _Hop:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.core.durations import parse_duration
-from monitor.probes.base import Option, pattern
+from monitor.probes.base import Option
+from monitor.probes.pattern import pattern
 
 BODY_LENGTH_MAX = 65_536
 REDIRECTS_MAX = 20

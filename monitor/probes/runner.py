@@ -13,6 +13,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.probes.base import Attempt, Probe, ProbeContext, inconclusive
 from monitor.probes.deadlines import Deadlines
+from monitor.probes.matching import Count, Matching
 from monitor.probes.network import LAG_MAX_S, Network
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import make_poller
@@ -22,6 +23,10 @@ ATTEMPT_MIN_MS = 250
 """A retry that has less time than this (or than its timeout, if that is shorter) would only measure our own haste."""
 
 
+def _uncounted(_name: str, _by: int) -> None:
+    """Where nobody asks what was counted."""
+
+
 def make_context(
     clock: Clock,
     policy: TargetPolicy | None = None,
@@ -29,6 +34,7 @@ def make_context(
     nameservers: Sequence[str] | None = None,
     verified: SSLContext | None = None,
     lag_max_s: float = LAG_MAX_S,
+    count: Count = _uncounted,
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
     loop = asyncio.get_running_loop()
@@ -41,7 +47,7 @@ def make_context(
         verified=verified,
         lag_max_s=lag_max_s,
     )
-    return ProbeContext(clock, network)
+    return ProbeContext(clock, network, Matching(loop, count))
 
 
 async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, scheduled_ms: int) -> Result:
@@ -75,7 +81,7 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
         except asyncio.CancelledError:
             attempt = _stopping()
             break
-    duration_ms = (perf_counter() - start) * 1000
+    duration_ms = (perf_counter() - start) * 1000 - attempt.matching_ms
     return Result(
         outcome=attempt.outcome,
         at_ms=context.clock.now_ms(),

@@ -8,14 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.said import got
-from monitor.probes.base import Attempt, Option, Pattern, ProbeContext, failed, inconclusive, pattern
-from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
+from monitor.core.outcome import Outcome
+from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
+from monitor.probes.dialogue import Dialogue, Greeting
 from monitor.probes.host import canonical
-from monitor.probes.network import Destination, Network
+from monitor.probes.network import Destination
+from monitor.probes.pattern import Pattern, pattern
 
-ANSWER_BYTES_MAX = 65_536
 SEND_LENGTH_MAX = 65_536
 
 
@@ -67,49 +66,21 @@ class TcpProbe:
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
         """One connection and its dialogue, judged; takes `timeout_ms` at most."""
-        dialogue = Dialogue(context.network, self._to, self._send, self._expect)
-        await dialogue.run(perf_counter() + timeout_ms / 1000, timeout_ms)
-        phases, ip = dialogue.phases, dialogue.ip
-        if dialogue.ours:
-            return inconclusive(dialogue.text, phases=phases, ip=ip)
-        if dialogue.failure is FailureClass.TIMEOUT and dialogue.answer:
-            return failed(FailureClass.ASSERTION, f"answer does not match {self._expect}{got(dialogue.answer)}", phases=phases, ip=ip)
-        if dialogue.failure is not None:
-            return failed(dialogue.failure, dialogue.text, phases=phases, ip=ip)
-        return Attempt(Outcome.SUCCESS, phases=phases, ip=ip, body_bytes=len(dialogue.answer))
+        connection = self._connection(context)
+        await connection.run(perf_counter() + timeout_ms / 1000, timeout_ms)
+        seen: dict[str, Any] = {"phases": connection.phases, "ip": connection.ip}
+        if isinstance(connection, Dialogue):
+            seen |= {"body_bytes": len(connection.answer), "matching_ms": connection.matching_ms}
+        if connection.ours:
+            return inconclusive(connection.text, **seen)
+        if connection.failure is not None:
+            return failed(connection.failure, connection.text, **seen)
+        return Attempt(Outcome.SUCCESS, **seen)
 
-
-class Dialogue(Connection):
-    """Ends when the answer matches, or when connected and everything is sent where no answer is expected."""
-
-    __slots__ = ("_expect", "answer")
-
-    def __init__(self, network: Network, to: Destination, send: bytes, expect: Pattern | None) -> None:
-        super().__init__(network, to, send)
-        self._expect = expect
-        self.answer = b""
-
-    def _flush(self) -> None:
-        super()._flush()
-        if self._expect is None and not self._unsent and self.phase == FIRST_BYTE:
-            self._end()
-
-    def _received(self, data: memoryview | bytes) -> None:
+    def _connection(self, context: ProbeContext) -> Greeting | Dialogue:
         if self._expect is None:
-            return
-        if self.phase == FIRST_BYTE:
-            self._enter(TRANSFER)
-        self.answer = (self.answer + bytes(data))[:ANSWER_BYTES_MAX]
-        if self._expect.found_in(self.answer):
-            self._end()
-        elif len(self.answer) == ANSWER_BYTES_MAX:
-            self._end(FailureClass.ASSERTION, f"answer does not match {self._expect} within {ANSWER_BYTES_MAX} bytes{got(self.answer)}")
-
-    def _ended_by_peer(self) -> None:
-        if self.answer:
-            self._end(FailureClass.ASSERTION, f"answer does not match {self._expect}{got(self.answer)}")
-        else:
-            self._end(FailureClass.PROTOCOL, "connection closed without an answer")
+            return Greeting(context.network, self._to, self._send)
+        return Dialogue(context, self._to, self._send, self._expect, self)
 
 
 def _destination(url: str) -> Destination:

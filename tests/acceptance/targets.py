@@ -13,13 +13,13 @@ FAIL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nfail\n"
 
 
 class Targets:
-    """`targets.url("a")` is the address of target a; `targets.mode["a"]` is ok, fail, hang, or a number of seconds to wait.
+    """`targets.url("a")` is the address of target a; `targets.mode["a"]` is ok, fail, hang, a number of seconds to wait, or a body.
 
     A target that hangs takes the request and never answers. `seen["a"]` holds the wall time (ms) of each request.
     """
 
     def __init__(self) -> None:
-        self.mode: dict[str, str | float] = defaultdict(lambda: "ok")
+        self.mode: dict[str, str | float | bytes] = defaultdict(lambda: "ok")
         self.seen: dict[str, list[int]] = defaultdict(list)
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024))
@@ -62,6 +62,8 @@ class _Connection(asyncio.Protocol):
         mode = self._targets.mode[name]
         if isinstance(mode, float):
             asyncio.get_running_loop().call_later(mode, self._answer, OK)
+        elif isinstance(mode, bytes):
+            self._answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(mode), mode))
         elif mode != "hang":
             self._answer(OK if mode == "ok" else FAIL)
 

@@ -157,3 +157,28 @@ def test_settings_of_a_pool_that_cannot_be_read_are_told_by_whoever_judges_its_m
         assert house.counters.take() == {"unreadable": 1}
 
     asyncio.run(story())
+
+
+def test_a_stored_pattern_that_is_too_dear_by_now_is_told_and_harms_nobody_else() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    cache = EndpointCache(store, clock, prepare, Quarantine(store, Counters()))
+    dear = [
+        Endpoint(id="http", url="http://h/", pool="p", options={"expect_body": r"\d.{0,1000}x"}),
+        Endpoint(id="header", url="http://h/", pool="p", options={"expect_headers": {"server": r"\d.{0,1000}x"}}),
+        Endpoint(id="tcp", url="tcp://h:1", kind="tcp", pool="p", options={"expect": r"\d.{0,1000}x"}),
+    ]
+
+    async def story() -> None:
+        await store.open(create=True)
+        await register(store, [*dear, Endpoint(id="plain", url="http://h/", pool="p")], [], [])
+        ready = await cache.ready(0, 1, ["http", "header", "tcp", "plain"])
+        for name in ("http", "header", "tcp"):
+            one = ready[name]
+            assert one is not None
+            assert one.probe is None
+            assert "is too dear to match" in one.error
+        assert (plain := ready["plain"]) is not None
+        assert plain.probe is not None
+
+    asyncio.run(story())
