@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monitor.config.located import Node, load_yaml
+from monitor.config.text_files import read_text, yaml_files
 from monitor.core.durations import parse_duration
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 
@@ -87,23 +88,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def read_files(paths: Sequence[Path]) -> list[Node]:
     """Read YAML files, and the `*.yml` and `*.yaml` of folders in the order of their names. Raises ConfigError."""
-    return [read_file(file) for path in paths for file in _files(path)]
+    return [read_file(file) for path in paths for file in yaml_files(path)]
 
 
 def read_file(path: Path) -> Node:
     """Return the document of a YAML file. ConfigError where it is too large, cannot be read or is not valid."""
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise ConfigError([Problem(str(path), "", "", f"the file is larger than {FILE_BYTES_MAX} bytes", "split it")])
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError([Problem(str(path), "", "", f"the file cannot be read: {error.strerror}", "")]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(str(path), "", "", "the file is not UTF-8 text", "")]) from None
-    return load_yaml(text, str(path))
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml") and file.is_file())
+    return load_yaml(read_text(path, FILE_BYTES_MAX), str(path))

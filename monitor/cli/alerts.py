@@ -10,7 +10,7 @@ import click
 from monitor.cli.common import System, needs_system
 from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
 from monitor.cli.look import age, stamp
-from monitor.cli.output import emit, output_option, say
+from monitor.cli.output import emit, output_option, say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,7 +243,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
             answer, result = str(error), "failed for good" if error.permanent else "failed"
         rows.append({"integration": integration.log_key, "result": result, "answer": answer})
         if output == "table":
-            click.echo(f"{integration.log_key}: {result}: {answer}")
+            tell(f"{integration.log_key}: {result}: {answer}")
     if output != "table":
         emit(rows, (), output)
     if any(row["result"] != "accepted" for row in rows):

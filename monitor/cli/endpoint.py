@@ -9,7 +9,7 @@ import click
 
 from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.look import stamp
-from monitor.cli.output import cell, emit, emit_one, output_option, say
+from monitor.cli.output import cell, emit, emit_one, output_option, say, tell
 from monitor.cli.probe import probe_once, result_row
 from monitor.cli.settings_options import entry_from, settings_options
 from monitor.core.errors import ConfigError
@@ -132,7 +132,7 @@ def edit(system: System, endpoint_id: str, url: str | None, actor: str, reason: 
         raise click.UsageError("nothing to change; give at least one option, such as --interval 5s")
     change = system.run(lambda store: registry.edit(store, endpoint_id, entry, actor=actor, reason=reason, deny=system.deny))
     for key, (old, new) in change.fields.items():
-        click.echo(f"endpoint {endpoint_id} changed: {key} {cell(old)} -> {cell(new)}")
+        tell(f"endpoint {endpoint_id} changed: {key} {cell(old)} -> {cell(new)}")
     if not change.fields:
         say(f"endpoint {endpoint_id}: nothing to change")
 
@@ -155,7 +155,7 @@ def rm(system: System, endpoint_ids: Sequence[str], force: bool, actor: str, rea
 
     system.run(lambda store: registry.remove(store, endpoint_ids, actor=actor, reason=reason, force=force))
     for endpoint_id in endpoint_ids:
-        click.echo(f"endpoint {endpoint_id} removed")
+        tell(f"endpoint {endpoint_id} removed")
 
 
 @endpoint.command()
@@ -194,4 +194,4 @@ def _set_paused(system: System, endpoint_ids: Sequence[str], actor: str, reason:
     changed = system.run(lambda store: registry.set_paused(store, endpoint_ids, paused=paused, actor=actor, reason=reason))
     word = "paused" if paused else "resumed"
     for endpoint_id in endpoint_ids:
-        click.echo(f"endpoint {endpoint_id} {word}" + ("" if endpoint_id in changed else " already"))
+        tell(f"endpoint {endpoint_id} {word}" + ("" if endpoint_id in changed else " already"))

@@ -11,7 +11,7 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
-from monitor.cli.output import emit, emit_one, output_option, say, sparkline
+from monitor.cli.output import emit, emit_one, json_text, output_option, say, sparkline, tell
 from monitor.core.errors import StoreError
 from monitor.core.secret import hide_password
 
@@ -261,14 +261,12 @@ def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
 
 def print_line(transition: Transition, output: str) -> None:
     """One line for one event: a follower's reader wants each as it comes."""
-    import msgspec  # noqa: PLC0415 - after the help
-
     row = event_row(transition, table=output == "table")
     if output == "table":
         by = f" (by {row['actor']})" if row["actor"] else ""
-        click.echo(f"{row['at']}  {row['endpoint'] or row['pool'] or '-'}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}{by}")
+        tell(f"{row['at']}  {row['endpoint'] or row['pool'] or '-'}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}{by}")
     else:
-        click.echo(msgspec.json.encode(row).decode())
+        click.echo(json_text(row))
 
 
 def stamp(at_ms: int, zone: tzinfo | None = None) -> str:
@@ -298,7 +296,7 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
     found, now_ms = system.run(read)
     if output == "table":
         for line in explain_lines(found, now_ms):
-            click.echo(line)
+            tell(line)
     else:
         emit_one(explain_row(found), output)
 

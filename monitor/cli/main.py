@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 import click
 
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
 from monitor.core.parts import PartName
+from monitor.core.secret import hide_password
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -103,18 +105,29 @@ def cli() -> None:
 
 def report(error: WatchkeeperError) -> int:
     """Print the error for a person on stderr and return its exit code."""
+    from monitor.cli.output import say  # noqa: PLC0415 - help needs none of it
+
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            say(hide_password(f"error: {problem}"))
         return EXIT_REFUSED
     if isinstance(error, NoDataSetError):
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         return EXIT_NO_STORE
     if isinstance(error, StoreError):
-        click.echo(f"error: {str(error).rstrip('.')}; is it running? `watchkeeper up` starts it", err=True)
+        say(f"error: {str(error).rstrip('.')}; is it running? `watchkeeper up` starts it")
         return EXIT_NO_STORE
-    click.echo(f"error: {error}", err=True)
+    say(f"error: {error}")
     return EXIT_FAILED
+
+
+def _show(error: click.ClickException) -> None:
+    """As click shows it; what it repeats of an argument shows no password and cannot move the cursor."""
+    from monitor.cli.output import say  # noqa: PLC0415 - help needs none of it
+
+    text = StringIO()
+    error.show(text)
+    say(hide_password(text.getvalue().rstrip("\n")))
 
 
 def _check_text(args: Sequence[str]) -> None:
@@ -134,7 +147,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_text(given)
         code: Any = cli.main(args=given, prog_name="watchkeeper", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = error.exit_code
     except click.Abort:
         click.echo("stopped", err=True)

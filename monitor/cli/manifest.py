@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.common import System, by_option, needs_system, why_option
-from monitor.cli.output import cell, emit_one, output_option, say
+from monitor.cli.output import cell, emit_one, output_option, say, tell
 from monitor.config.located import BYTES_MAX
 from monitor.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from monitor.registry import Changes, Progress
-
-_SUFFIXES = frozenset({".yml", ".yaml"})
 
 
 @click.command()
@@ -108,53 +106,32 @@ def export(system: System) -> None:
 
 def _sources(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield name and text of every file; a folder's in the order of their names."""
+    from monitor.config.text_files import read_text, text_of, yaml_files  # noqa: PLC0415 - after the help
+
     for path in paths:
         if path == "-":
-            yield "<stdin>", _text("<stdin>", sys.stdin.buffer.read(BYTES_MAX + 1))
-        elif Path(path).is_dir():
-            files = sorted(file for file in Path(path).iterdir() if file.suffix in _SUFFIXES and file.is_file())
-            if not files:
-                raise ConfigError(
-                    [Problem(path, "--file", "", "the folder holds no *.yml or *.yaml file", "name another folder, or a file")]
-                )
-            for file in files:
-                yield str(file), _read(file)
-        else:
-            yield path, _read(Path(path))
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return _text(str(path), file.read(BYTES_MAX + 1))  # One more byte shows that it is too long.
-    except OSError as error:
-        raise ConfigError(
-            [Problem(str(path), "--file", "", f"the file cannot be read: {error.strerror}", "check its name and rights")]
-        ) from None
-
-
-def _text(source: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = Problem(f"{source}:{line}", "", f"byte 0x{data[error.start]:02x}", "the file is no UTF-8 text", "save it as UTF-8")
-        raise ConfigError([problem]) from None
+            yield "<stdin>", text_of("<stdin>", sys.stdin.buffer.read(BYTES_MAX + 1), BYTES_MAX)
+            continue
+        files = yaml_files(Path(path))
+        if not files:
+            raise ConfigError([Problem(path, "--file", "", "the folder holds no *.yml or *.yaml file", "name another folder, or a file")])
+        for file in files:
+            yield str(file), read_text(file, BYTES_MAX)
 
 
 def _print(changes: Changes) -> None:
     for pool in changes.pools_changed:
         owners = changes.pool_owners.get(pool)
-        click.echo(f"pool {pool} set" + (f": owner {owners[0]} -> {owners[1]}" if owners else ""))
+        tell(f"pool {pool} set" + (f": owner {owners[0]} -> {owners[1]}" if owners else ""))
     for endpoint_id in changes.created:
-        click.echo(f"endpoint {endpoint_id} created")
+        tell(f"endpoint {endpoint_id} created")
     for change in changes.changed:
         fields = ", ".join(f"{key} {cell(old)} -> {cell(new)}" for key, (old, new) in change.fields.items())
-        click.echo(f"endpoint {change.id} changed: {fields}")
+        tell(f"endpoint {change.id} changed: {fields}")
     for endpoint_id in changes.removed:
-        click.echo(f"endpoint {endpoint_id} removed")
+        tell(f"endpoint {endpoint_id} removed")
     for pool in changes.pools_removed:
-        click.echo(f"pool {pool} removed")
+        tell(f"pool {pool} removed")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,8 +55,27 @@ def emit_one(row: Row, output: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print words for a person on stderr."""
-    click.echo(text, err=True)
+    """Print words for a person on stderr; what others said in them cannot move the cursor."""
+    click.echo(_lines(text), err=True)
+
+
+def tell(text: str) -> None:
+    """Print words that are what the command was asked for, on stdout; as `say`."""
+    click.echo(_lines(text))
+
+
+def json_text(value: Any, *, indent: int = -1) -> str:
+    """JSON in which also those characters are escaped that a terminal obeys or does not show."""
+    text = msgspec.json.encode(value)
+    return "\n".join(map(_json_line, msgspec.json.format(text, indent=indent).decode().split("\n")))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def _json_line(line: str) -> str:
+    return line if line.isprintable() else "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def cell(value: Any) -> str:
@@ -99,8 +119,12 @@ def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) 
 
 def _dump(value: Any, output: str) -> None:
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        click.echo(json_text(value, indent=2))
         return
     import yaml  # noqa: PLC0415 - only this form needs it
 
-    click.echo(yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True), nl=False)
+    plain = msgspec.to_builtins(value)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    if not text.replace("\n", "").isprintable():  # What a terminal obeys or does not show is escaped, and with it all that is not ASCII.
+        text = yaml.safe_dump(plain, sort_keys=False)
+    click.echo(text, nl=False)

@@ -8,7 +8,7 @@ import click
 
 from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.look import stamp
-from monitor.cli.output import emit, output_option, say
+from monitor.cli.output import emit, output_option, say, tell
 from monitor.core.secret import SECRET
 from monitor.store.names import printable
 
@@ -87,7 +87,7 @@ def rm(  # noqa: PLR0917 - its arguments and options are as many.
 
     gone, stayed = system.run(discard)
     for item in gone:
-        click.echo(f"{printable(item.kind)} {printable(item.key)} deleted")
+        tell(f"{printable(item.kind)} {printable(item.key)} deleted")
     for item in stayed:
         say(f"{printable(item.kind)} {printable(item.key)} stays: another copy has come in its place meanwhile; look at that one")
     if stayed or not (gone or everything):

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from monitor.cli.common import System, needs_system
-from monitor.cli.output import emit, output_option
+from monitor.cli.output import emit, output_option, tell
 from monitor.config.settings import PREFIX, Settings, find_redis_url, load_settings, settings_table
 from monitor.core.durations import format_duration
 from monitor.core.parts import PartName
@@ -106,8 +106,8 @@ def settings(system: System, output: str) -> None:
         emit((msgspec.to_builtins(row) for row in rows), (), output)
         return
     for row in rows:
-        click.echo(f"{row.name} = {row.value or '(none)'}{_in_words(row.name, row.value)}")
-        click.echo(f"    from {row.source}. {row.description}")
+        tell(f"{row.name} = {row.value or '(none)'}{_in_words(row.name, row.value)}")
+        tell(f"    from {row.source}. {row.description}")
 
 
 @click.command(name="redis-url")

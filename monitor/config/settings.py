@@ -27,6 +27,7 @@ from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 from monitor.core.said import clean
 from monitor.core.secret import hide_password
+from monitor.probes.policy import GROUPS
 from monitor.store.redis_url import RedisUrl, shown
 
 PREFIX = "WATCHKEEPER_"
@@ -76,7 +77,15 @@ def _redis_url(value: str | None) -> str | None:
 
 
 def _network(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+    return tuple(value if value in GROUPS else str(_one_network(value)) for value in values)
+
+
+def _one_network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        names = ", ".join(GROUPS)
+        raise ValueError(f"{value!r} is no network; write an address, a network such as 10.0.0.0/8, or one of {names}") from None
 
 
 def _resolvers(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -168,7 +168,8 @@ def secret(value: str) -> tuple[str, bool]:
         text = os.environ[name]
     elif kind == "file" and colon:
         try:
-            text = Path(name).read_text("utf-8")[:SECRET_LENGTH_MAX].rstrip("\r\n")
+            with Path(name).open(encoding="utf-8") as file:
+                text = file.read(SECRET_LENGTH_MAX).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise ValueError(f"the file {name!r} cannot be read ({reason}); give the worker access to it") from None

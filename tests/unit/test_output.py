@@ -1,10 +1,14 @@
 """How commands print: nothing that a target sent moves the cursor, and columns stand in line."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import yaml
 
-from monitor.cli.output import cell, emit, emit_one, sparkline
+from monitor.cli.main import main
+from monitor.cli.output import cell, emit, emit_one, say, sparkline, tell
 
 
 def test_a_sparkline_goes_from_the_smallest_to_the_largest_with_gaps():
@@ -44,3 +48,34 @@ def test_programs_get_every_key(capsys: pytest.CaptureFixture[str]):
     assert json.loads(capsys.readouterr().out) == [{"id": "a", "more": [1, 2]}]
     emit_one({"id": "a"}, "yaml")
     assert capsys.readouterr().out == "id: a\n"
+
+
+HOSTILE = "\x1b[31m\x9b2J\u202e日"
+
+
+@pytest.mark.parametrize(("output", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_what_programs_read_has_nothing_that_a_terminal_obeys_and_loses_nothing(
+    capsys: pytest.CaptureFixture[str], output: str, parse: Callable[[str], Any]
+):
+    emit([{HOSTILE: HOSTILE}], (), output)
+    written = capsys.readouterr().out
+    assert written.replace("\n", "").isprintable()
+    assert parse(written) == [{HOSTILE: HOSTILE}]
+
+
+def test_words_keep_their_lines_and_nothing_else_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]):
+    say(f"one\n{HOSTILE}")
+    tell(HOSTILE)
+    written = capsys.readouterr()
+    assert written.err == "one\n\\x1b[31m\\x9b2J\\u202e日\n"
+    assert written.out == "\\x1b[31m\\x9b2J\\u202e日\n"
+
+
+def test_an_option_that_is_refused_is_repeated_without_what_a_terminal_obeys_and_without_a_password(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        main(["events", "--since", "http://me:opensesame@h/\x1b[31m"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "opensesame" not in said
+    assert "\x1b" not in said
+    assert "is no time" in said

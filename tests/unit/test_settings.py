@@ -270,3 +270,11 @@ def test_the_file_of_a_killed_system_does_not_count(tmp_path: Path) -> None:
     (tmp_path / RUNNING_FILE).write_bytes(msgspec.json.encode(Running(pid=child, redis_url="redis://gone", listen="x")))
     with pytest.raises(ConfigError, match="nothing runs on"):
         find_redis_url(load_settings({"data_dir": tmp_path}))
+
+
+def test_networks_may_be_named_by_their_group():
+    settings = load_settings({"target_deny": "loopback, 10.0.0.1/8", "target_allow": "metadata"})
+    assert settings.target_deny == ("loopback", "10.0.0.0/8")
+    assert settings.target_allow == ("metadata",)
+    with pytest.raises(ConfigError, match=r"'lo' is no network; write an address, a network such as 10\.0\.0\.0/8, or one of metadata, "):
+        load_settings({"target_deny": "lo"})
