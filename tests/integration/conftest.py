@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.commands import WATCHKEEPER, Run, make_data_set
+from tests.receiving import Mailbox, Service, mail_server
+from workers.receivers import plugins
 
 
 @pytest.fixture
@@ -31,3 +34,17 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    plugins.apprise()  # It is imported once in a process, and no message of a test waits for that.
+    service = Service()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    with mail_server() as box:
+        yield box

@@ -5,126 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
-import threading
-from collections.abc import Coroutine, Iterator
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
 
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError, Stale
-from monitor.probes.policy import TargetPolicy
-from tests.http_server import HttpServer
+from tests.conftest import free_port
+from tests.receiving import HOUSE, Mailbox, Service, refused, sent, to
 from tests.waiting import until, wait_for
 from workers.receivers import address, plugins
 from workers.receivers import send as sending
 from workers.receivers.address import services, shown_url
-from workers.receivers.send import SENDS_PER_SERVICE_MAX, Receivers
-
-HOUSE = Receivers(TargetPolicy())
-send = HOUSE.send
+from workers.receivers.send import SENDS_PER_SERVICE_MAX
 
 BUSY_S = 8.0
 """Less than a service that does not answer is waited for."""
-
-
-class Service:
-    """A real HTTP server that keeps what it was sent; `status`, `headers` and `answer` are what it says next."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, bytes]] = []
-        self.status = 200
-        self.headers: dict[str, str] = {}
-        self.answer = b'{"ok": true}'
-        self.silent = threading.Event()
-        self.released = threading.Event()
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                service.requests.append((self.path, body))
-                if service.silent.is_set():
-                    service.released.wait(10)
-                    return
-                self.send_response(service.status)
-                for name, value in service.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(service.answer)))
-                self.end_headers()
-                self.wfile.write(service.answer)
-
-            def log_message(self, *args: Any) -> None:
-                return
-
-        self.server = HttpServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    plugins.apprise()  # It is imported once in a process, and no message of a test waits for that.
-    service = Service()
-    yield service
-    service.stop()
-
-
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[Any] = []
-        self.refuse = ""
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd calls it so.
-        if self.refuse:
-            return self.refuse
-        self.mails.append(envelope)
-        return "250 OK"
-
-
-@pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    mailbox = Mailbox()
-
-    def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=data.password == b"sesame-open", handled=False, message=None)
-
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port(), authenticator=authenticate, auth_require_tls=False)
-    controller.start()
-    yield mailbox, controller.port
-    controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def to(url: str, key: str = "r/apprise/0", **more: Any) -> Integration:
-    return Integration(key=key, receiver="r", url=url, **more)
-
-
-def sent(integration: Integration, title: str = "Title", body: str = "Body", kind: str = "failure") -> str:
-    return asyncio.run(send(integration, title, body, kind))
-
-
-def refused(integration: Integration) -> DeliveryError:
-    with pytest.raises(DeliveryError) as caught:
-        sent(integration)
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -326,7 +224,7 @@ def test_many_sends_at_once_do_not_hear_each_other(service: Service) -> None:
     other = Service()
     try:
         other.status, other.answer = 404, b"nobody"
-        sends = [send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
+        sends = [HOUSE.send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
         answers = asyncio.run(all_of(sends))
     finally:
         other.stop()
@@ -341,8 +239,8 @@ def test_a_slow_service_delays_no_other(service: Service) -> None:
 
     async def story() -> None:
         hanging, other = to(f"json://127.0.0.1:{slow.port}/", key="slow"), to(f"json://127.0.0.1:{service.port}/", key="fast")
-        held = [asyncio.ensure_future(send(hanging, "t", "b", "info")) for _ in range(30)]
-        answers = await asyncio.wait_for(all_of([send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
+        held = [asyncio.ensure_future(HOUSE.send(hanging, "t", "b", "info")) for _ in range(30)]
+        answers = await asyncio.wait_for(all_of([HOUSE.send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
         assert all("HTTP 200" in str(answer) for answer in answers)
         assert not any(one.done() for one in held)
         assert len(slow.requests) <= SENDS_PER_SERVICE_MAX
@@ -361,7 +259,7 @@ def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: py
     monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 2.0)
     monkeypatch.setattr(address, "READ_TIMEOUT_S", 3.0)
     service.silent.set()
-    sends = [send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
+    sends = [HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
     in_time: list[bool] = []
 
     async def one(number: int) -> None:
@@ -397,7 +295,7 @@ def test_what_has_waited_for_its_turn_is_asked_about_and_what_has_not_is_sent_at
             asked.append(number)
             raise Stale
 
-        return await send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
+        return await HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
 
     async def story() -> list[str | BaseException]:
         sends = [asyncio.ensure_future(one(number)) for number in range(SENDS_PER_SERVICE_MAX + 2)]

@@ -39,3 +39,21 @@ def test_whoever_stops_waiting_takes_no_turn() -> None:
     assert third.done()
     turns.end("a", third)
     assert turns.ask("a").done()
+
+
+def test_a_slow_service_has_one_turn_until_it_answers() -> None:
+    turns = Turns(each_max=4, all_max=16)
+    turns.judge("a", slow=True)
+    first, second, third = (turns.ask("a") for _ in range(3))
+    assert [first.done(), second.done()] == [True, False]
+    turns.judge("a", slow=False)
+    assert [second.done(), third.done()] == [True, True]
+
+
+def test_slow_services_have_half_of_all_however_many_they_are() -> None:
+    turns = Turns(each_max=4, all_max=8)
+    for number in range(20):
+        turns.judge(f"slow {number}", slow=True)
+    slow = [turns.ask(f"slow {number}") for number in range(20)]
+    assert sum(turn.done() for turn in slow) == 4
+    assert all(turns.ask(service).done() for service in "abcd")

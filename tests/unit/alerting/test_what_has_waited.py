@@ -241,3 +241,20 @@ async def test_a_message_that_became_anothers_while_it_waited_for_its_turn_is_le
     assert await house.store.sent(9) == []
     await house.alerting.deliver(taken)
     assert service.sent == ["[FIRING] a"]
+
+
+@timeline
+async def test_a_message_that_never_had_its_turn_uses_up_no_attempt_and_blames_no_service() -> None:
+    house = House()
+    house.answers["people/apprise/0"] = DeliveryError("it waited 10 s for its turn behind others, and was not sent", asked=False)
+    await house.says("endpoint:a", "a")
+    await house.passes(5 * MINUTE)
+    asked = house.attempts["people/apprise/0"]
+    assert asked > 1
+    first = [decode_sent(data) for _, data in await house.store.sent(99)][-1]
+    assert (first.attempts, first.delivered, first.answer) == (0, False, "it waited 10 s for its turn behind others, and was not sent")
+    house.answers.clear()
+    await house.says("endpoint:a", "a")
+    await house.passes(2 * MINUTE)
+    last = decode_sent((await house.store.sent(99))[0][1])
+    assert (last.attempts, last.delivered) == (1, True)
