@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monitor.cli.check import check
 from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.look import stamp
 from monitor.cli.output import cell, emit, emit_one, output_option, say, tell
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def endpoint() -> None:
-    """Add, list, show, edit, remove, pause and resume endpoints.
+    """Add, list, show, check, edit, remove, pause and resume endpoints.
 
     \b
     Exit codes: 0 done, 2 refused, 3 the store does not answer.
     """
+
+
+endpoint.add_command(check)
 
 
 @endpoint.command()

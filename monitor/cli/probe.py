@@ -14,7 +14,7 @@ from monitor.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from monitor.core.endpoint import Endpoint
-    from monitor.core.outcome import Result
+    from monitor.core.outcome import Phases, Result
 
 _VERDICTS = {"SUCCESS": "HEALTHY", "FAILURE": "UNHEALTHY", "INCONCLUSIVE": "UNKNOWN"}
 
@@ -71,9 +71,6 @@ def probe_once(system: System, endpoint: Endpoint) -> Result:
 
 def result_row(endpoint: Endpoint, result: Result, *, debug: bool) -> dict[str, Any]:
     """What a person wants to know of a result; with `debug` everything that was seen."""
-    from monitor.core.outcome import Phases  # noqa: PLC0415 - after the help
-
-    phases = {name.removesuffix("_ms"): f"{getattr(result.phases, name):.1f}ms" for name in Phases.__struct_fields__}
     row: dict[str, Any] = {
         "url": endpoint.url,
         "verdict": _VERDICTS[result.outcome],
@@ -82,11 +79,10 @@ def result_row(endpoint: Endpoint, result: Result, *, debug: bool) -> dict[str, 
         "text": result.text,
         "status": result.status or None,
         "duration_ms": round(result.duration_ms, 2),
-        "phases": phases,
+        "phases": shown_phases(result.phases, as_text=not debug),
     }
     if debug:
         certificate = result.certificate
-        row["phases"] = {name: round(getattr(result.phases, name), 3) for name in Phases.__struct_fields__}
         row |= {
             "ip": result.ip,
             "http_version": result.http_version,
@@ -97,3 +93,10 @@ def result_row(endpoint: Endpoint, result: Result, *, debug: bool) -> dict[str, 
             "certificate": {name: getattr(certificate, name) for name in certificate.__struct_fields__} if certificate else None,
         }
     return row
+
+
+def shown_phases(phases: Phases, *, as_text: bool) -> dict[str, Any]:
+    """The length of each phase, for a table or as numbers."""
+    if as_text:
+        return {name.removesuffix("_ms"): f"{getattr(phases, name):.1f}ms" for name in phases.__struct_fields__}
+    return {name: round(getattr(phases, name), 3) for name in phases.__struct_fields__}

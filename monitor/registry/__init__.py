@@ -7,6 +7,7 @@ write many entries, leave those written where others keep changing the rest. Eac
 
 from monitor.registry.apply import Changes, EndpointChange, Progress, apply, plan
 from monitor.registry.aside import discard
+from monitor.registry.check import check
 from monitor.registry.endpoints import add, edit, remove, set_paused
 from monitor.registry.known import Known, export_manifest, find, read_known, read_members
 from monitor.registry.overrides import set_override
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "add",
     "apply",
+    "check",
     "discard",
     "edit",
     "export_manifest",

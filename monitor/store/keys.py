@@ -22,7 +22,7 @@ wk:i:{sN}:pace           hash    last: ms of the last claim of probes; since: ms
                                  which ms what those wrote who did not know of it is made good at known; result: ms of the last
                                  result; gap: the last long pause (ms) between two results, which ended at resumed
                                  claim_probes, realign, commit
-wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, claim, commit
+wk:i:{sN}:due            zset    id -> due ms (even), or lease token (odd) while claimed   registry, ask_probe, claim, commit
 wk:i:{sN}:rec            hash    id -> "<ver 13 digits>" + Record JSON       commit -> workers, cli, web
 wk:i:{sN}:mem            hash    id -> what the alert rules remember of it, JSON   commit -> workers, cli, web
 wk:i:{sN}:alerting       set     ids of endpoints whose rules hold an alert, pending or firing   commit -> cli, web

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.store import keys
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Committed
+from monitor.store.port import Asked, Committed
 from tests.registering import register
 
 
@@ -144,3 +144,43 @@ async def test_an_endpoint_that_somebody_took_out_of_the_queue_falls_due_again(h
     assert "a" not in await house.claim(horizon_ms=120_000)
     assert await house.store.realign(slot) >= 1
     assert "a" in await house.claim()
+
+
+async def test_an_endpoint_that_is_asked_for_falls_due_at_once_and_goes_back_to_its_grid(house):
+    endpoint = house.endpoint("e", interval_ms=3_600_000, initial_delay_ms=600_000)
+    await house.register(endpoint)
+    assert await house.claim(horizon_ms=0) == {}
+    assert [await house.store.ask_probe("e", 0) for _ in range(2)] == [Asked.DUE, Asked.DUE]
+    claimed = (await house.claim(horizon_ms=0))["e"]
+    assert await house.commit(house.result(claimed)) == [Committed.OK]
+    assert await house.on_grid(endpoint)
+    assert await house.claim(horizon_ms=0) == {}
+
+
+async def test_who_asks_does_not_take_a_lease_away(house):
+    claimed = await house.claim_one()
+    assert await house.store.ask_probe("e", 0) is Asked.IN_FLIGHT
+    assert await house.score("e") == claimed.token_ms
+    assert await house.commit(house.result(claimed)) == [Committed.OK]
+
+
+async def test_a_lease_that_ran_out_is_due_for_who_asks(house):
+    first = await house.expire(await house.claim_one())
+    assert await house.store.ask_probe("e", 0) is Asked.DUE
+    assert (await house.claim(horizon_ms=0))["e"].token_ms > first.token_ms
+
+
+async def test_who_asks_from_an_older_record_is_told_so(house):
+    claimed = await house.claim_one(interval_ms=3_600_000)
+    await house.commit(house.result(claimed))
+    score = await house.score("e")
+    assert await house.store.ask_probe("e", 0) is Asked.STALE
+    assert await house.score("e") == score
+    assert await house.store.ask_probe("e", await house.version("e")) is Asked.DUE
+
+
+async def test_nobody_can_ask_for_what_is_paused_or_not_registered(house):
+    await house.register(house.endpoint("e", paused=True))
+    assert await house.store.ask_probe("e", await house.version("e")) is Asked.UNPLANNED
+    assert await house.store.ask_probe("nobody", 0) is Asked.UNPLANNED
+    assert await house.score("e") is None

@@ -10,7 +10,7 @@ from monitor.core.schedule import is_claimed
 from monitor.store import keys
 from monitor.store.memory.pace import move_back
 from monitor.store.memory.state import MemoryState
-from monitor.store.port import Claim, Claimed, Commit, Committed, Loaded
+from monitor.store.port import Asked, Claim, Claimed, Commit, Committed, Loaded
 from monitor.store.queues import JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time
 
 
@@ -31,6 +31,19 @@ class MemoryProbes(MemoryState):
             items.append(Claimed(endpoint_id, home.due[endpoint_id], home.plans[endpoint_id].slot_at(score, now_ms)))
         interval_min_ms = min((home.plans[item.id].interval_ms for item in items), default=0)
         return Claim(slot, home.rev, now_ms, tuple(items), interval_min_ms)
+
+    async def ask_probe(self, endpoint_id: str, ver: int) -> Asked:
+        slot, now_ms = self._home(endpoint_id)[1], self._clock.now_ms()
+        if endpoint_id not in slot.plans:
+            return Asked.UNPLANNED
+        if slot.records.get(endpoint_id, (0, b""))[0] != ver:
+            return Asked.STALE
+        score = slot.due.get(endpoint_id)
+        if score is not None and is_claimed(score, now_ms):
+            return Asked.IN_FLIGHT
+        if score is None or score > now_ms:
+            slot.due[endpoint_id] = at_once(now_ms)
+        return Asked.DUE
 
     async def due_overdue(self) -> tuple[int, int]:
         now_ms = self._clock.now_ms()

@@ -28,7 +28,7 @@ from monitor.store.port.alerts import (
 from monitor.store.port.aside import AsidePort, SetAside
 from monitor.store.port.life import NO_EPOCH, Epoch, EpochEnded, LifePort
 from monitor.store.port.pools import Member, PoolLoad, PoolPort, Publication, refused
-from monitor.store.port.probes import Claim, Claimed, Commit, Committed, Loaded, ProbePort
+from monitor.store.port.probes import Asked, Claim, Claimed, Commit, Committed, Loaded, ProbePort
 from monitor.store.port.processes import ProcessPort
 from monitor.store.port.queues import Lease, QueuePort
 from monitor.store.port.reading import ReadingPort
@@ -38,6 +38,7 @@ from monitor.store.queues import Queue
 __all__ = [
     "NO_EPOCH",
     "AlertPhase",
+    "Asked",
     "AssertedAlert",
     "Claim",
     "Claimed",

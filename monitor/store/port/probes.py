@@ -41,6 +41,19 @@ class Committed(StrEnum):
     """The lease is not ours any more, or the endpoint is gone: drop the result."""
 
 
+class Asked(StrEnum):
+    """What became of a request to probe an endpoint at once."""
+
+    DUE = "due"
+    """It is due, and whoever claims next takes it."""
+    IN_FLIGHT = "in flight"
+    """Somebody holds its lease: he probes it, or has died with it."""
+    STALE = "stale"
+    """The record's version moved: there may be a result now."""
+    UNPLANNED = "unplanned"
+    """It is paused, or not registered."""
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """What a decision about one endpoint starts from: the monitor's record, an operator's word, what the rules remember.
 
@@ -89,6 +102,10 @@ class ProbePort(Protocol):
     async def claim_probes(self, slot: int, limit: int, horizon_ms: int) -> Claim:
         """Take up to `limit` endpoints due within `horizon_ms`, earliest first, each leased for as long as its plan says.
         An endpoint taken early is leased from its due time on, and its result uses up that slot even when it comes before it."""
+
+    async def ask_probe(self, endpoint_id: str, ver: int) -> Asked:
+        """Let an endpoint fall due at once, if its record still has this version. A running lease stays its holder's, and the grid of the
+        endpoint stays as it is. Repeatable: what is due already is probed once."""
 
     async def due_overdue(self) -> tuple[int, int]:
         """How many endpoints are past their due time, and by how many milliseconds the first of them is."""

@@ -13,13 +13,14 @@ from monitor.core.schedule import FIRST_WITHIN_MS, LEASE_SLACK_MS, Plan
 from monitor.core.tilt import JUMP_MS
 from monitor.store import keys
 from monitor.store.names import name_of
-from monitor.store.port import Claim, Claimed, Commit, Committed, Loaded
+from monitor.store.port import Asked, Claim, Claimed, Commit, Committed, Loaded
 from monitor.store.queues import JUDGING_GAP_MS, KNOWN_MS
 from monitor.store.redis.calls import BATCH_MAX, Calls, chunks, grouped
 from monitor.store.redis.queues import ONCE, late_ms
 from monitor.store.redis.replies import by, number, to_ms
 from monitor.store.redis.wire import script
 
+_ASKED = tuple(Asked)
 _ANSWERS = (Committed.OK, Committed.STALE, Committed.LOST)
 _COMMITTED = ("due", "plan", "rec", "reevaluate", "dirty", "events", "alerts", "spec", "mem", "judged", "alerting", "pace")
 _pack = msgspec.msgpack.Encoder().encode
@@ -34,6 +35,12 @@ class ProbeCalls(Calls):
         now_ms, rev, interval_min_ms, *taken = await self._wire.run("claim_probes", names, *args)
         items = (Claimed(name_of(endpoint_id), token_ms, due_ms) for endpoint_id, token_ms, due_ms in by(3, taken))
         return Claim(slot, rev, now_ms, tuple(items), interval_min_ms)
+
+    async def ask_probe(self, endpoint_id: str, ver: int) -> Asked:
+        slot = keys.slot_of(endpoint_id, self.slots)
+        names = [keys.in_slot(slot, name) for name in ("due", "plan", "rec")]
+        answer: int = await self._wire.run("ask_probe", names, endpoint_id, keys.version_text(ver))
+        return _ASKED[answer]
 
     async def due_overdue(self) -> tuple[int, int]:
         now_ms = await self.now_ms()
