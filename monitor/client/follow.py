@@ -1,6 +1,7 @@
 """The one loop that reads Redis for a view: a task on the consumer's event loop, or on a loop in a thread of the view's own.
 
-Every wait in it is bounded by `timeout_ms`, and nothing that a request does waits for it.
+Every exchange is bounded: by `timeout_ms` with a server that answers in that time, by more with one that is slow and alive. Nothing that a
+request does waits for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from redis.exceptions import RedisError
 from monitor.client.view import NOBODY, NOTHING, Fetch, Version, View
 from monitor.clock import Clock
 from monitor.core.errors import DECODE_ERRORS
-from monitor.pool.snapshot import Delta, Snapshot
+from monitor.pool.snapshot import Delta, Snapshot, sound
 from monitor.store import keys
 
 logger = logging.getLogger("watchkeeper.client")
@@ -35,6 +36,10 @@ DELTAS_MAX = 100
 HEAD = {"start": 0, "end": 511}
 """Bytes of a snapshot that hold its version."""
 RETRY_MIN_MS = 100
+PATIENCE_MAX_S = 5.0
+"""The longest that an exchange may take. What did not come in time is asked for again with twice the patience, up to this."""
+PATIENCE_OF_EXCHANGES = 4
+"""As many times as long as the last exchange took the next may take, if `timeout_ms` is shorter."""
 
 _HEAD = re.compile(rb'\{"schema":\d+,"pool":"(?:[^"\\]|\\.)*","epoch":(\d+),"ver":(\d+),')
 _CHANNEL_PREFIX, _, _CHANNEL_SUFFIX = keys.channel("\0").partition("\0")
@@ -51,14 +56,17 @@ class Follower:
         self._clock = clock
         self._only = None if pools is None else frozenset(pools)
         self._poll_ms = poll_ms
-        self._timeout_s = timeout_ms / 1_000
+        self._timeout_s = self._patience_s = timeout_ms / 1_000
         self._redis: Redis = Redis.from_url(
             url,
-            socket_timeout=self._timeout_s,
-            socket_connect_timeout=self._timeout_s,
+            protocol=2,  # Its greeting, and that of the library, would be exchanges more before the first state is here.
+            driver_info=None,
+            socket_timeout=None,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             max_connections=4,
         )
+        self._heard_ms = 0
         self._connected = False
 
     async def run(self, tried: Callable[[], None]) -> None:
@@ -88,38 +96,42 @@ class Follower:
     # One connection's life --------------------------------------------------------------------------------------
     async def _session(self, tried: Callable[[], None]) -> None:
         """Subscribe first, then read, so that no change falls between the two; then hints as they come, and a poll anyway."""
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        async with self._redis.pubsub() as pubsub:
             await self._bounded(self._subscribe(pubsub))
             await self._poll()
             self._found()
             tried()
+            self._heard_ms = self._clock.monotonic_ms()
             while True:
-                await self._bounded(pubsub.ping())
-                if not await self._hints(pubsub, self._clock.monotonic_ms() + round(_jittered(self._poll_ms) * 1_000)):
+                async with asyncio.timeout(self._patience_s):
+                    await pubsub.ping()
+                await self._hints(pubsub, self._clock.monotonic_ms() + round(_jittered(self._poll_ms) * 1_000))
+                if self._clock.monotonic_ms() - self._heard_ms > 2 * self._poll_ms + self._patience_s * 1_000:
                     raise TimeoutError("the channel is silent")
                 await self._poll()
 
     async def _subscribe(self, pubsub: PubSub) -> None:
+        """Returns when the server has confirmed it: what is read before may be older than the first hint."""
         if self._only is None:
             await pubsub.psubscribe(keys.channel("*"))
         else:
             await pubsub.subscribe(*map(keys.channel, sorted(self._only)))
+        for _ in self._only or "*":
+            await pubsub.get_message(timeout=None)
 
-    async def _hints(self, pubsub: PubSub, until_ms: int) -> bool:
-        """Follow hints until the time of the next poll. False when not even the ping was answered."""
-        answered = False
+    async def _hints(self, pubsub: PubSub, until_ms: int) -> None:
+        """Follow hints until the time of the next poll."""
         while (left_ms := until_ms - self._clock.monotonic_ms()) > 0:
             message = await pubsub.get_message(timeout=left_ms / 1_000)
             hinted: dict[str, Version] = {}
             while message is not None:
-                answered = True
+                self._heard_ms = self._clock.monotonic_ms()
                 if message["type"] in ("message", "pmessage") and (pool := _pool_of(message["channel"])) is not None:
                     hinted[pool] = max(_hinted(message["data"]), hinted.get(pool, NOTHING))
                 message = await pubsub.get_message(timeout=0)
             news = [pool for pool, version in hinted.items() if version > self._view.version(pool)]
             if news:
                 await self._refresh(news)
-        return answered
 
     def _found(self) -> None:
         if not self._connected:
@@ -134,7 +146,12 @@ class Follower:
     async def _poll(self) -> None:
         """Compare the head of every snapshot with what we have, at a cost that does not grow with the pools' size."""
         names = self._only if self._only is not None else {*self._view.pools(), *await self._names()}
-        for batch in _batches(sorted(names), BATCH_MAX * 16):
+        known: list[str] = []
+        new: list[str] = []
+        for pool in sorted(names):
+            (new if self._view.version(pool) == NOTHING else known).append(pool)
+        await self._refresh(new)
+        for batch in _batches(known, BATCH_MAX * 16):
             heads, fetch = await self._read([partial(Pipeline.getrange, key=keys.snapshot(pool), **HEAD) for pool in batch])
             stale = []
             for pool, head in zip(batch, heads, strict=True):
@@ -185,8 +202,8 @@ class Follower:
             except (TypeError, *DECODE_ERRORS) as error:
                 logger.warning("the snapshot of pool %r cannot be read: %s", pool, error)
                 continue
-            if snapshot.pool == pool:
-                self._view.offer(snapshot, fetch)
+            if snapshot.pool == pool and not self._view.offer(snapshot, fetch) and not sound(snapshot):
+                logger.warning("the snapshot of pool %r breaks the contract", pool)
 
     async def _read(self, commands: list[Callable[[Pipeline], Any]]) -> tuple[list[Any], Fetch]:
         """One round trip for all commands, the server's clock and the heartbeat. An error of one key is its answer."""
@@ -202,8 +219,17 @@ class Follower:
         return replies, Fetch(server_ms, alive_ms, at_ms, lagging)
 
     async def _bounded(self, work: Awaitable[Any]) -> Any:
-        async with asyncio.timeout(self._timeout_s):
-            return await work
+        """Wait for an exchange, a new connection included, as long as our patience lasts; how long it took makes that longer or shorter."""
+        began_ms = self._clock.monotonic_ms()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                done = await work
+        except TimeoutError:
+            self._patience_s = min(2 * self._patience_s, max(self._timeout_s, PATIENCE_MAX_S))
+            raise
+        took_s = (self._clock.monotonic_ms() - began_ms) / 1_000
+        self._patience_s = max(self._timeout_s, min(PATIENCE_OF_EXCHANGES * took_s, PATIENCE_MAX_S))
+        return done
 
 
 def _jittered(ms: int) -> float:

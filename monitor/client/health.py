@@ -32,6 +32,7 @@ CLOSE_TIMEOUT_S = 2.0
 class HealthView:
     """The published pools as seen from here: `with HealthView(url) as view`, or `async with`.
 
+    `timeout_ms` also bounds each exchange with a server that answers within it; a slower one gets more with each attempt, up to 5 s.
     `pools` names the pools to follow; None follows all. `cache_file` is a last-known-good file to start from when Redis is away.
     Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away. A URL that nothing
     could use is a ConfigError at once.

@@ -15,7 +15,7 @@ from monitor.client.local import LocalBreaker
 from monitor.client.records import Change, EndpointView, Freshness, Staleness, endpoint_view, why
 from monitor.client.wheel import Entropy, equal_weights, gate, wheel
 from monitor.core.record import Override
-from monitor.pool.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold
+from monitor.pool.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold, sound
 
 Version = tuple[int, int]
 NOTHING: Version = (-1, -1)
@@ -146,10 +146,10 @@ class View:
 
     # Feeding ----------------------------------------------------------------------------------------------------
     def offer(self, snapshot: Snapshot, fetch: Fetch) -> bool:
-        """Take a snapshot read from Redis if it is newer. False when it is refused: older, of another schema, or empty without
-        a tombstone, which is an accident and not a fact."""
+        """Take a snapshot read from Redis if it is newer. False when it is refused: older, of another schema, with numbers that break
+        the contract, or empty without a tombstone, which is an accident and not a fact."""
         with self.lock:
-            if snapshot.schema != SCHEMA or not (snapshot.endpoints or snapshot.tombstone is True):
+            if snapshot.schema != SCHEMA or not (snapshot.endpoints or snapshot.tombstone is True) or not sound(snapshot):
                 return False
             version = self.version(snapshot.pool)
             if (snapshot.epoch, snapshot.ver) < version:

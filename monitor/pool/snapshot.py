@@ -14,6 +14,9 @@ SCHEMA = 1
 TTL_MS = FRESH_MS
 MAX_STALE_MS = 180_000
 WEIGHT_SUM = 1_000
+NUMBER_MAX = 2**63 - 1
+WEIGHTS_MAX = 100 * WEIGHT_SUM
+"""Of all endpoints of a pool of fewer; readers take it although it is no share of 1000."""
 
 
 class PublishedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,21 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[PublishedEndpoint, ...]
     removed: tuple[str, ...] = ()
     tombstone: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def sound(snapshot: Snapshot) -> bool:
+    """Whether its numbers are what the contract says, so that whoever computes with them may."""
+    numbers = [snapshot.epoch, snapshot.ver, snapshot.ts_ms, snapshot.ttl_ms, snapshot.max_stale_ms]
+    for endpoint in snapshot.endpoints:
+        numbers += (endpoint.port, endpoint.gen, endpoint.since_ms, endpoint.open_until_ms, endpoint.latency_ms)
+    weights = [endpoint.weight for endpoint in snapshot.endpoints]
+    return (
+        all(0 <= number <= NUMBER_MAX for number in numbers)
+        and all(0 <= weight <= WEIGHT_SUM for weight in weights)
+        and sum(weights) <= max(WEIGHTS_MAX, len(weights))
+        and 0 <= snapshot.panic <= 1
+        and 0 <= snapshot.shed <= 1
+    )
 
 
 def fold(snapshot: Snapshot, delta: Delta) -> Snapshot:

@@ -17,6 +17,7 @@ import redis
 from monitor.client import Freshness, HealthView, NoEndpoint, PublishedEndpoint, Snapshot
 from monitor.pool.snapshot import diff
 from monitor.store import keys
+from tests.slow_line import slow_line
 
 HALF, OTHER = {"a": 500, "b": 500}, {"a": 250, "b": 750}
 
@@ -361,6 +362,36 @@ def test_a_server_that_trickles_does_not_hold_the_view() -> None:
         assert timed(view.close) < 1.0
         stop.set()
         thread.join()
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2].partition("/")[0])
+
+
+def test_across_an_ocean_the_first_state_costs_four_round_trips(redis_url: str, publisher: Publisher) -> None:
+    publisher.publish(HALF)
+    with slow_line(port_of(redis_url), 0.3) as line, HealthView(f"redis://127.0.0.1:{line.port}/0", poll_ms=60_000) as view:
+        eventually(lambda: weights_of(view) == HALF)
+        assert line.connections == 2
+        assert line.flights <= 4  # subscribe; names, snapshots; and the first ping, for which nobody waits
+        publisher.publish(OTHER)
+        eventually(lambda: weights_of(view) == OTHER)
+
+
+def test_a_server_that_is_slower_than_the_timeout_is_waited_for_longer(redis_url: str, publisher: Publisher) -> None:
+    """Each exchange takes three times the timeout, and longer than a poll: neither is taken for a loss for ever."""
+    publisher.publish(HALF)
+    with (
+        slow_line(port_of(redis_url), 0.3) as line,
+        HealthView(f"redis://127.0.0.1:{line.port}/0", poll_ms=100, timeout_ms=100) as view,
+    ):
+        eventually(lambda: weights_of(view) == HALF)
+        lines = line.connections
+        publisher.publish(OTHER, hint=False)
+        eventually(lambda: weights_of(view) == OTHER)
+        publisher.redis.config_resetstat()
+        eventually(lambda: publisher.redis.info("commandstats").get("cmdstat_getrange", {}).get("calls", 0) >= 4)
+        assert line.connections == lines
 
 
 def test_a_dead_channel_is_noticed(redis_url: str, publisher: Publisher) -> None:
