@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +24,7 @@ from kombu.entity import Queue
 from monitor.config.settings import LOG_FORMAT, find_redis_url, load_settings
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 from monitor.store.redis_url import RedisUrl
+from workers.broker import Transport
 
 RECONNECT_MAX_S = 1.0
 """Longest pause between two attempts to reach the broker."""
@@ -64,21 +64,9 @@ class LastingConsumer(Consumer):  # type: ignore[misc]
             else:
                 return
 
-    def create_task_handler(self, *args: Any, **named: Any) -> Callable[[Any], Any]:
-        """A message of another shape than ours ends nothing: it is dropped, and told. Celery would stop, put it back and find it again."""
-        handle = super().create_task_handler(*args, **named)
-
-        def guarded(message: Any) -> Any:
-            try:
-                return handle(message)
-            except (ValueError, TypeError, KeyError, IndexError):
-                log.exception("a message of the broker cannot be read and is dropped")
-                return None
-
-        return guarded
-
     def ensure_connected(self, conn: Any) -> Any:
-        """Kombu's pauses grow to half a minute, so that a long outage would go on for that long after its end."""
+        """Let in messages of ours alone. Kombu's pauses grow to half a minute, so that an outage would go on for that long after it."""
+        conn.get_transport_cls = lambda: Transport
         pauses = {"interval_start": RECONNECT_MAX_S / 4, "interval_step": RECONNECT_MAX_S / 4, "interval_max": RECONNECT_MAX_S}
         conn.ensure_connection = functools.partial(conn.ensure_connection, **pauses)
         return super().ensure_connected(conn)

@@ -15,6 +15,7 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from monitor.store.port import Lease
 from workers.app import app
+from workers.broker import DOOR
 from workers.runtime.services import RUNTIME
 
 DRAIN_S = 2.0
@@ -77,6 +78,14 @@ def deliver(slot: int, items: Leases) -> None:
     """Send notifications that are due."""
     del slot
     RUNTIME.start(RUNTIME.services.alerting.deliver_announced(_leases(items)))
+
+
+def refused(queue: str, data: bytes, why: str) -> None:
+    """Set aside a message of the broker that is none of ours."""
+    RUNTIME.set_aside("message", queue, data, why)
+
+
+DOOR.tell, DOOR.count = refused, RUNTIME.count
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

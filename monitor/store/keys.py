@@ -67,6 +67,8 @@ wk:i:{sys}:slots         string  number of slots of this data set            ini
 The broker's (kombu's, in its own format; a message is a hint, and may be lost)
 probe                    list    messages for probe workers                  beat -> workers
 alert                    list    messages for alert workers                  beat -> alert workers
+_kombu.binding.<queue>   set     where messages for a queue go               beat -> beat
+_kombu.binding_permanent.<queue>  set  those of them that stay               beat -> beat
 """
 
 from __future__ import annotations
@@ -143,6 +145,7 @@ REFILLED_IN_SLOT = {
 REFILLED = {
     PROBE_QUEUE: "list",
     ALERT_QUEUE: "list",
+    **{f"_kombu.{kind}.{queue}": "set" for kind in ("binding", "binding_permanent") for queue in (PROBE_QUEUE, ALERT_QUEUE)},
     POOLS: "set",
     ALIVE: "string",
     REGISTRY_REVISION: "string",

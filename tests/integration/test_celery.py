@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -27,9 +29,13 @@ import os, sys
 import redis
 from celery import bootsteps
 from workers.app import app
+from workers.broker import DOOR, SHAPES
 
 app.conf.include = []
 seen = redis.Redis.from_url(os.environ["REDIS_URL"])
+SHAPES["mark"] = tuple[str]
+DOOR.count = seen.incrby
+DOOR.tell = lambda queue, data, why: seen.rpush("told", f"{queue} {len(data)} {why}")
 
 @app.task(name="mark")
 def mark(name):
@@ -97,21 +103,101 @@ def test_a_connection_lost_while_it_is_renewed_does_not_end_the_worker(redis_url
     assert worker.wait(10) == 0
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["nonsense", [1, 2], {"a": 1}, [[], {}], [{}, [], {}], [1, 2, 3], None],
-    ids=["text", "two", "map", "short", "turned", "numbers", "null"],
-)
-def test_a_message_of_another_shape_is_dropped_and_ends_nobody(redis_url: str, start_worker: Start, body: object) -> None:
-    send(redis_url, "as a model")
+def altered(message: dict[str, Any], *, body: object = None, **changes: Any) -> bytes:
+    """The message with another body, and with other headers and properties where these are mappings."""
+    made = {**message, "body": base64.b64encode(json.dumps(body).encode()).decode()} if body is not None else dict(message)
+    for name, value in changes.items():
+        key = name.replace("_", "-")
+        made[key] = {**message[key], **value} if isinstance(value, dict) and value else value
+    return json.dumps(made).encode()
+
+
+NOTHING: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+SIGNATURE = {"task": "mark", "args": ["from a signature"], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": True}
+BOMB = base64.b64encode(zlib.compress(b"[" * 50_000_000)).decode()
+
+
+def rubbish(model: dict[str, Any]) -> dict[str, bytes]:
+    """What stands in a list of the broker instead of a message, by what is wrong with it."""
+    bodies = {
+        "text": "nonsense", "two": [1, 2], "map": {"a": 1}, "short": [[], {}], "turned": [{}, [], {}], "numbers": [1, 2, 3],
+        "no argument": [[], {}, NOTHING], "two arguments": [["a", "b"], {}, NOTHING], "another type": [[7], {}, NOTHING],
+        "named": [["named"], {"name": "named"}, NOTHING], "callback": [["callback"], {}, {**NOTHING, "callbacks": [SIGNATURE]}],
+        "chain": [["chain"], {}, {**NOTHING, "chain": [SIGNATURE]}], "datetime": [[{"__type__": "datetime", "__value__": 1}], {}, NOTHING],
+    }  # fmt: skip
+    return {
+        "empty": b"",
+        "no JSON": b"nonsense",
+        "no UTF-8": b"\xff\xfe\x00",
+        "NUL": b"\x00" * 100,
+        "a number": b"7",
+        "a list": b"[]",
+        "null": b"null",
+        "an empty map": b"{}",
+        "nested": b"[" * 100_000,
+        "nested maps": b'{"a":' * 100_000,
+        "huge": b"x" * 10_485_760,
+        "huge JSON": json.dumps({**model, "more": "x" * 10_485_760}).encode(),
+        "a huge number": b'{"body": ' + b"9" * 5_000 + b"}",
+        "no base64": json.dumps({**model, "body": "not base64!"}).encode(),
+        "base64 of rubbish": json.dumps({**model, "body": base64.b64encode(b"\xff\x00rubbish").decode()}).encode(),
+        "base64 of nesting": json.dumps({**model, "body": base64.b64encode(b"[" * 100_000).decode()}).encode(),
+        "no body": json.dumps({key: value for key, value in model.items() if key != "body"}).encode(),
+        "a body that is no text": json.dumps({**model, "body": [1]}).encode(),
+        "no properties": json.dumps({key: value for key, value in model.items() if key != "properties"}).encode(),
+        "properties null": altered(model, properties=None),
+        "headers null": altered(model, headers=None),
+        "headers a list": altered(model, headers=[]),
+        "no encoding of the body": altered(model, properties={"body_encoding": None}),
+        "pickled": altered(model, content_type="application/x-python-serialize"),
+        "yaml": altered(model, content_type="application/x-yaml"),
+        "another charset": altered(model, content_encoding="utf-16"),
+        "packed": altered({**model, "body": BOMB}, headers={"compression": "application/x-gzip"}),
+        "an unknown task": altered(model, headers={"task": "unknown"}),
+        "a task of Celery": altered(model, headers={"task": "celery.chord_unlock"}),
+        "a task that is no text": altered(model, headers={"task": ["mark"]}),
+        "an old protocol": json.dumps({**model, "headers": {}}).encode(),
+        **{f"body: {name}": altered(model, body=body) for name, body in bodies.items()},
+    }  # fmt: skip
+
+
+def test_rubbish_in_a_list_of_the_broker_ends_nobody_and_is_counted(redis_url: str, start_worker: Start) -> None:
+    send(redis_url, "first")
     with redis.Redis.from_url(redis_url) as client:
-        message = json.loads(client.lrange("probe", 0, -1)[0])
-        message["body"] = base64.b64encode(json.dumps(body).encode()).decode()
-        client.lpush("probe", json.dumps(message))
-    send(redis_url, "after")
+        model = json.loads(client.lrange("probe", 0, -1)[0])
+        pieces = rubbish(model)
+        worker = start_worker(redis_url)
+        wait_for(lambda: b"first" in marks(redis_url))
+        for name, data in pieces.items():
+            client.lpush("probe", data)
+            send(redis_url, name)
+        wait_for(lambda: marks(redis_url) == {b"first", *(name.encode() for name in pieces)})
+        assert int(client.get("messages_refused") or 0) == len(pieces)
+        assert client.llen("told") == 1  # The others came too soon after it.
+        assert worker.poll() is None
+        assert memory_mb(worker.pid) < 400
+        client.lpush("probe", *[b"rubbish"] * 20_000)
+        send(redis_url, "after a flood")
+        wait_for(lambda: b"after a flood" in marks(redis_url))
+        assert client.llen("told") < 10
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+
+
+def test_a_message_carries_nothing_but_its_task_and_its_arguments(redis_url: str, start_worker: Start) -> None:
+    send(redis_url, "soon")
+    with redis.Redis.from_url(redis_url) as client:
+        model = json.loads(client.rpop("probe"))
+        later = {"eta": "2999-01-01T00:00:00+00:00", "expires": "1999-01-01T00:00:00+00:00", "timelimit": [1, 1], "retries": "x", "id": {}}
+        client.lpush("probe", altered(model, headers=later, properties={"delivery_tag": [], "delivery_info": 7, "priority": "x"}))
     worker = start_worker(redis_url)
-    wait_for(lambda: b"after" in marks(redis_url))
+    wait_for(lambda: marks(redis_url) == {b"soon"})
     assert worker.poll() is None
+
+
+def memory_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1_024
 
 
 def test_a_worker_goes_on_after_its_redis_was_killed(new_server: Callable[..., RedisServer], start_worker: Start) -> None:

@@ -13,7 +13,7 @@ from monitor.registry import set_override
 from monitor.store import keys
 from tests.integration.test_journey import Plant, down
 
-_ROW = re.compile(r"^((?:wk:|probe|alert)\S*)\s+(string|hash|set|zset|stream|list)\s", re.MULTILINE)
+_ROW = re.compile(r"^((?:wk:|_kombu|probe|alert)\S*)\s+(string|hash|set|zset|stream|list)\s", re.MULTILINE)
 
 
 def legend() -> list[tuple[re.Pattern[str], str]]:

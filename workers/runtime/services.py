@@ -73,7 +73,7 @@ class Services:
 
         self.soon = Soon(store=store, clock=clock)
         alerts = part == PartName.ALERT_WORKER
-        quarantine = Quarantine(store, counters)
+        self.quarantine = quarantine = Quarantine(store, counters)
         self.cache = EndpointCache(store, clock, prepare, quarantine)
         self.alerting = Alerting(
             store=store,
@@ -217,6 +217,15 @@ class Runtime:
     def count(self, name: str, by: int) -> None:
         """Count from a thread that is not the loop's."""
         self.loop.loop().call_soon_threadsafe(self.services.counters.add, name, by)
+
+    def set_aside(self, kind: str, key: str, data: bytes, why: str) -> None:
+        """Set aside, from a thread that is not the loop's, what cannot be read."""
+
+        async def set_aside() -> None:
+            self.services.quarantine.set_aside(kind, key, data, why)
+            await self.services.quarantine.flush()
+
+        self.start(set_aside())
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work on the process's loop, and return."""
