@@ -20,7 +20,7 @@ from time import perf_counter
 from monitor.core.durations import format_duration
 from monitor.core.outcome import Certificate, FailureClass, Phases
 from monitor.probes.certificate import served_certificate
-from monitor.probes.network import RECEIVE_BYTES, Destination, Network
+from monitor.probes.network import DATA_ERRORS, RECEIVE_BYTES, Destination, Network
 from monitor.probes.poller import READ, WRITE
 
 PHASES = ("resolve", "connect", "tls", "first_byte", "transfer")
@@ -29,13 +29,13 @@ RESOLVE, CONNECT, TLS, FIRST_BYTE, TRANSFER = range(5)
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 _STREAM = socket.SOCK_STREAM | _NONBLOCK
 _PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Connection(ABC):
     """A connection that sends `request` and hands what comes back to `_received` and `_ended_by_peer`.
 
-    `spent` holds seconds per phase, and may be handed on from hop to hop to sum them.
+    `spent` holds seconds per phase, and may be handed on from hop to hop to sum them. `torn` tells that the peer's side ended
+    without TLS's close_notify: what only the close ends may have been cut by anybody (RFC 9112, 9.8).
     """
 
     __slots__ = (
@@ -63,6 +63,7 @@ class Connection(ABC):
         "phase",
         "spent",
         "text",
+        "torn",
     )  # fmt: skip
 
     def __init__(self, network: Network, to: Destination, request: bytes, spent: list[float] | None = None) -> None:
@@ -74,6 +75,7 @@ class Connection(ABC):
         self.phase = RESOLVE
         self.failure: FailureClass | None = None
         self.ours = False
+        self.torn = False
         self.text = ""
         self.ip = ""
         self.certificate: Certificate | None = None
@@ -214,18 +216,25 @@ class Connection(ABC):
         self._want(WRITE)
 
     def on_ready(self, events: int) -> None:
-        """Go on with whatever waited for the socket; the poller calls this."""
-        if self.phase != CONNECT:
-            if events & WRITE:
-                self._flush()
-            if events & ~WRITE and self._fd >= 0:
-                self._read()
-            return
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._abandon(os.strerror(code).lower())
-            return
-        self._connected()
+        """Go on with whatever waited for the socket; the poller calls this. What is raised on the way ends the connection."""
+        try:
+            if self.phase != CONNECT:
+                if events & WRITE:
+                    self._flush()
+                if events & ~WRITE and self._fd >= 0:
+                    self._read()
+                return
+            code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._abandon(os.strerror(code).lower())
+                return
+            self._connected()
+        except DATA_ERRORS as error:
+            self._end(FailureClass.PROTOCOL, self._network.surprised(error))
+        except Exception as error:
+            if self._waiter.done():
+                raise
+            self._waiter.set_exception(error)
 
     def _connected(self) -> None:
         self.failure, self.text = None, ""
@@ -320,19 +329,21 @@ class Connection(ABC):
                 if not len(data):
                     self._broken("connection closed by the target")
                 return
-        try:
-            while not self._waiter.done():
+        while not self._waiter.done():
+            try:
                 plain = tls.read(RECEIVE_BYTES)
-                if not plain:
-                    self._ended_by_peer()
-                    return
+            except ssl.SSLWantReadError:
+                return
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
+                self.torn = isinstance(error, ssl.SSLEOFError)
+                plain = b""
+            except ssl.SSLError as error:
+                self._end(FailureClass.TLS, tls_reason(error))
+                return
+            if plain:
                 self._received(plain)
-        except ssl.SSLWantReadError:
-            return
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            self._ended_by_peer()
-        except ssl.SSLError as error:
-            self._end(FailureClass.TLS, tls_reason(error))
+            else:
+                self._ended_by_peer()
 
     # close
 

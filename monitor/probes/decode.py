@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from typing import Any, Protocol
+
+CODINGS_MAX = 3
+"""Codings of one body, one around the other."""
+CODED_BYTES_MAX = 1_048_576
+"""Between two codings, at once."""
+
+_SLIPS = frozenset({"", "identity", "none", "null", "binary", "7bit", "8bit", "raw", "plain", "text", "chunked"})
 
 
 class UnsupportedCodingError(Exception):
@@ -13,48 +21,129 @@ class UnsupportedCodingError(Exception):
 class Decoder(Protocol):
     """Takes one content encoding away, and never makes more bytes than it is allowed to."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the stream has come to its end; nothing at all is whole, too."""
+
     def decode(self, data: bytes, room: int) -> bytes:
         """Return at most `room` bytes of what `data` holds. Raises ValueError where it is damaged."""
 
 
 class _Zlib:
+    """gzip of one or more members (RFC 1952, 2.2), or deflate with its zlib header or, as some servers send it, without."""
+
     def __init__(self, coding: str) -> None:
-        self._raw_next = coding == "deflate"
-        self._inflate = zlib.decompressobj(47)  # gzip or zlib, told apart by their header
+        self._coding = coding
+        self._inflate: Any = None
+        self._head = b""
+        self._members = 0
+        self._over = False
+
+    @property
+    def whole(self) -> bool:
+        return self._inflate is None and (not self._head or self._members > 0)
 
     def decode(self, data: bytes, room: int) -> bytes:
-        try:
-            return self._inflate.decompress(data, room)
-        except zlib.error as error:
-            if not self._raw_next:
+        pieces = []
+        while data and room > 0 and not self._over:
+            if self._inflate is None:
+                data, self._head = self._head + data, b""
+                if self._members and (self._coding == "deflate" or not data.startswith(b"\x1f\x8b"[: len(data)])):
+                    self._over = True  # what follows the last member is no part of the body
+                    break
+                if len(data) < 2:
+                    self._head = data
+                    break
+                self._inflate = zlib.decompressobj(_window(data))
+            try:
+                piece = self._inflate.decompress(data, room)
+            except zlib.error as error:
                 raise ValueError(str(error)) from None
-        self._raw_next = False  # some servers send deflate without its zlib header
-        self._inflate = zlib.decompressobj(-15)
-        return self.decode(data, room)
+            pieces.append(piece)
+            room -= len(piece)
+            data = b""
+            if self._inflate.eof:
+                data, self._inflate = self._inflate.unused_data, None
+                self._members += 1
+        return b"".join(pieces)
+
+
+def _window(head: bytes) -> int:
+    """zlib's window bits for what begins so: 47 tells gzip and zlib apart by themselves, -15 takes a bare stream."""
+    is_zlib = head[0] & 0x0F == 8 and int.from_bytes(head[:2]) % 31 == 0
+    return 47 if is_zlib or head[:2] == b"\x1f\x8b" else -15
 
 
 class _Brotli:
     def __init__(self, brotli: Any) -> None:
         self._error: type[Exception] = brotli.error
         self._inflate = brotli.Decompressor()
+        self._begun = False
+
+    @property
+    def whole(self) -> bool:
+        return not self._begun or bool(self._inflate.is_finished())
 
     def decode(self, data: bytes, room: int) -> bytes:
+        self._begun = True
+        if self._inflate.is_finished():
+            return b""
         try:
             return bytes(self._inflate.process(data, output_buffer_limit=room))
         except self._error as error:
             raise ValueError(str(error)) from None
 
 
-def decoder_for(coding: str) -> Decoder | None:
-    """Return a decoder, or None for identity. Raises UnsupportedCodingError for every other coding."""
-    coding = coding.strip().lower()
-    if coding in ("", "identity"):
-        return None
+class _Chain:
+    """Several codings, the last applied one first."""
+
+    def __init__(self, decoders: list[Decoder]) -> None:
+        self._decoders = decoders
+
+    @property
+    def whole(self) -> bool:
+        return all(decoder.whole for decoder in self._decoders)
+
+    def decode(self, data: bytes, room: int) -> bytes:
+        for decoder in self._decoders[:-1]:
+            data = decoder.decode(data, CODED_BYTES_MAX)
+            if len(data) == CODED_BYTES_MAX:
+                raise ValueError(f"more than {CODED_BYTES_MAX} bytes between two codings")
+        return self._decoders[-1].decode(data, room)
+
+
+def decoder_for(codings: str) -> Decoder | None:
+    """Return what undoes the codings of a Content-Encoding header, or None where there is nothing to undo.
+
+    Raises UnsupportedCodingError for what we cannot undo. A charset and the like in its place are slips of whoever configured
+    the server: browsers take the bytes as they are.
+    """
+    decoders = [_one(coding) for text in codings.split(",") if not _is_slip(coding := text.strip().lower())]
+    if len(decoders) > CODINGS_MAX:
+        raise UnsupportedCodingError(f"more than {CODINGS_MAX} content codings are not supported")
+    return (_Chain(decoders[::-1]) if len(decoders) > 1 else decoders[0]) if decoders else None
+
+
+def accepted() -> str:
+    """What can be undone, as Accept-Encoding tells it."""
+    return "gzip, deflate, br" if _brotli() is not None else "gzip, deflate"
+
+
+def _one(coding: str) -> Decoder:
     if coding in ("gzip", "x-gzip", "deflate"):
         return _Zlib(coding)
     if coding == "br" and (brotli := _brotli()) is not None:
         return _Brotli(brotli)
     raise UnsupportedCodingError(f"content coding {coding!r} is not supported")
+
+
+def _is_slip(coding: str) -> bool:
+    if coding in _SLIPS or "/" in coding:
+        return True
+    try:
+        return bool(codecs.lookup(coding)._is_text_encoding)
+    except (LookupError, ValueError):
+        return False
 
 
 def _brotli() -> Any:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-import httptools
-
 from monitor.core.outcome import FailureClass
 from monitor.core.said import got
+from monitor.probes.charset import as_utf8
 from monitor.probes.connection import FIRST_BYTE, TRANSFER, Connection
 from monitor.probes.decode import Decoder, UnsupportedCodingError, decoder_for
 from monitor.probes.network import Destination, Network
+from monitor.probes.response import NotHttpError, ResponseReader
 
 HEADER_BYTES_MAX = 65_536
 BODY_BYTES_MAX = 1_048_576
 WIRE_BYTES_MAX = 8 * BODY_BYTES_MAX
 """Everything received, chunk heads and trailers too, which no other cap counts."""
 
-Headers = list[tuple[bytes, bytes]]
-
 
 class HttpExchange(Connection):
-    """A response as far as it came: `status`, `headers`, `body`.
+    """A response as far as it came: `status`, headers by `values`, `body`.
 
     The body is decoded and kept only where `want_body` says so. What exceeds `body_max` bytes (after decoding) is
     neither read nor kept: `truncated` tells. `body_bytes` counts what was read.
     """
 
     __slots__ = (
-        "_body_max", "_chunks", "_decoder", "_head_only", "_headers_done", "_parser", "_want_body", "_wire_bytes",
-        "body_bytes", "headers", "http_version", "matching_ms", "status", "truncated",
+        "_body_max", "_decoder", "_pieces", "_reader", "_want_body", "_wire_bytes",
+        "body_bytes", "http_version", "matching_ms", "status", "truncated",
     )  # fmt: skip
 
     def __init__(
@@ -45,13 +40,11 @@ class HttpExchange(Connection):
         spent: list[float] | None = None,
     ) -> None:
         super().__init__(network, to, request, spent)
-        self._head_only, self._want_body, self._body_max = head_only, want_body, body_max
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._chunks: list[bytes] = []
+        self._want_body, self._body_max = want_body, body_max
+        self._reader = ResponseReader(head_only=head_only)
+        self._pieces: list[bytes] = []
         self._decoder: Decoder | None = None
         self._wire_bytes = 0
-        self._headers_done = False
-        self.headers: Headers = []
         self.status = 0
         self.http_version = ""
         self.body_bytes = 0
@@ -61,97 +54,86 @@ class HttpExchange(Connection):
 
     @property
     def body(self) -> bytes:
-        """As much of the body as was kept."""
-        return b"".join(self._chunks)
+        """As much of the body as was kept, as UTF-8 where it is text."""
+        return as_utf8(b"".join(self._pieces), self.header(b"content-type") or b"")
+
+    @property
+    def header_bytes(self) -> int:
+        """How long all headers are together."""
+        return self._reader.header_bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header by its lower-case name."""
+        return self._reader.values(name)
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the first value of a header by its lower-case name."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        """Its first value."""
+        return next(iter(self._reader.values(name)), None)
 
     def _received(self, data: memoryview | bytes) -> None:
         if self.phase == FIRST_BYTE:
             self._enter(TRANSFER)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # complete already; the data that follows speak another protocol
-        except httptools.HttpParserError as error:
-            if not self._waiter.done():
-                seen = got(bytes(data)) if self.status == 0 else ""
-                self._end(FailureClass.PROTOCOL, f"not a valid HTTP response: {error}{seen}")
-            return
+        reader = self._reader
         self._wire_bytes += len(data)
-        if self._wire_bytes > HEADER_BYTES_MAX and not self._waiter.done():
-            if not self._headers_done:
-                self._end(FailureClass.PROTOCOL, f"response headers exceed {HEADER_BYTES_MAX} bytes")
-            elif self._wire_bytes > WIRE_BYTES_MAX:
-                self._end(FailureClass.PROTOCOL, f"response exceeds {WIRE_BYTES_MAX} bytes on the wire")
-
-    def _ended_by_peer(self) -> None:
-        if self._headers_done and _until_close(self.headers):
-            self._complete()
-        else:
-            seen = "before the end of the body" if self._headers_done else "before the end of the headers"
-            self._end(FailureClass.PROTOCOL, f"connection closed {seen if self.phase == TRANSFER else 'without a response'}")
-
-    def _complete(self) -> None:
-        self.http_version = self._parser.get_http_version()
-        self._end()
-
-    def _close(self) -> None:
-        super()._close()
-        self._parser = None  # it refers back to us: without this the garbage collector must find each pair
-
-    # httptools calls these while it parses.
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: one header, or a trailer after the body."""
-        if not self._headers_done:  # else a trailer
-            self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """httptools: the headers are there; what has no body is complete with them."""
-        self.status = status = self._parser.get_status_code()
-        if status < 200 and status != 101:
+        try:
+            piece = reader.feed(data)
+        except NotHttpError as error:
+            seen = "" if self.status else got(reader.unread or bytes(data))
+            self._end(FailureClass.PROTOCOL, f"not a valid HTTP response: {error}{seen}")
             return
-        self._headers_done = True
-        if self._head_only:
+        if not self.status:
+            if not reader.status:
+                if self._wire_bytes > HEADER_BYTES_MAX:
+                    self._end(FailureClass.PROTOCOL, f"response headers exceed {HEADER_BYTES_MAX} bytes")
+                return
+            self.status, self.http_version = reader.status, reader.http_version
+            if self._want_body and not self._choose_decoder():
+                return
+        if piece:
+            self._take(piece)
+        if reader.done:
             self._complete()
-        elif self._want_body:
-            coding = self.header(b"content-encoding")
-            if coding is not None:
-                try:
-                    self._decoder = decoder_for(coding.decode("latin-1"))
-                except UnsupportedCodingError as error:
-                    self._end(FailureClass.PROTOCOL, str(error))
+        elif self._wire_bytes > WIRE_BYTES_MAX:
+            self._end(FailureClass.PROTOCOL, f"response exceeds {WIRE_BYTES_MAX} bytes on the wire")
 
-    def on_body(self, data: bytes) -> None:
-        """httptools: a piece of the body; beyond the cap it is counted and not kept."""
-        if self._waiter.done():
-            return
+    def _choose_decoder(self) -> bool:
+        codings = self._reader.values(b"content-encoding")
+        if codings:
+            try:
+                self._decoder = decoder_for(b",".join(codings).decode("latin-1"))
+            except UnsupportedCodingError as error:
+                self._end(FailureClass.PROTOCOL, str(error))
+                return False
+        return True
+
+    def _take(self, piece: memoryview | bytes) -> None:
+        """Keep a piece of the body, as far as it is wanted and below the cap."""
         if self._want_body:
             room = self._body_max + 1 - self.body_bytes
             if self._decoder is not None:
                 try:
-                    data = self._decoder.decode(data, room)
+                    piece = self._decoder.decode(bytes(piece), room)
                 except ValueError as error:
                     self._end(FailureClass.PROTOCOL, f"the body's content coding is damaged: {error}")
                     return
-            self._chunks.append(data[: room - 1])
-        self.body_bytes += len(data)
+            self._pieces.append(bytes(piece[: room - 1]))
+        self.body_bytes += len(piece)
         if self.body_bytes > self._body_max:
             self.body_bytes, self.truncated = self._body_max, True
-            self._complete()
+            self._end()
 
-    def on_message_complete(self) -> None:
-        """httptools: the response is complete, or an interim one before it."""
-        if self._headers_done:
-            if not self._waiter.done():
+    def _ended_by_peer(self) -> None:
+        if self._reader.until_close:
+            if self.torn:
+                self._end(FailureClass.PROTOCOL, "connection cut without TLS's close_notify, so the body may not be whole")
+            else:
                 self._complete()
-        else:  # an interim response (1xx): the real one follows
-            self.headers = []
+        else:
+            seen = "before the end of the body" if self.status else "before the end of the headers"
+            self._end(FailureClass.PROTOCOL, f"connection closed {seen if self.phase == TRANSFER else 'without a response'}")
 
-
-def _until_close(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Tell whether the end of the connection is the end of the body (RFC 9112, 6.3)."""
-    return not any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers)
+    def _complete(self) -> None:
+        if self._decoder is not None and not self._decoder.whole:
+            self._end(FailureClass.PROTOCOL, "the body's content coding ends early")
+        else:
+            self._end()

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import httpx
-
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.said import clean, got
+from monitor.core.outcome import Certificate, FailureClass, Outcome
+from monitor.core.said import got
 from monitor.core.secret import is_sensitive
 from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
+from monitor.probes.cookies import CookieJar
 from monitor.probes.exchange import HttpExchange
-from monitor.probes.host import canonical
-from monitor.probes.http_options import OPTIONS, secret, statuses
+from monitor.probes.hops import REDIRECTS, SCHEMES, Hop, Hops, Refusal, parse_url
+from monitor.probes.http_options import OPTIONS, statuses
 from monitor.probes.matching import LOOP_WORK_MAX, Late
-from monitor.probes.network import Destination
+from monitor.probes.network import DATA_ERRORS
 from monitor.probes.pattern import Pattern
 
-USER_AGENT = "watchkeeper"
-HOPS_CACHED_MAX = 32
 DAY_MS = 86_400_000
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MORE = (b"x", b" ")
+"""What may follow where a body was cut: a pattern that asks for the end of a text or a word is found before one and not before both."""
+
+Certificates = Sequence[Certificate | None]
+"""Those of each hop over TLS, and of the last hop in any case."""
 
 _DEFAULTS: dict[str, Any] = {option.name: option.default for option in OPTIONS}
 
@@ -33,7 +33,7 @@ _DEFAULTS: dict[str, Any] = {option.name: option.default for option in OPTIONS}
 class HttpProber:
     """HTTP/1.1, plain or over TLS."""
 
-    schemes: Sequence[str] = ("http", "https")
+    schemes: Sequence[str] = SCHEMES
     options: Sequence[Option] = OPTIONS
 
     def validate(self, endpoint: Endpoint) -> None:
@@ -65,27 +65,11 @@ class HttpProber:
         return HttpProbe(endpoint)
 
 
-@dataclass(slots=True)
-class _Hop:
-    """One URL of a redirect chain, ready to be sent; `credentials` tells whether it carries the endpoint's own.
-
-    `shown` leaves out the query, which may hold a token.
-    """
-
-    url: httpx.URL
-    shown: str
-    to: Destination
-    request: bytes
-    method: str
-    credentials: bool
-
-
 class HttpProbe:
     """An endpoint's request and expectations, compiled."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         chosen = _DEFAULTS | endpoint.options
-        self._url = url = parse_url(endpoint.url)
         self._wanted_text: str = chosen["expect_status"]
         self._wanted = statuses(self._wanted_text)
         self._body_must = Pattern(chosen["expect_body"]) if chosen["expect_body"] else None
@@ -97,21 +81,17 @@ class HttpProbe:
         self._headers_size = sum(1 if must is None else must.size for _, must in self._headers_must)
         self._limit_ms: int | None = chosen["expect_response_time"]
         self._days: int | None = chosen["expect_certificate_days"]
-        self._max_redirects: int = chosen["max_redirects"]
-        self._verify: bool = chosen["verify_tls"]
-        self._server_name: str = chosen["server_name"] or ""
-        self._body: bytes = chosen["body"].encode()
         self._want_body = self._body_must is not None or self._body_must_not is not None
-        self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in chosen["headers"].items()]
-        self._first = self._hop(url, chosen["method"], credentials=True)
-        self._hops: dict[tuple[str, str, bool], _Hop] = {}
+        self._hops = Hops(parse_url(endpoint.url), chosen, want_body=self._want_body)
         self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
         """One request with its redirects, judged; takes `timeout_ms` at most."""
         start = perf_counter()
         deadline = start + timeout_ms / 1000
-        hop, spent, hops = self._first, None, 0
+        hop, spent, hops = self._hops.first, None, 0
+        certificates: list[Certificate | None] = []
+        jar: CookieJar | None = None
         while True:
             exchange = HttpExchange(
                 context.network, hop.to, hop.request, head_only=hop.method == "HEAD", want_body=self._want_body, spent=spent
@@ -122,59 +102,58 @@ class HttpProbe:
                 return inconclusive(exchange.text, phases=exchange.phases, ip=exchange.ip)
             if exchange.failure is not None:
                 return self._failed(exchange, hop, hops, exchange.failure, exchange.text)
-            if not self._max_redirects or exchange.status not in REDIRECTS:
-                break
-            location = exchange.header(b"location")
-            if location is None:
-                break
+            following: Hop | tuple[FailureClass | None, str] | None
             try:
-                url = hop.url.join(location.decode("utf-8")).copy_with(userinfo=b"", fragment=None)
-            except (httpx.InvalidURL, UnicodeDecodeError):
-                return self._failed(exchange, hop, hops, FailureClass.PROTOCOL, "redirect to what is not a URL")
-            if hops == self._max_redirects:
-                return self._failed(exchange, hop, hops, FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_place(url)}")
-            if url.scheme not in HttpProber.schemes:
-                return self._failed(exchange, hop, hops, FailureClass.POLICY, f"redirect to {_place(url)}, want http or https")
-            hop = self._follow(hop, exchange.status, url)
+                location = exchange.header(b"location") if self._hops.wants(exchange.status) else None
+                if location is None:
+                    following = self._judge_status(exchange)
+                    if following is None and not self._unexpecting:
+                        following = await self._judge_rest(exchange, [*certificates, exchange.certificate], context, deadline, timeout_ms)
+                else:
+                    if hop.to.tls:
+                        certificates.append(exchange.certificate)
+                    jar, now_ms = jar or CookieJar(), context.clock.now_ms()
+                    jar.take(hop.url, exchange.values(b"set-cookie"), now_ms)
+                    following = self._hops.follow(hop, hops, exchange.status, location, jar=jar, now_ms=now_ms)
+            except DATA_ERRORS as error:
+                following = FailureClass.PROTOCOL, context.network.surprised(error)
+            if following is None:
+                break
+            if isinstance(following, tuple):
+                return self._failed(exchange, hop, hops, *following)
+            hop = following
             hops += 1
-        seen: tuple[FailureClass | None, str] | None
-        if self._unexpecting or (work := self._work(exchange)) <= LOOP_WORK_MAX:
-            seen = self._judge(exchange, context)
-        else:
-            seen = await self._judge_beside(exchange, context, work, deadline, timeout_ms)
-        if seen is not None:
-            return self._failed(exchange, hop, hops, *seen)
         return Attempt(
             Outcome.SUCCESS, None, "", exchange.phases, exchange.status, exchange.certificate, exchange.ip,
             exchange.http_version, hop.shown if hops else "", exchange.body_bytes, exchange.matching_ms,
         )  # fmt: skip
 
-    def _work(self, exchange: HttpExchange) -> int:
-        """How much there is to match, as matching.py counts it."""
-        header_bytes = sum(len(name) + len(value) for name, value in exchange.headers) if self._headers_size else 0
-        return self._body_size * exchange.body_bytes + self._headers_size * header_bytes
+    def _judge_status(self, exchange: HttpExchange) -> Refusal | None:
+        """Return what was seen against what was wanted, or None where all was as wanted."""
+        if exchange.status in self._wanted:
+            return None
+        return FailureClass.STATUS, f"status {exchange.status}, want {self._wanted_text}"
 
-    async def _judge_beside(
-        self, exchange: HttpExchange, context: ProbeContext, work: int, deadline: float, timeout_ms: int
+    async def _judge_rest(
+        self, exchange: HttpExchange, certificates: Certificates, context: ProbeContext, deadline: float, timeout_ms: int
     ) -> tuple[FailureClass | None, str] | None:
-        """As `_judge`, beside the loop; no failure and a text where that came to no end in time by our own fault."""
+        """Judge beside the loop where that may last; no failure and a text where it did not end in time by our own fault."""
+        now_ms = context.clock.now_ms()
+        work = self._body_size * exchange.body_bytes + self._headers_size * exchange.header_bytes
+        if work <= LOOP_WORK_MAX:
+            return self._judge(exchange, certificates, now_ms)
         begun = perf_counter()
-        seen = await context.matching.run(self, work, lambda: self._judge(exchange, context), deadline)
+        seen = await context.matching.run(self, work, lambda: self._judge(exchange, certificates, now_ms), deadline)
         exchange.matching_ms = (perf_counter() - begun) * 1000
         if not isinstance(seen, Late):
             return seen
         return None if seen.ours else FailureClass.TIMEOUT, seen.text(exchange.body_bytes, timeout_ms)
 
-    def _judge(self, exchange: HttpExchange, context: ProbeContext) -> tuple[FailureClass, str] | None:
-        """Return what was seen against what was wanted, or None where all was as wanted."""
-        if exchange.status not in self._wanted:
-            return FailureClass.STATUS, f"status {exchange.status}, want {self._wanted_text}"
-        if self._unexpecting:
-            return None
+    def _judge(self, exchange: HttpExchange, certificates: Certificates, now_ms: int) -> Refusal | None:
         text = (
             self._judge_body(exchange)
             or self._judge_headers(exchange)
-            or self._judge_certificate(exchange, context.clock.now_ms())
+            or self._judge_certificates(certificates, now_ms)
             or self._judge_time(sum(exchange.spent) * 1000)
         )
         return (FailureClass.ASSERTION, text) if text else None
@@ -182,16 +161,26 @@ class HttpProbe:
     def _judge_body(self, exchange: HttpExchange) -> str:
         if not self._want_body:
             return ""
-        body = exchange.body
-        if self._body_must is not None and not self._body_must.found_in(body):
-            return f"body does not match {self._body_must}{got(body)}"
-        if self._body_must_not is not None and self._body_must_not.found_in(body):
-            return f"body matches {self._body_must_not}, want no match{got(body)}"
+        body, cut = exchange.body, ""
+        if exchange.truncated:
+            cut = f" in its first {exchange.body_bytes} bytes, and more were not read"
+        if self._body_must is not None:
+            if not self._body_must.found_in(body):
+                return f"body does not match {self._body_must}{cut}{got(body)}"
+            if cut and not all(self._body_must.found_in(body + more) for more in MORE):
+                return (
+                    f"whether the body matches {self._body_must} hangs on bytes after its first {exchange.body_bytes}, which were not read"
+                )
+        if self._body_must_not is not None:
+            if self._body_must_not.found_in(body):
+                return f"body matches {self._body_must_not}, want no match{got(body)}"
+            if cut:
+                return f"body does not match {self._body_must_not}{cut}, so it may match; want no match"
         return ""
 
     def _judge_headers(self, exchange: HttpExchange) -> str:
         for name, must in self._headers_must:
-            values = [value for key, value in exchange.headers if key.lower() == name]
+            values = exchange.values(name)
             if must is None and values:
                 return f"header {name.decode()} is present, want it absent{_got_header(name.decode(), values[0])}"
             if must is not None and not values:
@@ -200,23 +189,27 @@ class HttpProbe:
                 return f"header {name.decode()} does not match {must}{_got_header(name.decode(), values[0])}"
         return ""
 
-    def _judge_certificate(self, exchange: HttpExchange, now_ms: int) -> str:
+    def _judge_certificates(self, certificates: Certificates, now_ms: int) -> str:
+        """Judge the certificate that expires first, of all hops."""
         if self._days is None:
             return ""
-        if exchange.certificate is None:
+        known = [certificate for certificate in certificates if certificate is not None]
+        if len(known) < len(certificates):
             return f"no certificate was served, want ≥ {self._days} d"
-        left_ms = exchange.certificate.not_after_ms - now_ms
+        earliest = min(known, key=lambda certificate: certificate.not_after_ms)
+        left_ms = earliest.not_after_ms - now_ms
         if left_ms >= self._days * DAY_MS:
             return ""
+        which = "" if earliest is known[-1] else f" of {earliest.subject}, which redirects,"
         seen = f"expires in {left_ms // DAY_MS} d" if left_ms >= 0 else f"expired {-left_ms // DAY_MS} d ago"
-        return f"certificate {seen}, want ≥ {self._days} d"
+        return f"certificate{which} {seen}, want ≥ {self._days} d"
 
     def _judge_time(self, took_ms: float) -> str:
         if self._limit_ms is None or took_ms <= self._limit_ms:
             return ""
         return f"response took {took_ms:.0f} ms, want ≤ {self._limit_ms} ms"
 
-    def _failed(self, exchange: HttpExchange, hop: _Hop, hops: int, failure: FailureClass | None, text: str) -> Attempt:
+    def _failed(self, exchange: HttpExchange, hop: Hop, hops: int, failure: FailureClass | None, text: str) -> Attempt:
         if failure is None:
             return inconclusive(text, phases=exchange.phases, ip=exchange.ip, matching_ms=exchange.matching_ms)
         return failed(
@@ -231,78 +224,6 @@ class HttpProbe:
             body_bytes=exchange.body_bytes,
             matching_ms=exchange.matching_ms,
         )
-
-    def _follow(self, hop: _Hop, status: int, url: httpx.URL) -> _Hop:
-        """Return the next hop."""
-        method = hop.method
-        if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
-            method = "GET"  # RFC 9110, 15.4; what browsers do
-        credentials = hop.credentials and _same_origin(self._url, url)
-        key = (str(url), method, credentials)
-        known = self._hops.get(key)
-        if known is None:
-            if len(self._hops) >= HOPS_CACHED_MAX:
-                self._hops.clear()
-            known = self._hops[key] = self._hop(url, method, credentials=credentials)
-        return known
-
-    def _hop(self, url: httpx.URL, method: str, *, credentials: bool) -> _Hop:
-        secure = url.scheme == "https"
-        host = url.raw_host.decode("ascii")
-        same_host = url.raw_host == self._url.raw_host
-        lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1"]
-        sent = {name.lower() for name, *_ in self._headers}
-        if not (same_host and "host" in sent):
-            lines.append(f"Host: {url.netloc.decode('ascii')}")
-        if "user-agent" not in sent:
-            lines.append(f"User-Agent: {USER_AGENT}")
-        if "accept" not in sent:
-            lines.append("Accept: */*")
-        for name, value, private in self._headers:
-            if name.lower() == "host" and not same_host:
-                continue
-            if credentials or not (private or name.lower() in ("authorization", "cookie", "proxy-authorization")):
-                lines.append(f"{name}: {value}")
-        body = self._body if method not in ("GET", "HEAD") or url == self._url else b""
-        if body or method in ("POST", "PUT", "PATCH"):
-            lines.append(f"Content-Length: {len(body)}")
-        lines.append("Connection: close")
-        request = "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + body
-        to = Destination(
-            host=host,
-            port=url.port or (443 if secure else 80),
-            tls=secure,
-            verify=self._verify,
-            server_name=self._server_name if same_host else "",
-        )
-        shown = str(url.copy_with(query=None)) + ("?…" if url.query else "")
-        return _Hop(url, clean(shown), to, request, method, credentials)
-
-
-def parse_url(text: str) -> httpx.URL:
-    """Return an http or https URL. Raises ValueError with a hint."""
-    try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise ValueError(f"not a URL ({error}); write for example http://127.0.0.1:8080/health") from None
-    if url.scheme not in HttpProber.schemes or not url.raw_host:
-        raise ValueError("not an http or https URL with a host; write for example http://127.0.0.1:8080/health")
-    canonical(url.raw_host.decode("ascii"))
-    return url.copy_with(fragment=None)
-
-
-def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
-    """Tell whether credentials may travel on: to the same origin, or from http to https of one host on usual ports."""
-    if first.raw_host != second.raw_host:
-        return False
-    if first.scheme == second.scheme:
-        return first.port == second.port
-    return (first.scheme, first.port, second.scheme, second.port) == ("http", None, "https", None)
-
-
-def _place(url: httpx.URL) -> str:
-    """Scheme and host: the rest of a URL that a target sent may hold secrets, and what is told of a probe is published."""
-    return f"{url.scheme}://{url.netloc.decode('ascii')}" if url.raw_host else f"{url.scheme}:"
 
 
 def _got_header(name: str, value: bytes) -> str:

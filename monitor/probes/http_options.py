@@ -10,6 +10,7 @@ from typing import Any
 
 from monitor.core.durations import parse_duration
 from monitor.probes.base import Option
+from monitor.probes.host import canonical
 from monitor.probes.pattern import pattern
 
 BODY_LENGTH_MAX = 65_536
@@ -124,14 +125,10 @@ def _duration_ms(value: Any) -> int:
 
 
 def _server_name(value: Any) -> str:
-    text = str(value).strip().rstrip(".")
     try:
-        name = text.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        name = ""
-    if not name:
-        raise ValueError(f"{value!r} is not a host name; write for example www.example.com")
-    return name
+        return canonical(str(value).strip()).removesuffix(".")
+    except ValueError:
+        raise ValueError(f"{value!r} is not a host name; write for example www.example.com") from None
 
 
 OPTIONS: tuple[Option, ...] = (

@@ -19,10 +19,9 @@ from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from monitor.core.durations import format_duration
+from monitor.probes.network import Count
 
 T = TypeVar("T")
-Count = Callable[[str, int], None]
-"""Takes the name of a counter and by how much it grows."""
 
 LOOP_WORK_MAX = 500_000
 """Instructions times bytes that are matched on the loop: 3 ms at the worst, some microseconds as a rule."""

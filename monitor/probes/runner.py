@@ -13,18 +13,14 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.probes.base import Attempt, Probe, ProbeContext, inconclusive
 from monitor.probes.deadlines import Deadlines
-from monitor.probes.matching import Count, Matching
-from monitor.probes.network import LAG_MAX_S, Network
+from monitor.probes.matching import Matching
+from monitor.probes.network import LAG_MAX_S, Count, Network, uncounted
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import make_poller
 from monitor.probes.resolver import Resolver
 
 ATTEMPT_MIN_MS = 250
 """A retry that has less time than this (or than its timeout, if that is shorter) would only measure our own haste."""
-
-
-def _uncounted(_name: str, _by: int) -> None:
-    """Where nobody asks what was counted."""
 
 
 def make_context(
@@ -34,7 +30,7 @@ def make_context(
     nameservers: Sequence[str] | None = None,
     verified: SSLContext | None = None,
     lag_max_s: float = LAG_MAX_S,
-    count: Count = _uncounted,
+    count: Count = uncounted,
 ) -> ProbeContext:
     """Return what the probes of the running event loop share; close it with `await context.close()`."""
     loop = asyncio.get_running_loop()
@@ -46,6 +42,7 @@ def make_context(
         Deadlines(loop),
         verified=verified,
         lag_max_s=lag_max_s,
+        count=count,
     )
     return ProbeContext(clock, network, Matching(loop, count))
 

@@ -102,6 +102,37 @@ def answering(*pieces: bytes, requests: list[bytes] | None = None, reset: bool =
     return script
 
 
+@contextlib.asynccontextmanager
+async def ending(tls: ssl.SSLContext, answer: bytes, *, polite: bool) -> AsyncIterator[int]:
+    """Serve one answer over TLS, and end with or without close_notify; yields the port."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = tls.wrap_bio(received, sent, server_side=True)
+
+        async def through(step: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    writer.write(sent.read())
+                    received.write(await reader.read(65_536))
+
+        await through(session.do_handshake)
+        await through(lambda: session.read(65_536))
+        if answer:
+            session.write(answer)
+        if polite:
+            with contextlib.suppress(ssl.SSLError):
+                session.unwrap()
+        writer.write(sent.read())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
 def response(status: int = 200, body: bytes = b"", *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status} Text", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
@@ -117,12 +148,15 @@ def closed_port() -> int:
 
 
 def make_tls(
-    names: Sequence[str] = ("localhost",), *, days: float = 90, authority_days: float = 900
+    names: Sequence[str] = ("localhost",), *, days: float = 90, authority_days: float = 900, named: bool = True
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return a server's context with a fresh chain (leaf and authority served), and a client's that trusts it."""
+    """Return a server's context with a fresh chain (leaf and authority served), and a client's that trusts it.
+
+    Where it is not `named`, the first name stands in its subject alone.
+    """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = certificate("Test Authority", authority_key, "Test Authority", authority_key, authority_days, authority=True)
-    leaf = certificate(names[0], key, "Test Authority", authority_key, days, names=names)
+    leaf = certificate(names[0], key, "Test Authority", authority_key, days, names=names if named else ())
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in (leaf, authority))
     pem += key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

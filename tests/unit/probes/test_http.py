@@ -142,7 +142,7 @@ def test_head_has_no_body() -> None:
 @pytest.mark.parametrize(
     ("pieces", "text"),
     [
-        ((b"SSH-2.0-OpenSSH_9.2\r\n",), 'not a valid HTTP response: Expected HTTP/, RTSP/ or ICE/ (got "SSH-2.0-OpenSSH_9.2\\r\\n")'),
+        ((b"SSH-2.0-OpenSSH_9.2\r\n",), 'not a valid HTTP response: it does not begin with HTTP/ (got "SSH-2.0-OpenSSH_9.2\\r\\n")'),
         ((), "connection closed without a response"),
         ((b"HTTP/1.1 200 OK\r\nX",), "connection closed before the end of the headers"),
         ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",), "connection closed before the end of the body"),

@@ -9,7 +9,9 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.core.outcome import FailureClass, Outcome, Result
-from tests.unit.probes.servers import answering, make_tls, probe, response, run, serving
+from monitor.probes.hops import parse_url
+from monitor.probes.http import HttpProber
+from tests.unit.probes.servers import answering, ending, make_tls, probe, response, run, serving
 
 DAY_MS = 86_400_000
 
@@ -66,6 +68,75 @@ def test_certificates_that_are_not_accepted(tls: dict[str, Any], options: dict[s
     result = over_tls(make_tls(**tls), **options)
     assert (result.outcome, result.failure) == (Outcome.FAILURE, FailureClass.TLS)
     assert text in result.text
+
+
+def test_the_earliest_expiry_of_all_hops_counts() -> None:
+    async def main() -> Result:
+        soon, trusting = make_tls(("localhost",), days=3.5)
+        late, also = make_tls(("localhost",), days=80)
+        trusting.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(also.get_ca_certs(binary_form=True)[0]))
+        async with serving(answering(response(200)), tls=late) as port:
+            first = answering(response(301, b"", f"Location: https://localhost:{port}/"))
+            async with serving(first, tls=soon) as redirecting:
+                return await probe(f"https://localhost:{redirecting}/", verified=trusting, expect_certificate_days=14)
+
+    result = run(main())
+    assert (result.failure, result.text) == (
+        FailureClass.ASSERTION, "certificate of localhost, which redirects, expires in 3 d, want ≥ 14 d"
+    )  # fmt: skip
+
+
+def test_a_name_in_the_subject_alone_does_not_count() -> None:
+    result = over_tls(make_tls(("localhost",), named=False))
+    assert result.failure is FailureClass.TLS
+    assert "Hostname mismatch" in result.text
+
+
+def test_tls_asks_for_a_host_without_its_last_dot() -> None:
+    asked: list[str | None] = []
+    requests: list[bytes] = []
+    server, client = make_tls(("localhost",))
+    server.sni_callback = lambda _, name, __: asked.append(name)
+
+    async def main() -> Result:
+        async with serving(answering(response(200), requests=requests), tls=server) as port:
+            return await probe(f"https://localhost.:{port}/", verified=client)
+
+    result = run(main())
+    assert (result.outcome, result.text, asked) == (Outcome.SUCCESS, "", ["localhost"])
+    assert b"Host: localhost.:" in requests[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "polite", "text"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nready", True, ""),
+        (b"HTTP/1.1 200 OK\r\n\r\nready", False, "connection cut without TLS's close_notify, so the body may not be whole"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready", False, ""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n", False, ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready", True, "connection closed before the end of the body"),
+        (b"HTTP/1.1 200 OK\r\n", False, "connection closed before the end of the headers"),
+        (b"", True, "connection closed without a response"),
+        (b"", False, "connection closed without a response"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"expect_body": "ready"}])
+def test_how_tls_ends(answer: bytes, polite: bool, text: str, options: dict[str, str]) -> None:
+    server, client = make_tls()
+
+    async def main() -> Result:
+        async with ending(server, answer, polite=polite) as port:
+            return await probe(f"https://localhost:{port}/", verified=client, **options)
+
+    result = run(main())
+    assert (result.failure, result.text) == (FailureClass.PROTOCOL if text else None, text)
+
+
+def test_one_rule_for_names_of_urls_and_of_tls() -> None:
+    (server_name,) = (option for option in HttpProber.options if option.name == "server_name")
+    name = server_name.parse("faß.test.")
+    assert name == parse_url("https://faß.test/").raw_host.decode() == "xn--fa-hia.test"
+    assert over_tls(make_tls((name,)), server_name=name).outcome is Outcome.SUCCESS
 
 
 def test_server_name_is_asked_for_and_verified() -> None:

@@ -1,0 +1,232 @@
+"""An HTTP/1 response, read as browsers, curl and Go read it, and as RFC 9112 lets its recipients.
+
+Forgiven are lines that end in LF alone, folded headers, control characters and any bytes in values, equal lengths said twice,
+a length beside chunks (the chunks win), space and extensions after a chunk's size. Not forgiven is what leaves open whether the
+response is whole or what it means: lengths that differ, sizes that are no number, a line without a colon, an unknown coding.
+"""
+
+from __future__ import annotations
+
+import re
+
+CHUNK_LINE_BYTES_MAX = 16_384
+"""Longest line of a chunk's size with its extensions."""
+NUMBER_DIGITS_MAX = 18
+
+_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
+_CHUNK_SIZE, _CHUNK_END, _TRAILERS = range(3)
+_START = b"HTTP/"
+_PLAIN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [\t -\xff]*+)?(\r\n(?:[!-9;-~]++:[\t -\xff]*+\r\n)*+)\r\n")
+"""A head with nothing to forgive, as nearly all are; read at once, since each probe reads one."""
+_FORGIVEN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [^\r\n]*+)?(\r\n(?:[^:\n]++:[^\n]*+\n)*+)\r\n")
+_FRAMING = re.compile(rb"\n(content-length|transfer-encoding):([^\n]*)\r")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\n[ \t]+")
+_BLANKS_AFTER_NAME = re.compile(rb"(?<=\n)([^:\n]*?)[ \t]+(?=:)")
+_NO_NAME = re.compile(rb"\n:[^\n]*")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
+_BLANK = b" \t"
+
+
+class NotHttpError(Exception):
+    """What came is no HTTP response; the text says why."""
+
+
+class ResponseReader:
+    """Takes the bytes of one connection as they come; interim responses (1xx) are passed over.
+
+    `status` is not 0 once the final response's head has come. Trailers are dropped.
+    """
+
+    status = 0
+    http_version = ""
+    _fields = _names = b""
+    _state = _HEAD
+    _left = 0
+    _rest = b""
+    _seen = 0
+
+    def __init__(self, *, head_only: bool = False) -> None:
+        self._head_only = head_only
+
+    @property
+    def header_bytes(self) -> int:
+        """How long all headers are together."""
+        return len(self._fields)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of a header by its lower-case name, in their order."""
+        found, start = [], b"\n" + name + b":"
+        at = self._names.find(start)
+        while at >= 0:
+            end = self._fields.index(b"\r", at)
+            found.append(self._fields[at + len(start) : end].strip(_BLANK))
+            at = self._names.find(start, end)
+        return found
+
+    @property
+    def done(self) -> bool:
+        """Whether the response is whole; what follows it is not looked at."""
+        return self._state == _DONE
+
+    @property
+    def until_close(self) -> bool:
+        """Whether the end of the connection is the end of the body (RFC 9112, 6.3)."""
+        return self._state == _UNTIL_CLOSE
+
+    @property
+    def unread(self) -> bytes:
+        """What came of a head that is not there yet."""
+        return self._rest
+
+    def feed(self, data: memoryview | bytes) -> memoryview | bytes:
+        """Return the part of the body that is in `data`. Raises NotHttpError."""
+        if self._state == _HEAD:
+            data = self._read_heads(self._rest + data)
+        if self._state == _COUNTED:
+            data = data[: self._left]
+            self._left -= len(data)
+            if not self._left:
+                self._state = _DONE
+            return data
+        if self._state == _UNTIL_CLOSE:
+            return data
+        if self._state != _CHUNKED:
+            return b""
+        data = self._chunks.feed(bytes(data))
+        if self._chunks.done:
+            self._state = _DONE
+        return data
+
+    def _read_heads(self, data: bytes) -> bytes:
+        """Read the head, and those of interim responses before it; return what follows."""
+        while True:
+            head = _PLAIN_HEAD.match(data)
+            if head is not None:
+                data = data[head.end() :]
+            else:
+                end = _END_OF_HEAD.search(data, self._seen)
+                if end is None:
+                    if not data.startswith(_START[: len(data)]):
+                        raise NotHttpError("it does not begin with HTTP/")
+                    self._rest, self._seen = data, max(0, len(data) - 2)
+                    return b""
+                head = _forgiven(data[: end.start()])
+                data, self._seen = data[end.end() :], 0
+            status = int(head[2])
+            if status >= 200 or status == 101:
+                break
+            if status < 100:
+                raise NotHttpError(f"there is no status {status:03}")
+        self._rest = b""
+        self.status, self.http_version = status, head[1].decode()
+        self._fields, self._names = head[3], head[3].lower()
+        self._begin_body()
+        return data
+
+    def _begin_body(self) -> None:
+        length, chunked = None, False
+        for name, value in _FRAMING.findall(self._names):
+            if name == b"content-length":
+                length = _length(value, length)
+            else:
+                chunked = _is_chunked(value) or chunked
+        if self._head_only or self.status in (204, 304, 101):
+            self._state = _DONE
+        elif chunked:
+            self._state, self._chunks = _CHUNKED, _Chunks()
+        elif length is None:
+            self._state = _UNTIL_CLOSE
+        else:
+            self._state, self._left = (_COUNTED, length) if length else (_DONE, 0)
+
+
+def _forgiven(head: bytes) -> re.Match[bytes]:
+    """A head brought into plain form, so far as it can be forgiven. Raises NotHttpError."""
+    head = head.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\0", b" ")  # RFC 9110, 5.5
+    first, _, fields = head.partition(b"\n")
+    if fields[:1] in (b" ", b"\t"):
+        raise NotHttpError("its first header begins with a space")
+    fields = _BLANKS_AFTER_NAME.sub(rb"\1", b"\n" + _FOLD.sub(b" ", fields) + b"\n") if fields else b"\n"
+    plain = _FORGIVEN_HEAD.match((first + _NO_NAME.sub(b"", fields) + b"\n").replace(b"\n", b"\r\n"))
+    if plain is None:
+        raise NotHttpError("its first line is no status line, or a header has no colon")
+    return plain
+
+
+class _Chunks:
+    """A chunked body with its trailers (RFC 9112, 7.1)."""
+
+    __slots__ = ("_left", "_rest", "_state", "done")
+
+    def __init__(self) -> None:
+        self._state = _CHUNK_SIZE
+        self._left = 0
+        self._rest = b""
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what the chunks in `data` hold. Raises NotHttpError."""
+        data, pieces, at = self._rest + data, [], 0
+        while not self.done:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+            end = data.find(b"\n", at)
+            if end < 0:
+                break
+            self._line(data[at:end].removesuffix(b"\r"))
+            at = end + 1
+        self._keep(data[at:])
+        return b"".join(pieces)
+
+    def _line(self, line: bytes) -> None:
+        if self._state == _CHUNK_SIZE:
+            self._left = _chunk_size(line)
+            self._state = _CHUNK_END if self._left else _TRAILERS
+        elif self._state == _CHUNK_END:
+            if line:
+                raise NotHttpError("a chunk is longer than its size")
+            self._state = _CHUNK_SIZE
+        elif not line:
+            self.done = True
+        elif b":" not in line and line[:1] not in (b" ", b"\t"):
+            raise NotHttpError("a trailer has no colon")
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep the beginning of a line whose end has not come."""
+        if len(rest) > CHUNK_LINE_BYTES_MAX:
+            if self._state != _TRAILERS or b":" not in rest:
+                raise NotHttpError(f"a line between its chunks is longer than {CHUNK_LINE_BYTES_MAX} bytes")
+            rest = b":"  # nobody reads trailers: that it has a colon is all there is to know
+        self._rest = rest
+
+
+def _length(value: bytes, before: int | None) -> int:
+    """The length that a header says, once or several times."""
+    for text in value.split(b","):
+        digits = text.strip(_BLANK)
+        if not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
+            raise NotHttpError("its Content-Length is no number")
+        if before not in (None, int(digits)):
+            raise NotHttpError(f"its lengths differ: {before} and {int(digits)}")
+        before = int(digits)
+    return before or 0
+
+
+def _is_chunked(value: bytes) -> bool:
+    codings = [coding for part in value.split(b",") if (coding := part.strip(_BLANK)) not in (b"", b"identity")]
+    if any(coding != b"chunked" for coding in codings):
+        raise NotHttpError("its transfer coding is not chunked")
+    return bool(codings)
+
+
+def _chunk_size(line: bytes) -> int:
+    size = line.partition(b";")[0].rstrip(_BLANK)
+    if not _HEXADECIMAL.fullmatch(size) or len(size.lstrip(b"0")) > NUMBER_DIGITS_MAX:
+        raise NotHttpError("the size of a chunk is no number")
+    return int(size, 16)
