@@ -76,9 +76,12 @@ class Mailbox:
         self.mails: list[Any] = []
         self.refuse = ""
         self.refused: dict[str, str] = {}
+        self.tries: list[str] = []
+        """Recipients that it was asked to take and refused."""
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 - aiosmtpd's name
         if address in self.refused:
+            self.tries.append(address)
             return self.refused[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"

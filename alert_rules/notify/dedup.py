@@ -60,12 +60,16 @@ def maybe_told(before: LogEntry | None, firing: Mapping[str, int], service: str 
 
 
 def entry_of(log: Mapping[str, LogEntry], integration: Integration) -> LogEntry | None:
-    """What the log says that this service was told last, also before others were written beside it, or while they were."""
+    """What the log says that this service was told last, also before others were written beside it, or while they were.
+
+    What was told to a service as a whole was told to each of its recipients.
+    """
+    mine = {integration.service, integration.whole} - {""}
     alone = log.get(integration.key)
-    among = log.get(f"{integration.key}/{integration.service}")
-    if alone is not None and not integration.alone and alone.service != integration.service:
+    if alone is not None and not integration.alone and alone.service not in mine:
         alone = None  # It was told to the service that stood there alone.
-    return max((entry for entry in (alone, among) if entry is not None), key=lambda entry: entry.at_ms, default=None)
+    among = [log.get(f"{integration.key}/{name}") for name in mine]
+    return max((entry for entry in (alone, *among) if entry is not None), key=lambda entry: entry.at_ms, default=None)
 
 
 def needs_update(

@@ -44,6 +44,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     service: str = ""
     """Which of the integration's services (Integration.service)."""
     alone: bool = True
+    whole: str = ""
+    """As Integration.whole."""
     route_labels: dict[str, str] = {}
 
     @property
@@ -99,7 +101,7 @@ def decide_flush(  # noqa: PLR0917 - one tick of one group has this many parts.
     reasons: dict[str, str] = {}
     for integration in integrations:
         key, entry = integration.log_key, entry_of(log, integration)
-        if not audible or key in in_flight:
+        if not audible or any(place in in_flight for place in integration.places):
             reasons[key] = IN_FLIGHT if audible else MUTED
             continue
         wanted = integration.send_resolved
@@ -125,6 +127,7 @@ def decide_flush(  # noqa: PLR0917 - one tick of one group has this many parts.
                     tick_ms=tick_ms,
                     service=integration.service,
                     alone=integration.alone,
+                    whole=integration.whole,
                     route_labels=meta.route_labels,
                 )
             )

@@ -20,7 +20,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One way to reach a receiver. `key` is its place in the file: `<receiver>/<kind>/<index>`.
 
     `url` may be a reference (`env:NAME`, `file:PATH`); what it stands for is read when a message is sent. That may be several
-    services: then each of them is an integration of its own, made by `of_service`, and hears of each notification apart.
+    services, and a service may have several recipients: then each of them is an integration of its own, made by `of_service`, and hears
+    of each notification apart.
     `title` and `body` are sources of templates, empty for the default ones.
     """
 
@@ -35,18 +36,25 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     receiver_labels: dict[str, str] = {}
     """Labels of the receiver, for templates."""
     service: str = ""
-    """Eight hexadecimal digits that tell its service from others; empty where it is not known."""
+    """Eight hexadecimal digits that tell its service, or recipient, from others; empty where it is not known."""
     alone: bool = True
     """Whether it is the only service of its address."""
+    whole: str = ""
+    """The service that it is one recipient of, named alike; empty where the service is not told apart."""
 
     @property
     def log_key(self) -> str:
         """Its place in the notification log and in the outbox: `<key>`, or `<key>/<service>` where there are several."""
         return self.key if self.alone else f"{self.key}/{self.service}"
 
-    def of_service(self, service: str, *, alone: bool) -> Integration:
-        """The integration as it reaches one of its services."""
-        return msgspec.structs.replace(self, service=service, alone=alone)
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Its log key, and those that its service has had as long as its recipients were not told apart."""
+        return (self.log_key, self.key, f"{self.key}/{self.whole}") if self.whole else (self.log_key,)
+
+    def of_service(self, service: str, *, alone: bool, whole: str = "") -> Integration:
+        """The integration as it reaches one of its services, or one recipient of it."""
+        return msgspec.structs.replace(self, service=service, alone=alone, whole=whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ def list_receivers(system: System, alerting: Path | None, output: str) -> None:
 @output_option
 @needs_system
 def try_receiver(system: System, name: str, alerting: Path | None, output: str) -> None:
-    """Send a real test message to every service of a receiver, and print what it answered.
+    """Send a real test message to every service of a receiver, and to each recipient, and print what it answered.
 
     \b
     Example:
@@ -229,12 +229,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
         raise ConfigError([Problem("", "receiver", name, "it sends nowhere", "give it `apprise_configs: [{url: SCHEME://...}]`")])
     policy = TargetPolicy(allow=system.settings.target_allow, deny=system.settings.target_deny)
     rows = []
-    each = [
-        integration.of_service(service, alone=len(found) == 1)
-        for integration in integrations
-        for found in [asyncio.run(services(integration))]
-        for service in found
-    ]
+    each = [one for integration in integrations for one in asyncio.run(services(integration))]
     for integration in each:
         message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 import json
 import threading
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from monitor.store.queues import QUEUES, Queue
 from monitor.store.redis.store import RedisStore
 from tests.http_server import HttpServer
 from tests.integration.commands import Run
+from tests.receiving import Mailbox
 from workers.journey.alerting import Alerting
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
@@ -161,6 +164,39 @@ def test_three_services_of_one_file_hear_apart(redis_url: str, services: Service
             await worker.work_until(lambda: True)
             await asyncio.sleep(0.05)
         assert len(await worker.store.sent(100)) == len(sent)
+        await worker.store.close()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+@pytest.mark.parametrize("answer", ["550 no such person", "450 its box is full"])
+def test_one_refused_recipient_of_a_mail_repeats_nothing_to_the_others(
+    redis_url: str, mailbox: tuple[Mailbox, int], tmp_path: Path, answer: str
+) -> None:
+    box, port = mailbox
+    box.refused = {"gone@example.org": answer}
+    addresses = tmp_path / "addresses"
+    addresses.write_text(f"mailto://127.0.0.1:{port}?from=wk@example.org&to=ada@example.org,gone@example.org&cc=bob@example.org")
+
+    def titles() -> dict[str, list[str]]:
+        told: dict[str, list[str]] = {}
+        for mail in box.mails:
+            (whom,) = mail.rcpt_tos
+            told.setdefault(whom, []).append(email.message_from_bytes(mail.content, policy=email.policy.default)["Subject"])
+        return told
+
+    async def story() -> None:
+        worker = Worker(redis_url, addresses)
+        await worker.store.open(create=True)
+        await worker.says(1, fire("a", worker.clock.now_ms()))
+        await worker.work_until(lambda: len(box.tries) >= 5 and len(titles()) == 2)
+        assert titles() == {name: ["[FIRING] a is down"] for name in ("ada@example.org", "bob@example.org")}
+        await worker.says(2)
+        await worker.work_until(lambda: all(len(told) == 2 for told in titles().values()))
+        assert titles() == {name: ["[FIRING] a is down", "[RESOLVED] a is down"] for name in ("ada@example.org", "bob@example.org")}
+        sent = [decode_sent(data) for _, data in await worker.store.sent(100)]
+        assert len({one.integration for one in sent if one.delivered}) == 2
+        assert all(answer[4:] in one.answer for one in sent if not one.delivered and not one.superseded)
         await worker.store.close()
 
     asyncio.run(asyncio.wait_for(story(), 60))

@@ -13,6 +13,7 @@ import pytest
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
+from alert_rules.routes.route import Integration
 from monitor.clock import ServerClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome, Result
@@ -87,8 +88,8 @@ class Plant:
         assert await self.clock.learn(self.store.now_ms)
         return self
 
-    async def _services(self, _integration: Any) -> tuple[str, ...]:
-        return ("",)
+    async def _services(self, integration: Integration) -> tuple[Integration, ...]:
+        return (integration,)
 
     async def _send(self, _integration: Any, title: str, _body: str, _kind: str, *_waiting: object) -> str:
         self.messages.append(title)

@@ -149,9 +149,8 @@ def test_a_file_may_hold_many_urls_with_tags(service: Service, tmp_path: Path) -
     assert [path for path, _ in service.requests] == ["/dev"]
 
 
-def services_of(integration: Integration) -> list[Integration]:
-    names = asyncio.run(services(integration))
-    return [integration.of_service(name, alone=len(names) == 1) for name in names]
+def services_of(integration: Integration) -> tuple[Integration, ...]:
+    return asyncio.run(services(integration))
 
 
 def test_each_service_of_a_file_is_sent_to_alone(service: Service, tmp_path: Path) -> None:
@@ -171,9 +170,9 @@ def test_each_service_of_a_file_is_sent_to_alone(service: Service, tmp_path: Pat
 
 def test_a_services_name_is_that_of_its_whole_address(service: Service) -> None:
     urls = [f"mailto://127.0.0.1:{service.port}?from=wk@example.org&to={name}@example.org" for name in ("ops", "dev")]
-    names = [asyncio.run(services(to(url))) for url in urls]
-    assert names[0] != names[1]
-    assert all(len(name) == 1 and len(name[0]) == 8 for name in names)
+    (first,), (second,) = [services_of(to(url)) for url in urls]
+    assert first.service != second.service
+    assert all(len(one.service) == 8 and one.alone and not one.whole for one in (first, second))
 
 
 def test_an_address_that_has_grown_is_not_sent_to_whole(service: Service, tmp_path: Path) -> None:
@@ -280,8 +279,9 @@ def test_a_message_of_several_requests_that_was_given_up_begins_no_further_one(s
     monkeypatch.setattr(address, "READ_TIMEOUT_S", 1.0)
     monkeypatch.setattr("apprise.NotifyBase.request_rate_per_sec", 0)
     service.silent.set()
-    error = refused(to(f"ntfy://127.0.0.1:{service.port}/one/two/three", key="several"))
-    assert error.unheard
+    with pytest.raises(DeliveryError) as caught:
+        sent(to(f"ntfy://127.0.0.1:{service.port}/one?overflow=split", key="several"), "t", "x" * 20_000)
+    assert caught.value.unheard
     wait_for(lambda: not HOUSE._turns.taken("several"))
     assert len(service.requests) == 1
 

@@ -209,8 +209,9 @@ async def _send(
     return await current_life().part.world.services.accept(integration, body, afresh)  # type: ignore[union-attr]
 
 
-async def _service_names(integration: Integration) -> tuple[str, ...]:
-    return await current_life().part.world.services.names(integration)  # type: ignore[union-attr]
+async def _services(integration: Integration) -> tuple[Integration, ...]:
+    names = await current_life().part.world.services.names(integration)  # type: ignore[union-attr]
+    return tuple(integration.of_service(name, alone=len(names) == 1) for name in names)
 
 
 @functools.cache
@@ -240,7 +241,7 @@ def outside_replaced() -> Iterator[None]:
             run_probe=_probe,
             process_name=lambda _: current_life().part.name,
             Receivers=lambda _: SimpleNamespace(send=_send),
-            services=_service_names,
+            services=_services,
             warm_up=lambda: None,
         ),
     ):

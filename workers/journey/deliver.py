@@ -211,7 +211,7 @@ class DeliverStep:
         integration = self._routing.integration(notification.receiver, notification.integration)
         if integration is None:
             raise DeliveryError(f"the configuration has no integration {notification.integration} any more", permanent=True)
-        integration = integration.of_service(notification.service, alone=notification.alone)
+        integration = integration.of_service(notification.service, alone=notification.alone, whole=notification.whole)
         try:
             message = render_message(notification, integration)
             return await self._send(integration, message.title, message.body, message.kind, afresh, patience_s)

@@ -29,8 +29,8 @@ MOVED_AGAIN_MS = 10_000
 
 log = logging.getLogger(__name__)
 
-Services = Callable[[Integration], Awaitable[Sequence[str]]]
-"""The services behind an integration's address, as Integration.service names them; one empty name where they are not known."""
+Services = Callable[[Integration], Awaitable[Sequence[Integration]]]
+"""An integration once for each service behind its address, and for each recipient; once where they are not known."""
 _encode = msgspec.json.Encoder().encode
 _decode_alert = msgspec.json.Decoder(Alert).decode
 _decode_meta = msgspec.json.Decoder(GroupMeta).decode
@@ -143,11 +143,10 @@ class FlushStep:
                 log.exception("group %s could not be flushed", lease.member)
 
     async def integrations(self, receiver: str) -> tuple[Integration, ...]:
-        """The integrations of a receiver, one for each service."""
+        """The integrations of a receiver, one for each service and each recipient."""
         found: list[Integration] = []
         for integration in self._routing.integrations(receiver):
-            services = await self._services(integration)
-            found += [integration.of_service(service, alone=len(services) == 1) for service in services]
+            found += await self._services(integration)
         return tuple(found)
 
     async def _flush_one(self, lease: Lease) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.core.secret import SECRET, is_reference
 from workers.receivers import plugins
+from workers.receivers.recipients import recipients_of
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 10.0
@@ -25,14 +28,15 @@ _readers = ThreadPoolExecutor(1, thread_name_prefix="addresses")
 """Apart, so that services that hang delay no group."""
 
 
-async def services(integration: Integration) -> tuple[str, ...]:
-    """The services behind the integration's address, in its order, as Integration.service names them.
+async def services(integration: Integration) -> tuple[Integration, ...]:
+    """The integration once for each service behind its address, in its order, and for each recipient of a service.
 
-    One empty name where they cannot be known, because the address cannot be read: sending then says why.
+    Once, with an empty name, where they cannot be known, because the address cannot be read: sending then says why.
     """
     if integration.url == "console:":
-        return ("",)
-    return await asyncio.get_running_loop().run_in_executor(_readers, _service_names, integration)
+        return (integration,)
+    names = await asyncio.get_running_loop().run_in_executor(_readers, _names, integration)
+    return tuple(integration.of_service(name, alone=len(names) == 1, whole=whole) for name, whole in names.items())
 
 
 def shown_url(integration: Integration) -> str:
@@ -48,33 +52,41 @@ def shown_url(integration: Integration) -> str:
 
 
 def service_of(integration: Integration, text: str) -> Any:
-    """The service that the integration names, of those that its address holds now."""
+    """The service, or the one recipient of it, that the integration names, of those that its address holds now."""
     found = _services(text, integration.tag)
-    if integration.alone and len(found) == 1:
-        return found[0]
-    for service in found:
-        if integration.service and _name(service) == integration.service:
-            return service
+    each = [one for service in found for one in recipients_of(service)]
+    for one in (*each, *found):
+        if _name(one) == integration.service:
+            return one
+    if integration.alone and len(each) == 1:
+        return each[0]
     if integration.service:
         raise DeliveryError(f"the address holds the service {integration.service} no more", permanent=True)
-    raise DeliveryError(f"the address holds {len(found)} services now; the next notification tells each of them", permanent=True)
+    raise DeliveryError(f"the address holds {len(each)} services now; the next notification tells each of them", permanent=True)
 
 
-def _service_names(integration: Integration) -> tuple[str, ...]:
+def _names(integration: Integration) -> Mapping[str, str]:
     try:
         return _names_in(read(integration), integration.tag)
     except DeliveryError:
-        return ("",)
+        return {"": ""}
 
 
 @lru_cache(maxsize=256)
-def _names_in(text: str, tag: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_name(service) for service in _services(text, tag)))
+def _names_in(text: str, tag: str) -> Mapping[str, str]:
+    """The name of each service, or of each of its recipients, and then the service's too."""
+    names: dict[str, str] = {}
+    for service in _services(text, tag):
+        for one in recipients_of(service):
+            names.setdefault(_name(one), "" if one is service else _name(service))
+    return names
 
 
 def _name(service: Any) -> str:
     """Eight hexadecimal digits from the whole address. (apprise's own `url_id` leaves recipients and options out.)"""
-    return hashlib.blake2b(service.url(privacy=False).encode(), digest_size=4, key=SERVICE_KEY).hexdigest()
+    ordered = copy.copy(service)  # A set has another order in each process.
+    vars(ordered).update({name: sorted(value) for name, value in vars(service).items() if isinstance(value, set)})
+    return hashlib.blake2b(ordered.url(privacy=False).encode(), digest_size=4, key=SERVICE_KEY).hexdigest()
 
 
 def read(integration: Integration) -> str:

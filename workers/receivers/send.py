@@ -16,6 +16,7 @@ from monitor.probes.policy import TargetPolicy
 from workers.receivers import address, plugins
 from workers.receivers.blank import blank, secrets_of
 from workers.receivers.heard import HEARD, Heard
+from workers.receivers.recipients import shown_recipient
 from workers.receivers.turns import Turns
 from workers.receivers.wire import WIRE, Wire
 
@@ -68,7 +69,7 @@ class Receivers:
             sys.stdout.write(f"{title}\n{body}\n\n")
             sys.stdout.flush()
             return "printed"
-        service = integration.service or integration.key
+        service = integration.whole or integration.service or integration.key
         turn = self._turns.ask(service)
         wire = Wire(self._policy, Heard())
         try:
@@ -126,21 +127,33 @@ def _begin(work: Callable[..., T], *args: Any) -> Future[T]:
 
 
 def _send(integration: Integration, title: str, body: str, notify_type: str, wire: Wire) -> str:
-    """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
-    apprise = plugins.apprise()
+    plugins.apprise()
     HEARD.set(wire.heard)
     WIRE.set(wire)
     try:
-        text = address.read(integration)
-        service = address.service_of(integration, text)
-        if service.interpret_emojis:
-            title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
-        accepted = _notify(service, wire, body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+        return _told(integration, title, body, notify_type, wire)
     finally:
         wire.close()
+
+
+def _told(integration: Integration, title: str, body: str, notify_type: str, wire: Wire) -> str:
+    """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
+    apprise = plugins.apprise()
+    text = address.read(integration)
+    service = address.service_of(integration, text)
+    several = len(service) > service.retry + 1
+    told: list[Any] = []
+    service.mark_delivered = lambda recipient, *_, **__: told.append(recipient)
+    if service.interpret_emojis:
+        title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
+    accepted = _notify(service, wire, body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
     heard = wire.heard
     said = heard.answer if accepted else wire.refusal or heard.answer
-    answer = f"{service.service_name}: {blank(said, secrets_of(text, service.url(privacy=True)))}"
+    whom = shown_recipient(service) if integration.whole else ""
+    name = f"{service.service_name} to {whom}" if whom else service.service_name
+    answer = f"{name}: {blank(said, secrets_of(text, service.url(privacy=True)))}"
+    if several and told and not accepted:  # They cannot be told apart: to send it again would be to tell those twice.
+        return f"{answer} ({len(told)} of its {len(service) // (service.retry + 1)} recipients accepted it)"
     if not accepted:
         permanent = wire.permanent if wire.refusal else heard.permanent
         raise DeliveryError(answer, permanent=permanent, retry_after_ms=heard.retry_after_ms, unheard=heard.unheard)

@@ -174,8 +174,8 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
             raise DeliveryError("status 400", permanent=True)
         return "ok"
 
-    async def services(_integration: Integration) -> tuple[str, ...]:
-        return ("",)
+    async def services(integration: Integration) -> tuple[Integration, ...]:
+        return (integration,)
 
     async def play() -> None:
         store = MemoryStore(clock)

@@ -264,6 +264,43 @@ def test_services_written_beside_one_or_taken_away_do_not_tell_it_again() -> Non
     assert group.heard(1231) == [("all alerts resolved", ["a.", "b."])]
 
 
+def recipients(*names: str) -> list[Integration]:
+    """One integration whose address holds one service with these recipients."""
+    return [integration().of_service(name, alone=False, whole=THREE) for name in names]
+
+
+def test_recipients_that_were_told_as_one_are_not_told_again_when_they_are_told_apart() -> None:
+    """An upgrade: the log says what the service as a whole was told."""
+    group = Group(*services(THREE)).put(alert("a"))
+    group.tick(31)
+    group.integrations = tuple(recipients(ONE, TWO))
+    assert group.tick(331).notifications == ()
+    group.put(alert("a", 1, 400))
+    assert [(one.service, one.reason.value) for one in group.tick(631).notifications] == [
+        (ONE, "all alerts resolved"),
+        (TWO, "all alerts resolved"),
+    ]
+    assert group.alerts == {}
+
+
+def test_recipients_wait_for_what_is_in_flight_to_their_service_as_a_whole() -> None:
+    group = Group(*services(THREE)).put(alert("a"))
+    group.tick(31, hang=("r/apprise/0",))
+    group.integrations = tuple(recipients(ONE, TWO))
+    assert group.tick(331, hang=("r/apprise/0",)).notifications == ()
+    group.settle("r/apprise/0", accepted=False)
+    assert [one.service for one in group.tick(631).notifications] == [ONE, TWO]
+
+
+def test_one_refused_recipient_repeats_nothing_to_the_others() -> None:
+    group = Group(*recipients(ONE, TWO)).put(alert("a"))
+    failing = f"r/apprise/0/{TWO}"
+    assert [one.service for one in group.tick(31, fail=(failing,)).notifications] == [ONE, TWO]
+    assert [one.service for one in group.tick(331, fail=(failing,)).notifications] == [TWO]
+    group.put(alert("a", 1, 400))
+    assert [one.service for one in group.tick(631).notifications] == [ONE]
+
+
 def test_an_entry_of_a_service_that_stood_alone_is_not_taken_for_anothers() -> None:
     log = {"r/apprise/0": LogEntry({A: 1}, service=ONE)}
     first, second = services(ONE, TWO)

@@ -60,8 +60,8 @@ class House:
             process="p",
         )
 
-    async def services_of(self, _integration: Integration) -> tuple[str, ...]:
-        return self.services
+    async def services_of(self, integration: Integration) -> tuple[Integration, ...]:
+        return tuple(integration.of_service(service, alone=len(self.services) == 1) for service in self.services)
 
     async def send(self, integration: Integration, title: str, _body: str, _kind: str, *_waiting: object) -> str:
         name = integration.service or integration.key
