@@ -10,7 +10,10 @@ CODINGS_MAX = 3
 """Codings of one body, one around the other."""
 CODED_BYTES_MAX = 1_048_576
 """Between two codings, at once."""
+MEMBERS_MAX = 256
+"""Members of one gzip body: each costs some microseconds, however empty it is."""
 
+_GZIP = b"\x1f\x8b"
 _SLIPS = frozenset({"", "identity", "none", "null", "binary", "7bit", "8bit", "raw", "plain", "text", "chunked"})
 
 
@@ -37,24 +40,29 @@ class _Zlib:
         self._inflate: Any = None
         self._head = b""
         self._members = 0
-        self._over = False
+        self._bare = False
 
     @property
     def whole(self) -> bool:
-        return self._inflate is None and (not self._head or self._members > 0)
+        return self._inflate is None and not self._head
 
     def decode(self, data: bytes, room: int) -> bytes:
         pieces = []
-        while data and room > 0 and not self._over:
+        while data and room > 0:
             if self._inflate is None:
                 data, self._head = self._head + data, b""
-                if self._members and (self._coding == "deflate" or not data.startswith(b"\x1f\x8b"[: len(data)])):
-                    self._over = True  # what follows the last member is no part of the body
-                    break
-                if len(data) < 2:
+                if self._bare:
+                    break  # some servers end a bare stream with the checksum of the header that they left out
+                if self._members and (self._coding == "deflate" or not data.startswith(_GZIP[: len(data)])):
+                    raise ValueError("there are bytes after its end")
+                if len(data) < len(_GZIP):
                     self._head = data
                     break
-                self._inflate = zlib.decompressobj(_window(data))
+                if self._members == MEMBERS_MAX:
+                    raise ValueError(f"it has more than {MEMBERS_MAX} members")
+                window = _window(data)
+                self._bare = window < 0
+                self._inflate = zlib.decompressobj(window)
             try:
                 piece = self._inflate.decompress(data, room)
             except zlib.error as error:
@@ -71,7 +79,7 @@ class _Zlib:
 def _window(head: bytes) -> int:
     """zlib's window bits for what begins so: 47 tells gzip and zlib apart by themselves, -15 takes a bare stream."""
     is_zlib = head[0] & 0x0F == 8 and int.from_bytes(head[:2]) % 31 == 0
-    return 47 if is_zlib or head[:2] == b"\x1f\x8b" else -15
+    return 47 if is_zlib or head.startswith(_GZIP) else -15
 
 
 class _Brotli:

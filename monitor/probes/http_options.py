@@ -149,7 +149,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_redirects", _whole(0, REDIRECTS_MAX), "Redirects to follow; 0 judges the redirect itself.", 5),
     Option("verify_tls", _boolean, "Whether the certificate must be trusted and name the host.", True),
     Option("server_name", _server_name, "Name to ask for and to verify in TLS, instead of the URL's host."),
-    Option("expect_certificate_days", _whole(0, 3650), "Least days until the earliest expiry of the served certificates."),
+    Option("expect_certificate_days", _whole(0, 3650), "Least days until the earliest expiry of what was served, on any hop."),
 )
 
 

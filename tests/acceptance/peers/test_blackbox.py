@@ -24,7 +24,7 @@ from monitor.web.metrics import render
 from tests.acceptance.peers.conftest import ready
 from tests.acceptance.peers.peer import installed, running
 from tests.acceptance.system import System, eventually
-from tests.unit.probes.servers import Script, answering, closed_port, make_tls, response, serving
+from tests.unit.probes.servers import Script, answering, closed_port, ending, make_tls, response, serving
 
 TIMEOUT_S = 2
 SLOW_S = 1.5 * TIMEOUT_S
@@ -41,6 +41,40 @@ class Case:
     status: int = 0
 
 
+READY: tuple[dict[str, Any], dict[str, Any]] = ({"expect_body": "ready"}, {"fail_if_body_not_matches_regexp": ["ready"]})
+ODD = {
+    "LF": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nready",
+    "folds": b"HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\nContent-Length: 5\r\n\r\nready",
+    "control characters": b"HTTP/1.1 200 OK\r\nSet-Cookie: a=\x01\x7f\r\nContent-Length: 5\r\n\r\nready",
+    "one length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nready",
+    "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n",
+    "spaces after a chunk's size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nready\r\n0\r\n\r\n",
+    "extensions of a chunk": b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a="b"\r\nready\r\n0\r\n\r\n',
+    "no reason": b"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nready",
+    "interim": b"HTTP/1.1 103 Early\r\nX: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready",
+    "a charset as a coding": b"HTTP/1.1 200 OK\r\nContent-Encoding: utf-8\r\nContent-Length: 5\r\n\r\nready",
+    "bytes after the end": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready and more",
+    "trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n0\r\nX: 1\r\n\r\n",
+}
+BROKEN = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nready",
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n",
+    "a chunk longer than its size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nready\r\n0\r\n\r\n",
+    "another transfer coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n",
+    "a header without a colon": b"HTTP/1.1 200 OK\r\nX\r\nContent-Length: 5\r\n\r\nready",
+    "another protocol": b"RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nready",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\nContent-Length: 5\r\n\r\nready",
+}
+NOWHERE = {
+    "port 99999": "http://127.0.0.1:99999/",
+    "port -1": "http://127.0.0.1:-1/",
+    "port 0": "http://127.0.0.1:0/",
+    "an open bracket": "http://[::1/",
+    "a zone": "http://[fe80::1%25nowhere0]/",
+    "no address": "http://127.0.0.256/",
+    "an empty label": "http://a..b/",
+    "a name that does not exist": "http://nowhere.invalid/",
+}
 INSECURE = {"tls_config": {"insecure_skip_verify": True}}
 CASES = {
     "200": Case("ok", True, status=200),
@@ -69,6 +103,12 @@ CASES = {
     "body, compressed": Case(
         "gzip", True, {"expect_body": "ready"}, {"fail_if_body_not_matches_regexp": ["ready"], "compression": "gzip"}, 200
     ),
+    "gzip cut short": Case(
+        "gzip cut short", False, {"expect_body": "ready"}, {"fail_if_body_not_matches_regexp": ["ready"], "compression": "gzip"}
+    ),
+    "two members of gzip": Case(
+        "two members of gzip", True, {"expect_body": "ready"}, {"fail_if_body_not_matches_regexp": ["ready"], "compression": "gzip"}, 200
+    ),
     "header": Case(
         "ok", True, {"expect_headers": "X-Mode: ^f.st$"}, {"fail_if_header_not_matches": [{"header": "X-Mode", "regexp": "^f.st$"}]}, 200
     ),
@@ -78,7 +118,19 @@ CASES = {
     "header missing": Case(
         "ok", False, {"expect_headers": "X-Other: .*"}, {"fail_if_header_not_matches": [{"header": "X-Other", "regexp": ".*"}]}, 200
     ),
+    **{f"{name}, as clients read it": Case(name, True, *READY, status=200) for name in ODD},
+    **{f"{name}, not whole": Case(name, False, *READY) for name in BROKEN},
+    "a forbidden word in a second member of gzip": Case(
+        "two members of gzip", False, {"expect_body_not": "ready"}, {"fail_if_body_matches_regexp": ["ready"], "compression": "gzip"}, 200
+    ),
+    "a site that sets a cookie and redirects to itself": Case("cookie", True, *READY, status=200),
+    **{f"redirect to {place}": Case(f"redirect to {place}", False) for place in NOWHERE},
+    "redirect to Latin-1": Case("redirect to Latin-1", True, *READY, status=200),
+    "redirect with a password": Case("redirect with a password", True, *READY, status=200),
     "TLS": Case("tls", True, status=200),
+    "TLS with its name in the subject alone": Case("tls, name in the subject", False),
+    "TLS that is cut after the body": Case("tls, cut after the body", True, *READY, status=200),
+    "TLS that ends where its end ends the body": Case("tls, ended", True, *READY, status=200),
     "TLS expired": Case("expired", False),
     "TLS expired, not verified": Case("expired", True, {"verify_tls": "false"}, INSECURE, 200),
     "TLS of another name": Case("other name", False),
@@ -112,6 +164,16 @@ async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.readuntil(b"\r\n\r\n")
 
 
+async def cookie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    seen = b"Cookie: seen=1" in await reader.readuntil(b"\r\n\r\n")
+    writer.write(response(200, BODY) if seen else response(302, b"", "Location: /", "Set-Cookie: seen=1"))
+
+
+async def latin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+    writer.write(response(200, BODY) if path == b"/caf%E9" else b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\r\nContent-Length: 0\r\n\r\n")
+
+
 @contextlib.asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     good, trusting = make_tls(("127.0.0.1",))
@@ -128,6 +190,11 @@ async def world(folder: Path) -> AsyncIterator[World]:
         "garbage": answering(b"SSH-2.0-nobody\r\n"),
         "short": answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nready"),
         "gzip": answering(response(200, gzip.compress(BODY), "Content-Encoding: gzip")),
+        "two members of gzip": answering(response(200, gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]), "Content-Encoding: gzip")),
+        "gzip cut short": answering(response(200, gzip.compress(BODY)[:-9], "Content-Encoding: gzip")),
+        "cookie": cookie,
+        "redirect to Latin-1": latin,
+        **{name: answering(answer) for name, answer in (ODD | BROKEN).items()},
     }
     async with contextlib.AsyncExitStack() as stack:
         urls = {"refused": f"http://127.0.0.1:{closed_port()}/"}
@@ -140,6 +207,10 @@ async def world(folder: Path) -> AsyncIterator[World]:
             await serve(name, script)
         await serve("redirect", answering(response(302, b"", f"Location: {urls['ok']}")))
         await serve("redirect to 404", answering(response(301, b"", f"Location: {urls['404']}")))
+        place = urls["ok"].replace("//", "//me:s3cret@")
+        await serve("redirect with a password", answering(response(302, b"", f"Location: {place}")))
+        for name, location in NOWHERE.items():
+            await serve(f"redirect to {name}", answering(response(302, b"", f"Location: {location}")))
         await serve("circle", answering(response(302, b"", "Location: /")))
         await serve("tls", ok, good)
         bundle = ssl.DER_cert_to_PEM_cert(authority)
@@ -148,6 +219,14 @@ async def world(folder: Path) -> AsyncIterator[World]:
             bundle += ssl.DER_cert_to_PEM_cert(client.get_ca_certs(binary_form=True)[0])
             await serve(name, ok, server)
         await serve("untrusted", ok, make_tls(("127.0.0.1",))[0])
+        named, client = make_tls(("127.0.0.1",), named=False)
+        bundle += ssl.DER_cert_to_PEM_cert(client.get_ca_certs(binary_form=True)[0])
+        await serve("tls, name in the subject", ok, named)
+        for name, answer, polite in (
+            ("tls, cut after the body", response(200, BODY), False),
+            ("tls, ended", b"HTTP/1.1 200 OK\r\n\r\n" + BODY, True),
+        ):
+            urls[name] = f"https://127.0.0.1:{await stack.enter_async_context(ending(good, answer, polite=polite))}/"
         urls["tls to ok"] = urls["ok"].replace("http:", "https:")
         urls["ok to tls"] = urls["tls"].replace("https:", "http:")
         (folder / "authorities.pem").write_text(bundle)

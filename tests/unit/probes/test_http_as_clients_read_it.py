@@ -47,7 +47,7 @@ FORGIVEN = {
     "two codings": response(200, gzip.compress(zlib.compress(b"ready")), "Content-Encoding: deflate, gzip"),
     "two members of gzip": response(200, gzip.compress(b"rea") + gzip.compress(b"dy"), "Content-Encoding: gzip"),
     "no bytes in gzip": response(200, gzip.compress(b"ready") + gzip.compress(b""), "Content-Encoding: x-gzip"),
-    "zeros after gzip": response(200, gzip.compress(b"ready") + bytes(9), "Content-Encoding: gzip"),
+    "a bare deflate with a checksum": response(200, zlib.compress(b"ready")[2:], "Content-Encoding: deflate"),
 }  # fmt: skip
 
 NOT_WHOLE = {
@@ -78,6 +78,10 @@ NOT_WHOLE = {
     "gzip cut short": response(200, gzip.compress(b"ready and more")[:-9], "Content-Encoding: gzip"),
     "gzip without its trailer": response(200, gzip.compress(b"ready")[:-8], "Content-Encoding: gzip"),
     "a second member cut short": response(200, gzip.compress(b"ready") + gzip.compress(b"more")[:-3], "Content-Encoding: gzip"),
+    "zeros after gzip": response(200, gzip.compress(b"ready") + bytes(9), "Content-Encoding: gzip"),
+    "bytes after deflate": response(200, zlib.compress(b"ready") + b"more", "Content-Encoding: deflate"),
+    "more members of gzip than are read": response(200, gzip.compress(b"ready") + gzip.compress(b"") * 300, "Content-Encoding: gzip"),
+    "half a member of gzip's magic": response(200, gzip.compress(b"ready") + b"\x1f", "Content-Encoding: gzip"),
     "deflate cut short": response(200, zlib.compress(b"ready")[:-1], "Content-Encoding: deflate"),
     "bare deflate cut short": response(200, zlib.compress(b"ready")[2:-5], "Content-Encoding: deflate"),
     "one coding of two cut short": response(200, gzip.compress(zlib.compress(b"ready")[:-4]), "Content-Encoding: deflate, gzip"),
