@@ -85,7 +85,7 @@ def listen() -> None:
     logger.addHandler(_Ear())
     logger.setLevel(logging.DEBUG)
     logger.propagate = False  # Its debug lines hold whole URLs, and those of urllib3 their paths.
-    logging.getLogger("urllib3").setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # Its warnings too.
 
 
 class _Ear(logging.Handler):
@@ -94,7 +94,7 @@ class _Ear(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         heard = HEARD.get()
         if heard is not None:
-            line = record.getMessage()[:LINE_LENGTH_MAX]
+            line = " ".join(record.getMessage()[: 2 * LINE_LENGTH_MAX].split())[:LINE_LENGTH_MAX]
             if record.levelno >= logging.INFO:
                 heard.lines.append(line)
             elif "Exception: " in line:

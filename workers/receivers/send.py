@@ -14,7 +14,7 @@ from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
 from workers.receivers import address, plugins
-from workers.receivers.blank import blank, secrets_of
+from workers.receivers.blank import secrets_of
 from workers.receivers.heard import HEARD, Heard
 from workers.receivers.recipients import shown_recipient
 from workers.receivers.turns import Turns
@@ -130,16 +130,22 @@ def _send(integration: Integration, title: str, body: str, notify_type: str, wir
     plugins.apprise()
     HEARD.set(wire.heard)
     WIRE.set(wire)
+    text = address.read(integration)
     try:
-        return _told(integration, title, body, notify_type, wire)
+        return _told(integration, text, title, body, notify_type, wire)
+    except DeliveryError:
+        raise
+    except Exception as error:  # Its text may hold the address.
+        raise DeliveryError(f"{type(error).__name__}: {secrets_of(text).blank(str(error))}") from None
     finally:
         wire.close()
 
 
-def _told(integration: Integration, title: str, body: str, notify_type: str, wire: Wire) -> str:
+def _told(  # noqa: PLR0917 - a message, its service and its wire
+    integration: Integration, text: str, title: str, body: str, notify_type: str, wire: Wire
+) -> str:
     """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
     apprise = plugins.apprise()
-    text = address.read(integration)
     service = address.service_of(integration, text)
     several = len(service) > service.retry + 1
     told: list[Any] = []
@@ -151,7 +157,7 @@ def _told(integration: Integration, title: str, body: str, notify_type: str, wir
     said = heard.answer if accepted else wire.refusal or heard.answer
     whom = shown_recipient(service) if integration.whole else ""
     name = f"{service.service_name} to {whom}" if whom else service.service_name
-    answer = f"{name}: {blank(said, secrets_of(text, service.url(privacy=True)))}"
+    answer = f"{name}: {secrets_of(text, service).blank(said)}"
     if several and told and not accepted:  # They cannot be told apart: to send it again would be to tell those twice.
         return f"{answer} ({len(told)} of its {len(service) // (service.retry + 1)} recipients accepted it)"
     if not accepted:
