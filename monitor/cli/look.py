@@ -133,6 +133,8 @@ def _since_ms(member: EndpointStatus) -> int:
 
 
 def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
+    from monitor.query.reasons import stale_text  # noqa: PLC0415 - after the help
+
     record, since_ms = member.record, _since_ms(member)
     latency_ms = record.weighing.latency_ms
     return {
@@ -145,7 +147,7 @@ def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
         "history": sparkline([sample.duration_ms if sample.outcome == "SUCCESS" else None for sample in member.samples]),
         "since": age(now_ms - since_ms) if since_ms else None,
         "reason": member.override.reason if member.override else record.breaker.reason or None,
-        "last_error": record.probes.last_failure_text or record.probes.last.text or None,
+        "last_error": stale_text(record, now_ms) or record.probes.last_failure_text or record.probes.last.text or None,
     }
 
 
@@ -169,6 +171,7 @@ def _data_row(member: EndpointStatus) -> dict[str, Any]:
         "last_outcome": record.probes.last.outcome.value if record.probes.last.at_ms else None,
         "last_error": record.probes.last_failure_text,
         "last_error_at_ms": record.probes.last_failure_ms,
+        "stale_answer": {"at_ms": stale.at_ms, "why": stale.why} if (stale := record.probes.last.stale) else None,
         "samples": [{"at_ms": s.at_ms, "outcome": s.outcome.value, "duration_ms": round(s.duration_ms, 3)} for s in member.samples],
         "alerts": [{"alertname": alert.labels.get("alertname"), "status": alert.status.value} for alert in member.alerts],
     }

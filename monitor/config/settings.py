@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     target_allow: Networks = Field((), description="Networks that may be reached although a rule or `target_deny` forbids them.")
     target_deny: Networks = Field((), description="Networks that no probe and no message may reach, at any redirect.")
     nameservers: Resolvers = Field((), description="Resolvers to ask, ADDRESS or ADDRESS:PORT; without any the machine's own.")
+    dns_stale_ms: int = Field(
+        300_000,
+        ge=0,
+        le=86_400_000,
+        description="How long after its expiry the last answer for a name serves while resolvers give no other.",
+    )
     claim_tick_ms: int = Field(150, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=2_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")

@@ -259,9 +259,9 @@ def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
 
 
 def _last(before: LastResult, result: Result, outcome: Outcome) -> LastResult:
-    failure, status, not_after_ms = before.failure, before.status, before.certificate_not_after_ms
+    failure, status, not_after_ms, stale = before.failure, before.status, before.certificate_not_after_ms, before.stale
     if outcome is not _INCONCLUSIVE:
-        failure, status = result.failure, result.status
+        failure, status, stale = result.failure, result.status, result.stale
         if result.certificate is not None:
             not_after_ms = result.certificate.not_after_ms
         elif outcome is _SUCCESS:  # A connection that failed says nothing about the certificate seen before.
@@ -279,6 +279,7 @@ def _last(before: LastResult, result: Result, outcome: Outcome) -> LastResult:
         result.ip,
         result.http_version,
         result.body_bytes,
+        stale,
     )
 
 
@@ -295,7 +296,9 @@ def next_interval_ms(endpoint: Endpoint, breaker: BreakerState, probes: ProbeSta
 
 def _moved(before: Record, after: Record) -> bool:
     """Whether the verdict or the graded evidence changed, given that neither breaker nor flapping did."""
-    if before.probes.run_outcome is not after.probes.run_outcome and verdict(before, no_data=False) is not verdict(after, no_data=False):
+    old, new = before.probes, after.probes
+    changed = old.run_outcome is not new.run_outcome or (old.last.stale is None) is not (new.last.stale is None)
+    if changed and verdict(before, no_data=False) is not verdict(after, no_data=False):
         return True
     return evidence_.grade(before.weighing) != evidence_.grade(after.weighing)
 

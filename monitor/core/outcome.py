@@ -50,6 +50,13 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     names: tuple[str, ...] = ()
 
 
+class StaleAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The address comes from an answer that has expired: when that came, and why there is no other."""
+
+    at_ms: int
+    why: str
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The outcome of one probe with all its attempts.
 
@@ -74,3 +81,4 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_version: str = ""
     final_url: str = ""
     body_bytes: int = 0
+    stale: StaleAnswer | None = None

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from monitor.core.outcome import FailureClass, Outcome, Phases
+from monitor.core.outcome import FailureClass, Outcome, Phases, StaleAnswer
 
 
 class Breaker(StrEnum):
@@ -101,6 +101,8 @@ class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
     ip: str = ""
     http_version: str = ""
     body_bytes: int = 0
+    stale: StaleAnswer | None = None
+    """Of the newest conclusive one too."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):

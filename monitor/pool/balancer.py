@@ -178,7 +178,7 @@ def _judge(candidate: Candidate) -> tuple[int, str]:
         return DEGRADED, "flapping"
     if candidate.verdict is _HEALTHY:
         return ADMITTED, "healthy"
-    return ADMITTED, "nothing is known of it" if candidate.verdict is _UNKNOWN else "admitted: its change is not confirmed yet"
+    return ADMITTED, "nothing is known of it" if candidate.verdict is _UNKNOWN else "admitted: what speaks against it is not confirmed"
 
 
 _OVERRIDE_WHY: Final = {

@@ -10,7 +10,7 @@ import msgspec
 
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases
+from monitor.core.outcome import Certificate, FailureClass, Outcome, Phases, StaleAnswer
 from monitor.core.said import clean
 from monitor.probes.matching import Matching
 from monitor.probes.network import Network
@@ -55,6 +55,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     body_bytes: int = 0
     matching_ms: float = 0.0
     """How much of its time was our own, for matching what had come."""
+    stale: StaleAnswer | None = None
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from time import perf_counter
 
 from monitor.core.durations import format_duration
-from monitor.core.outcome import Certificate, FailureClass, Phases
+from monitor.core.outcome import Certificate, FailureClass, Phases, StaleAnswer
 from monitor.probes.certificate import served_certificate
 from monitor.probes.network import DATA_ERRORS, RECEIVE_BYTES, Destination, Network
 from monitor.probes.poller import READ, WRITE
@@ -62,6 +62,7 @@ class Connection(ABC):
         "ours",
         "phase",
         "spent",
+        "stale",
         "text",
         "torn",
     )  # fmt: skip
@@ -79,6 +80,7 @@ class Connection(ABC):
         self.text = ""
         self.ip = ""
         self.certificate: Certificate | None = None
+        self.stale: StaleAnswer | None = None
         self._sock: socket.SocketType
         self._fd = -1
         self._interest = 0
@@ -99,11 +101,12 @@ class Connection(ABC):
             if addresses:
                 self.phase = CONNECT
             else:
-                found = await self._network.resolver.lookup(to.host, (deadline - now) * 1000)
+                registered = not any(self.spent)  # else a target has redirected here
+                found = await self._network.resolver.lookup(to.host, (deadline - now) * 1000, registered=registered)
                 if not found.addresses:
                     self._end(None if found.ours else FailureClass.RESOLVE, found.text, ours=found.ours)
                     return
-                addresses = found.addresses
+                addresses, self.stale = found.addresses, found.stale or self.stale
                 self._enter(CONNECT)
             self._tick = self._network.deadlines.add(deadline, self)
             self._addresses = list(addresses)

@@ -89,15 +89,16 @@ class HttpProbe:
         """One request with its redirects, judged; takes `timeout_ms` at most."""
         start = perf_counter()
         deadline = start + timeout_ms / 1000
-        hop, spent, hops = self._hops.first, None, 0
+        hop, spent, stale, hops = self._hops.first, None, None, 0
         certificates: list[Certificate | None] = []
         jar: CookieJar | None = None
         while True:
             exchange = HttpExchange(
                 context.network, hop.to, hop.request, head_only=hop.method == "HEAD", want_body=self._want_body, spent=spent
             )
+            exchange.stale = stale
             await exchange.run(deadline, timeout_ms)
-            spent = exchange.spent
+            spent, stale = exchange.spent, exchange.stale
             if exchange.ours:
                 return inconclusive(exchange.text, phases=exchange.phases, ip=exchange.ip)
             if exchange.failure is not None:
@@ -125,7 +126,7 @@ class HttpProbe:
             hops += 1
         return Attempt(
             Outcome.SUCCESS, None, "", exchange.phases, exchange.status, exchange.certificate, exchange.ip,
-            exchange.http_version, hop.shown if hops else "", exchange.body_bytes, exchange.matching_ms,
+            exchange.http_version, hop.shown if hops else "", exchange.body_bytes, exchange.matching_ms, stale,
         )  # fmt: skip
 
     def _judge_status(self, exchange: HttpExchange) -> Refusal | None:
@@ -223,6 +224,7 @@ class HttpProbe:
             final_url=hop.shown if hops else "",
             body_bytes=exchange.body_bytes,
             matching_ms=exchange.matching_ms,
+            stale=exchange.stale,
         )
 
 

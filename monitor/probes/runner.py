@@ -17,7 +17,7 @@ from monitor.probes.matching import Matching
 from monitor.probes.network import LAG_MAX_S, Count, Network, uncounted
 from monitor.probes.policy import TargetPolicy
 from monitor.probes.poller import make_poller
-from monitor.probes.resolver import Resolver
+from monitor.probes.resolver import STALE_MAX_MS, Resolver
 
 ATTEMPT_MIN_MS = 250
 """A retry that has less time than this (or than its timeout, if that is shorter) would only measure our own haste."""
@@ -29,6 +29,7 @@ def make_context(
     *,
     nameservers: Sequence[str] | None = None,
     verified: SSLContext | None = None,
+    dns_stale_ms: int = STALE_MAX_MS,
     lag_max_s: float = LAG_MAX_S,
     count: Count = uncounted,
 ) -> ProbeContext:
@@ -36,7 +37,7 @@ def make_context(
     loop = asyncio.get_running_loop()
     network = Network(
         loop,
-        Resolver(clock, nameservers),
+        Resolver(clock, nameservers, stale_max_ms=dns_stale_ms),
         policy or TargetPolicy(),
         make_poller(loop),
         Deadlines(loop),
@@ -96,6 +97,7 @@ async def run_probe(endpoint: Endpoint, probe: Probe, context: ProbeContext, sch
         http_version=attempt.http_version,
         final_url=attempt.final_url,
         body_bytes=attempt.body_bytes,
+        stale=attempt.stale,
     )
 
 

@@ -68,7 +68,7 @@ class TcpProbe:
         """One connection and its dialogue, judged; takes `timeout_ms` at most."""
         connection = self._connection(context)
         await connection.run(perf_counter() + timeout_ms / 1000, timeout_ms)
-        seen: dict[str, Any] = {"phases": connection.phases, "ip": connection.ip}
+        seen: dict[str, Any] = {"phases": connection.phases, "ip": connection.ip, "stale": connection.stale}
         if isinstance(connection, Dialogue):
             seen |= {"body_bytes": len(connection.answer), "matching_ms": connection.matching_ms}
         if connection.ours:

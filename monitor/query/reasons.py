@@ -91,9 +91,16 @@ def _damping_text(factors: Factors) -> str:
     return ""
 
 
+def stale_text(record: Record, now_ms: int) -> str:
+    """That the address comes from a stale answer, of which age, and why; nothing where it does not."""
+    stale = record.probes.last.stale
+    return f"the address comes from an answer of {_ago(stale.at_ms, now_ms)}: {stale.why}" if stale else ""
+
+
 def _verdict_text(record: Record, known: Verdict, now_ms: int) -> str:
     if known is not Verdict.UNKNOWN:
-        return known.value
+        stale = stale_text(record, now_ms)
+        return f"{known.value}; {stale}" if stale else known.value
     if not record.probes.results:
         return f"{known.value}: no conclusive result yet"
     return f"{known.value}: the last conclusive result came {_ago(record.conclusive_ms, now_ms)}"

@@ -36,6 +36,7 @@ FAMILIES: Mapping[str, str] = {
     "probe_http_status_code": "Status of the last HTTP response",
     "probe_ssl_earliest_cert_expiry": "Earliest expiry of the certificates served last, in Unix seconds",
     "probe_ip_protocol": "Version of the Internet Protocol of the last connection, 4 or 6",
+    "watchkeeper_stale_answer_timestamp_seconds": "When the expired DNS answer came that the last conclusive probe has its address from",
     "watchkeeper_breaker_state": "Breaker: 0 closed, 1 half-open, 2 open",
     "watchkeeper_weight": "Published weight; those of a pool sum to 1000, or to 0 where nobody may take traffic",
     "watchkeeper_last_result_timestamp_seconds": "When the last result came, in Unix seconds",
@@ -150,6 +151,8 @@ def _add_last_result(out: Exposition, kind: str, labels: str, record: Record) ->
     out.add("probe_duration_seconds", labels, last.duration_ms / 1000)
     if last.certificate_not_after_ms:
         out.add("probe_ssl_earliest_cert_expiry", labels, last.certificate_not_after_ms / 1000)
+    if last.stale is not None:
+        out.add("watchkeeper_stale_answer_timestamp_seconds", labels, last.stale.at_ms / 1000)
     if last.ip:
         out.add("probe_ip_protocol", labels, 6 if ":" in last.ip else 4)
     if kind in HTTP_KINDS:

@@ -1,4 +1,4 @@
-"""No resolver answers: what we cannot resolve says nothing of the targets."""
+"""No resolver answers, or not for one name: what we cannot resolve says nothing of the targets, what nobody can is their failure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.core.outcome import Outcome
+from monitor.core.outcome import FailureClass, Outcome
 from tests.acceptance.system import System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
 from tests.unit.probes.servers import Dns, dns_in_a_thread
@@ -52,3 +52,29 @@ def test_nobody_is_ejected(system: System, targets: Targets, resolver: Dns) -> N
     resolver.silent = False
     probed_again(targets, ["a", "b"], interval_ms=INTERVAL_MS)
     eventually(lambda: system.record("b").probes.last.outcome is Outcome.SUCCESS, 10)
+
+
+def test_a_name_that_alone_is_not_resolved_is_told_at_once_and_fails_after_its_time(
+    system: System, targets: Targets, resolver: Dns
+) -> None:
+    system.variables |= {"WATCHKEEPER_NAMESERVERS": resolver.server, "WATCHKEEPER_DNS_STALE_MS": "3000"}
+    system.start("beat", "worker", "alert-worker")
+    for name, host in (("a", KNOWN), ("b", UNKNOWN)):
+        system.register(named(targets, name, host))
+    eventually(lambda: system.record("a").probes.results and system.record("b").probes.results, 10)
+
+    resolver.codes[KNOWN] = 2
+    stale = eventually(lambda: system.record("a").probes.last.stale, 10)
+    assert stale.why == "the resolver says SERVFAIL"
+    assert not system.breaker_events("a")
+    eventually(lambda: {one.id: one.verdict for one in system.snapshot("shop").endpoints}["a"] == "DEGRADED", 10)
+    assert min(system.weights("shop").values()) > 0
+    eventually(lambda: system.record("a").probes.last.failure is FailureClass.RESOLVE, 20)
+    assert system.record("a").probes.last.text == f"the resolver says SERVFAIL for {KNOWN}"
+    eventually(lambda: system.breaker_events("a"), 10)
+    assert not system.breaker_events("b")
+
+    resolver.codes.clear()
+    eventually(lambda: system.record("a").probes.last.outcome is Outcome.SUCCESS, 10)
+    assert system.record("a").probes.last.stale is None
+    assert system.record("b").probes.last.stale is None

@@ -15,7 +15,7 @@ import yaml
 
 from monitor.clock import SystemClock
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import Outcome
+from monitor.core.outcome import Outcome, StaleAnswer
 from monitor.core.record import LastResult, Override, ProbeStatistics, Record, encode_record
 from monitor.registry import set_override
 from monitor.store import keys
@@ -64,6 +64,24 @@ def test_since_is_the_operators_word_or_the_run_where_the_breaker_never_moved(ru
     line = run("status").stdout.splitlines()[1]
     assert "seen to work" in line
     assert "2h" not in line
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_address_from_a_stale_answer_is_told_to_people_and_to_programs(run: Run, redis_url: str):
+    now_ms = SystemClock().now_ms()
+    stale = StaleAnswer(now_ms - 3_600_000, "the resolver says SERVFAIL")
+    last = LastResult(at_ms=now_ms, outcome=Outcome.SUCCESS, stale=stale)
+    probes = ProbeStatistics(run_outcome=Outcome.SUCCESS, run_length=9, results=9, run_since_ms=now_ms, last=last, last_success_ms=now_ms)
+    asyncio.run(_commit(redis_url, Record(probes=probes, since_ms=now_ms)))
+    line = run("status").stdout.splitlines()[1]
+    assert "DEGRADED" in line
+    assert "the address comes from an answer of 1h" in line
+    assert "SERVFAIL" in line
+    (row,) = json.loads(run("status", "-o", "json").stdout)
+    assert (row["verdict"], row["stale_answer"]) == ("DEGRADED", {"at_ms": stale.at_ms, "why": stale.why})
+    assert "DEGRADED; the address comes from an answer of 1h" in run("explain", "web-1").stdout
+    known = json.loads(run("explain", "web-1", "-o", "json").stdout)["status"]["record"]["probes"]["last"]
+    assert known["stale"] == row["stale_answer"]
 
 
 @pytest.mark.usefixtures("registered")

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.clock import FakeClock, SystemClock
 from monitor.config.settings import Settings
 from monitor.core.endpoint import Endpoint
-from monitor.core.outcome import Outcome, Phases
+from monitor.core.outcome import Outcome, Phases, StaleAnswer
 from monitor.core.process import Process
 from monitor.core.record import Breaker, BreakerState, LastResult, ProbeStatistics, Record, encode_record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
@@ -142,6 +142,7 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
         phases=Phases(resolve_ms=1.0, connect_ms=2.0, tls_ms=3.0, first_byte_ms=4.0, transfer_ms=2.5),
         certificate_not_after_ms=1_800_000_000_000,
         ip="::1",
+        stale=StaleAnswer(1_699_999_900_500, "the resolver says SERVFAIL"),
     )
     record = Record(breaker=BreakerState(state=Breaker.OPEN), probes=ProbeStatistics(Outcome.FAILURE, last=last))
 
@@ -172,6 +173,7 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
             }  # fmt: skip
             assert found["probe_ssl_earliest_cert_expiry"] == {at: 1_800_000_000}
             assert found["probe_ip_protocol"] == {at: 6}
+            assert found["watchkeeper_stale_answer_timestamp_seconds"] == {at: 1_699_999_900.5}
             assert found["watchkeeper_breaker_state"] == {at: 2}
             assert found["watchkeeper_weight"] == {at: 250}
             assert found["watchkeeper_last_result_timestamp_seconds"] == {at: 1_700_000_000.5}

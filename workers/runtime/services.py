@@ -66,7 +66,9 @@ class Services:
         rules = load_rules(settings.rules)
         routing = load_routing(settings.alerting) if settings.alerting else default_routing()
         policy = TargetPolicy(allow=settings.target_allow, deny=settings.target_deny)
-        context = make_context(clock, policy, nameservers=settings.nameservers or None, count=counters.add)
+        context = make_context(
+            clock, policy, nameservers=settings.nameservers or None, dns_stale_ms=settings.dns_stale_ms, count=counters.add
+        )
 
         async def prober(endpoint: Endpoint, probe: Probe, due_ms: int) -> Result:
             return await run_probe(endpoint, probe, context, due_ms)

@@ -9,13 +9,14 @@ import pytest
 from monitor.core import evidence
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.observation import OperatorWord
+from monitor.core.outcome import StaleAnswer
 from monitor.core.record import Evidence, Override, Record, Verdict
 from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import Tilt
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, weigh
 from monitor.query.reasons import explain
-from tests.timeline import START_MS, Timeline
+from tests.timeline import CLOSED, START_MS, Timeline
 
 ENDPOINT = Endpoint(id="a", url="http://a/", pool="a")
 
@@ -58,6 +59,18 @@ def test_verdicts() -> None:
     t = Timeline().expect_verdict(Verdict.UNKNOWN).inconclusive().expect_verdict(Verdict.UNKNOWN).ok().expect_verdict(Verdict.HEALTHY)
     assert verdict(t.record, no_data=True) is Verdict.UNKNOWN
     assert silent_after_ms(ENDPOINT) == 3 * 10_000 + 10_000 + 5_000
+
+
+def test_an_address_from_a_stale_answer_is_degraded_and_says_why_until_there_is_a_fresh_one() -> None:
+    stale = StaleAnswer(START_MS - 55_000, "the resolver says SERVFAIL")
+    t = Timeline().ok().ok().expect_verdict(Verdict.HEALTHY)
+    t.after(10_000).ok(stale=stale).expect_verdict(Verdict.DEGRADED).expect_weigh(True).expect(CLOSED)
+    t.after(10_000).ok(stale=stale).expect_verdict(Verdict.DEGRADED).expect_weigh(False)
+    t.after(10_000).inconclusive().expect_verdict(Verdict.DEGRADED)
+    lines = explain(ENDPOINT, Pool(name="a"), t.record, None, Verdict.DEGRADED, None, t.now_ms)
+    assert lines[0].text == "DEGRADED; the address comes from an answer of 1m25s ago: the resolver says SERVFAIL"
+    t.after(10_000).ok().expect_verdict(Verdict.HEALTHY).expect_weigh(True)
+    assert t.transitions == []
 
 
 def test_a_jump_of_the_wall_clock_tilts_for_thirty_seconds() -> None:

@@ -200,10 +200,13 @@ def _name(text: str) -> x509.GeneralName:
 
 
 class Dns(asyncio.DatagramProtocol):
-    """Answers A questions from `names`, says NXDOMAIN to others, or nothing at all while `silent`."""
+    """Answers A questions from `names` and says NXDOMAIN to others; to those in `codes` that code, nothing where it is None, and to nobody
+    anything while `silent`."""
 
     def __init__(self, names: dict[str, str], ttl_s: int = 60) -> None:
         self.names, self.ttl_s, self.silent = names, ttl_s, False
+        self.codes: dict[str, int | None] = {}
+        self.ttls_s: dict[str, int] = {}
         self.asked: list[str] = []
         self.server = ""
 
@@ -218,12 +221,20 @@ class Dns(asyncio.DatagramProtocol):
             at += data[at] + 1
         name, kind = ".".join(labels).lower(), data[at + 2]
         self.asked.append(name)
-        if self.silent:
+        code = self.codes.get(name, 0)
+        if self.silent or code is None:
+            return
+        if code:
+            self.transport.sendto(data[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 0, 0, 0) + data[12 : at + 5], addr)
             return
         address = self.names.get(name)
         answers = 1 if address and kind == 1 else 0
         head = data[:2] + struct.pack("!HHHHH", 0x8180 if address else 0x8183, 1, answers, 0, 0) + data[12 : at + 5]
-        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttl_s, 4) + socket.inet_aton(address) if answers and address else b""
+        record = (
+            b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttls_s.get(name, self.ttl_s), 4) + socket.inet_aton(address)
+            if answers and address
+            else b""
+        )
         self.transport.sendto(head + record, addr)
 
 
