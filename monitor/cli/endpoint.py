@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def endpoint() -> None:
-    """Add, list, show, check, edit, remove, pause and resume endpoints.
+    """Add, list, show, check, edit, rename, remove, pause and resume endpoints.
 
     \b
     Exit codes: 0 done, 2 refused, 3 the store does not answer.
@@ -139,6 +139,29 @@ def edit(system: System, endpoint_id: str, url: str | None, actor: str, reason: 
         tell(f"endpoint {endpoint_id} changed: {key} {cell(old)} -> {cell(new)}")
     if not change.fields:
         say(f"endpoint {endpoint_id}: nothing to change")
+
+
+@endpoint.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@by_option
+@why_option
+@needs_system
+def rename(system: System, old: str, new: str, actor: str, reason: str) -> None:
+    """Rename an endpoint, with its history, state, override and log.
+
+    It stays in its pool. Those that depend on it follow; a manifest that still has the old name would register it again.
+
+    \b
+    Example:
+      watchkeeper endpoint rename shop-1 checkout-1 --reason "one service now"
+    """
+    from monitor import registry  # noqa: PLC0415 - after the help
+
+    children = system.run(lambda store: registry.rename(store, old, new, actor=actor, reason=reason))
+    click.echo(f"endpoint {old} renamed to {new}")
+    for child in children:
+        click.echo(f"endpoint {child} depends on {new}")
 
 
 @endpoint.command()

@@ -22,7 +22,7 @@ EXIT_NO_STORE = 3
 # Section -> command -> (where it lives, what help says of it). A new command is a line here.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Register": {
-        "endpoint": ("monitor.cli.endpoint:endpoint", "Add, list, show, check, edit, remove, pause and resume endpoints."),
+        "endpoint": ("monitor.cli.endpoint:endpoint", "Add, list, show, check, edit, rename, remove, pause and resume endpoints."),
         "apply": ("monitor.cli.manifest:apply", "Make the registry as manifests say."),
         "export": ("monitor.cli.manifest:export", "Write the registry as a manifest."),
         "probe": ("monitor.cli.probe:probe", "Probe a URL once, without registering it."),

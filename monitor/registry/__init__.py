@@ -12,6 +12,7 @@ from monitor.registry.endpoints import add, edit, remove, set_paused
 from monitor.registry.known import Known, export_manifest, find, read_known, read_members
 from monitor.registry.overrides import set_override
 from monitor.registry.pools import reset_pool
+from monitor.registry.rename import rename
 
 __all__ = [
     "Changes",
@@ -29,6 +30,7 @@ __all__ = [
     "read_known",
     "read_members",
     "remove",
+    "rename",
     "reset_pool",
     "set_override",
     "set_paused",

@@ -18,6 +18,7 @@ ABSENT: Final = "ABSENT"
 REGISTERED: Final = "REGISTERED"
 CHANGED: Final = "CHANGED"
 REMOVED: Final = "REMOVED"
+RENAMED: Final = "RENAMED"
 ACTIVE: Final = "ACTIVE"
 PAUSED: Final = "PAUSED"
 APPLIED: Final = "APPLIED"
@@ -71,6 +72,11 @@ class Act(msgspec.Struct, frozen=True):
         """`endpoint` None: its entry could not be read."""
         old = REGISTERED if endpoint else UNREADABLE
         return (self._encoded(printable(endpoint_id), printable(pool), old, REMOVED, self.reason or "removed"),)
+
+    def renamed(self, old: Endpoint, new: Endpoint) -> tuple[bytes, bytes]:
+        """An endpoint gets another name: what ends under the old one, and what goes on under the new one."""
+        ends = self._of(old, REGISTERED, RENAMED, self._because(f"to {new.id}"))
+        return ends, self._of(new, RENAMED, REGISTERED, self._because(f"it was {old.id}"))
 
     def pool(self, entry: Entry[Pool] | None, new: Pool | None, name: str, fields: Fields) -> tuple[bytes, ...]:
         """A pool's settings are written or taken away (`new` None), and pass to another owner; `fields` are those that differ."""

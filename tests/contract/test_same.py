@@ -23,6 +23,7 @@ from monitor.core.errors import Stale
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import (
     AlertPhase,
+    Asked,
     AssertedAlert,
     Commit,
     Committed,
@@ -37,6 +38,7 @@ from monitor.store.port import (
     RegistryAnswer,
     RegistryChanges,
     Removal,
+    Renaming,
     Settle,
     Store,
     SubjectAssertion,
@@ -148,6 +150,39 @@ class Twins(RuleBasedStateMachine):
             return msgspec.structs.replace(answer, revision=0)  # Each store's is its own time.
 
         self.same(write)
+
+    @rule(old=ids, new=ids, read=st.sampled_from(["right", "right", "wrong"]), moved=st.sampled_from([0, 0, 0, 1]), other=ids)
+    def rename(self, old: str, new: str, read: str, moved: int, other: str) -> None:
+        async def rename(store: Store, _: int) -> RegistryAnswer:
+            entries = await store.endpoint_entries()
+            wrong: Entry[Any] = Entry("0" * 40, None)
+            found = entries.get(old, wrong)
+            before = found.value or Endpoint(id=old, url="http://x/", pool="a")
+            child = entries.get(other)
+            children = ()
+            if child and child.value and other not in {old, new}:
+                children = (Put(endpoint=msgspec.structs.replace(child.value, weight=7), old=child, transitions=(b"c",)),)
+            renaming = Renaming(
+                old_id=old,
+                old=found if read == "right" else wrong,
+                endpoint=msgspec.structs.replace(before, id=new),
+                told_old=b"gone",
+                told_new=b"come",
+                children=children,
+                revision=await store.registry_revision() + moved,
+            )
+            return msgspec.structs.replace(await store.rename(renaming), revision=0)
+
+        if old != new:
+            self.same(rename)
+
+    @rule(name=ids, ver=st.integers(-1, 0))
+    def ask_probe(self, name: str, ver: int) -> None:
+        async def ask(store: Store, _: int) -> Asked:
+            (loaded,) = await store.load([name])
+            return await store.ask_probe(name, max(0, loaded.ver + ver))
+
+        self.same(ask)
 
     @rule()
     def claim(self) -> None:

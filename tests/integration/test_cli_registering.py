@@ -160,6 +160,36 @@ def test_rm_refuses_what_others_depend_on(run: Run):
     assert listed(run) == {}
 
 
+def test_a_rename_keeps_everything_but_the_name(run: Run):
+    run("apply", "-f", "-", stdin=SHOP + "  - {id: child, url: 'tcp://127.0.0.1:1', depends_on: shop-1}\n")
+    run("pool", "drain", "shop-1", "--reason", "kernel update")
+    renamed = run("endpoint", "rename", "shop-1", "checkout-1", "--by", "ann", "--reason", "one service")
+    assert renamed.stdout == "endpoint shop-1 renamed to checkout-1\nendpoint child depends on checkout-1\n"
+    rows = {row["id"]: row for row in json.loads(run("endpoint", "list", "-o", "json").stdout)}
+    assert sorted(rows) == ["checkout-1", "child", "db"]
+    assert (rows["checkout-1"]["pool"], rows["checkout-1"]["labels"], rows["child"]["depends_on"]) == (
+        "shop",
+        {"team": "shop"},
+        ["checkout-1"],
+    )
+    explained = run("explain", "checkout-1").stdout
+    assert "kernel update" in explained
+    assert "registry RENAMED -> REGISTERED: one service: it was shop-1 (by ann)" in explained
+    told = [(row["endpoint"], row["new"], row["reason"]) for row in json.loads(run("events", "-o", "json").stdout)]
+    assert told[-3:] == [
+        ("shop-1", "RENAMED", "one service: to checkout-1"),
+        ("checkout-1", "REGISTERED", "one service: it was shop-1"),
+        ("child", "CHANGED", "one service: depends_on shop-1 -> checkout-1"),
+    ]
+    for new, said in (
+        ("db", "an endpoint of this name is registered already"),
+        ("a b", "a name has no white space"),
+        ("shop-1", "what is left of it is still being taken away"),
+    ):
+        assert said in run("endpoint", "rename", "checkout-1", new, code=2).stderr
+    assert "there is no endpoint of this id" in run("endpoint", "rename", "shop-9", "x", code=2).stderr
+
+
 def test_secrets_are_shown_nowhere(run: Run, target: str):
     args = ("endpoint", "add", target, "--id", "a", "--headers", "Authorization: env:TOKEN", "--headers", "X-Plain: words")
     done = run(*args, env={"TOKEN": "hunter2"})

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from alert_rules.files.rule_file import load_rules, parse_rule_text
-from alert_rules.rules.memory import decode_memory
+from alert_rules.rules.memory import decode_assertion, decode_memory
 from alert_rules.rules.rule import RuleSet
+from monitor import registry
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError, StoreRefusal
@@ -329,5 +330,29 @@ def test_where_deciding_fails_whatever_the_record_is_it_stays_as_it_is(monkeypat
         assert await house.store.load(["e"]) == before
         assert await house.store.aside() == []
         assert house.counters.take() == {"undecided": 1}
+
+    asyncio.run(story())
+
+
+def test_the_alert_of_a_renamed_endpoint_ends_and_one_of_its_new_name_begins() -> None:
+    async def story() -> None:
+        rules = parse_rule_text("groups: [{name: one, rules: [{alert: Failing, expr: failures > 0}]}]")
+        house = House(rules, interval_ms=1_000)
+        await house.result(FAILURE)
+        assert await house.firing() == ["Failing"]
+        await registry.rename(house.store, "e", "f", actor="ann", reason="one service")
+        house.clock.advance(10)
+        leases = await house.store.claim(Queue.REEVALUATE, 0, 10, 10_000)
+        await house.step.reevaluate(0, leases)
+        _, events = await house.store.claim_alert_events(0, 10, 10_000)
+        told = [decode_assertion(data) for _, data in events]
+        assert [(one.subject, [alert.labels["endpoint"] for alert in one.alerts]) for one in told[-2:]] == [
+            ("endpoint:f", ["f"]),
+            ("endpoint:e", []),
+        ]
+        assert told[-1].ver > told[0].ver
+        record = decode_record((await house.store.load(["f"]))[0].record)
+        assert record.probes.run_outcome is FAILURE
+        assert (await house.store.load(["e"]))[0].ver == 0, "nothing is left of the old name"
 
     asyncio.run(story())

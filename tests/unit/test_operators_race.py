@@ -35,7 +35,7 @@ class Meanwhile:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
-        if name not in {"register", "set_override"}:
+        if name not in {"register", "set_override", "rename"}:
             return method
 
         async def call(*args: Any) -> Any:
@@ -362,3 +362,39 @@ def test_an_operators_word_tells_the_generation_of_the_breaker_that_it_was_said_
         assert said.gen == 3
 
     asyncio.run(tell())
+
+
+def test_a_rename_takes_along_what_was_changed_meanwhile() -> None:
+    async def tale(office: Office) -> None:
+        others = office.meanwhile(edit(interval="30s"), say(Override.DRAIN))
+        assert await registry.rename(others, "a", "b", actor="ann", reason="one service") == ()
+        found = await office.store.endpoints()
+        assert (list(found), found["b"].interval_ms) == (["b"], 30_000)
+        (loaded,) = await office.store.load(["b"])
+        assert msgspec.json.decode(loaded.override, type=OverrideRecord).override is Override.DRAIN
+        assert (await office.told("registry"))[-1] == ("REGISTERED", "RENAMED", "ann")
+
+    story(tale)
+
+
+def test_a_child_that_came_meanwhile_follows_too() -> None:
+    async def tale(office: Office) -> None:
+        async def depend(store: Store) -> None:
+            await registry.add(store, {"id": "child", "url": "http://h/c", "depends_on": "a"}, actor="bob")
+
+        assert await registry.rename(office.meanwhile(depend), "a", "b", actor="ann") == ("child",)
+        assert (await office.store.endpoints())["child"].depends_on == ("b",)
+
+    story(tale)
+
+
+def test_of_two_who_rename_one_is_refused() -> None:
+    async def tale(office: Office) -> None:
+        async def first(store: Store) -> None:
+            await registry.rename(store, "a", "b", actor="bob")
+
+        with pytest.raises(ConfigError, match="there is no endpoint of this id"):
+            await registry.rename(office.meanwhile(first), "a", "c", actor="ann")
+        assert list(await office.store.endpoints()) == ["b"]
+
+    story(tale)

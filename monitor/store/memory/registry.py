@@ -12,7 +12,7 @@ from monitor.core.schedule import Plan, is_claimed
 from monitor.store import keys
 from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.memory.state import MemoryState, encode
-from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, Removal, digest
+from monitor.store.port import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, Removal, Renaming, digest
 from monitor.store.queues import Queue, at_once, due_time
 
 
@@ -162,6 +162,40 @@ class MemoryRegistry(MemoryState):
         slot = self._home(endpoint_id)[1]
         ver, body = slot.records.get(endpoint_id, (0, b""))
         slot.records[endpoint_id] = next_version(max(ver, 0), self._clock.now_ms()), body
+
+    async def rename(self, renaming: Renaming) -> RegistryAnswer:
+        old_id, new = renaming.old_id, renaming.endpoint
+        if not self._spec(old_id) and self._spec(new.id) == encode(new):
+            return RegistryAnswer(revision=self._revision)
+        here, there = self._home(old_id)[1], self._home(new.id)[1]
+        stale = {put.endpoint.id for put in renaming.children if put.old and self._digest(put.endpoint.id) != put.old.digest}
+        stale |= {old_id} if self._digest(old_id) != renaming.old.digest else set()
+        stale |= {new.id} if self._spec(new.id) or new.id in there.records else set()
+        moved = self._has_moved(renaming.revision)
+        if stale or moved:
+            return RegistryAnswer(frozenset(stale), frozenset(), frozenset(stale), moved)
+        ver, body = here.records.get(old_id, (0, b""))
+        there.records[new.id] = ver, body  # `_put` moves the version.
+        if old_id in here.overrides:
+            there.overrides[new.id] = here.overrides[old_id]
+        there.blobs[new.id] = here.blobs.pop(old_id, {})
+        there.logs[new.id] = list(here.logs[old_id])
+        judged_ms = here.judged.get(new.pool), there.judged.get(new.pool)
+        self._put(Put(endpoint=new, old=renaming.old))
+        if not new.paused:
+            there.due[new.id] = there.plans[new.id].soon(self._clock.now_ms())
+        self._remove(Removal(id=old_id, old=renaming.old))
+        if any(judged_ms):  # Else it counts as judged from now on.
+            there.judged[new.pool] = max(ms or 0 for ms in judged_ms)
+        told = [(old_id, renaming.told_old), (new.id, renaming.told_new)]
+        for put in renaming.children:
+            self._put(put)
+            told += [(put.endpoint.id, transition) for transition in put.transitions]
+        for endpoint_id, transition in told:
+            self._transitions.append(transition)
+            logs = self._home(endpoint_id)[1].logs
+            logs[endpoint_id] = [*logs[endpoint_id], transition][-keys.OWN_LOG_LENGTH_MAX :]
+        return RegistryAnswer(revision=self._move_registry(renaming.revision) or 0)
 
     async def forget(self, endpoint_id: str, ver: int, alerts: Sequence[bytes]) -> bool:
         number, slot = self._home(endpoint_id)

@@ -32,7 +32,18 @@ from monitor.store.port.probes import Asked, Claim, Claimed, Commit, Committed, 
 from monitor.store.port.processes import ProcessPort
 from monitor.store.port.queues import Lease, QueuePort
 from monitor.store.port.reading import ReadingPort
-from monitor.store.port.registry import Entry, PoolPut, PoolRemoval, Put, RegistryAnswer, RegistryChanges, RegistryPort, Removal, digest
+from monitor.store.port.registry import (
+    Entry,
+    PoolPut,
+    PoolRemoval,
+    Put,
+    RegistryAnswer,
+    RegistryChanges,
+    RegistryPort,
+    Removal,
+    Renaming,
+    digest,
+)
 from monitor.store.queues import Queue
 
 __all__ = [
@@ -64,6 +75,7 @@ __all__ = [
     "RegistryAnswer",
     "RegistryChanges",
     "Removal",
+    "Renaming",
     "SetAside",
     "Settle",
     "Store",

@@ -95,6 +95,22 @@ class RegistryChanges(msgspec.Struct, frozen=True, kw_only=True):
     revision: int | None = None
 
 
+class Renaming(msgspec.Struct, frozen=True, kw_only=True):
+    """Give an endpoint whose entry is still `old` another name: `endpoint` is as before but for that. Nothing is registered under it, and
+    nothing is left of an earlier endpoint. `children` are all that depend on it, with the new name; each tells of one transition.
+
+    `revision` is the registry's at which this was decided.
+    """
+
+    old_id: str
+    old: Entry[Endpoint]
+    endpoint: Endpoint
+    told_old: bytes
+    told_new: bytes
+    children: tuple[Put, ...] = ()
+    revision: int
+
+
 class RegistryAnswer(msgspec.Struct, frozen=True):
     """What became of changes. Endpoints are written in chunks, and none of a chunk in which one is stale."""
 
@@ -130,6 +146,11 @@ class RegistryPort(Protocol):
         version and lets it fall due for re-evaluation. Every pool touched, old or new, falls due for weighing at once.
         Repeatable: what is already as it shall be is no change, is not told again, and is not stale; what belongs to no entry is told
         unless it is among the newest events."""
+
+    async def rename(self, renaming: Renaming) -> RegistryAnswer:
+        """Rename an endpoint with its record, override, history and log, all at once: the version of its record moves, it falls due soon
+        on its new grid and for re-evaluation, and its pool for weighing. The old name is left as that of a removed endpoint. Nothing is
+        written where something is stale: an entry is another, or the new name is in use or was and is not yet forgotten. Repeatable."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""

@@ -14,7 +14,7 @@ from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.entries import endpoint_entry, pool_entry
 from monitor.store.names import name_of, stored
-from monitor.store.port import Entry, Put, RegistryAnswer, RegistryChanges, Removal
+from monitor.store.port import Entry, Put, RegistryAnswer, RegistryChanges, Removal, Renaming
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.wire import Command, script
 
@@ -118,6 +118,28 @@ class RegistryCalls(Calls):
         for first in range(0, len(commands), _CHUNK):
             missing += sum(await self._wire.execute(*commands[first : first + _CHUNK]))
         return missing
+
+    async def rename(self, renaming: Renaming) -> RegistryAnswer:
+        new = renaming.endpoint
+        plan = Plan.of(new)
+        names = [*self._all_of(renaming.old_id, new.pool), *self._all_of(new.id, new.pool), keys.REGISTRY_REVISION]
+        args: list[str | bytes | int] = [renaming.old_id, renaming.old.digest, new.id, _json(new), "" if new.paused else str(plan)]
+        args += [plan.phase_ms, plan.soon_ms, plan.grace_ms, new.pool, renaming.told_old, renaming.told_new]
+        args += [keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX, renaming.revision]
+        for put in renaming.children:
+            slot = keys.slot_of(put.endpoint.id, self.slots)
+            names += [keys.in_slot(slot, name) for name in ("spec", "rev", "rec", "reevaluate", "events")]
+            names.append(keys.of_endpoint(slot, "log", put.endpoint.id))
+            args += [put.endpoint.id, put.old.digest if put.old else "", _json(put.endpoint), *put.transitions]
+        stale, revision = await self._wire.run("rename", names, *args, repeat=False)
+        ids = frozenset(map(name_of, stale))
+        return RegistryAnswer(ids, frozenset(), ids, revision == _MOVED, max(0, revision))
+
+    def _all_of(self, endpoint_id: str, pool: str) -> list[str]:
+        """What is kept of an endpoint, in the order of rename.lua."""
+        slot = keys.slot_of(endpoint_id, self.slots)
+        own = [keys.of_endpoint(slot, name, endpoint_id) for name in ("log", "ring", "min", "hour", "day")]
+        return [*(keys.in_slot(slot, name) for name in _FIXED), keys.members(slot, pool), *own]
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         return {name: entry.value for name, entry in (await self.endpoint_entries(ids)).items() if entry.value is not None}

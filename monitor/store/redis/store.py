@@ -1,7 +1,7 @@
 """The store on a Redis-protocol server (Redis 6.2 or later, Valkey).
 
 Every change of an endpoint, of a queue or of a group is one script (lua/), fenced by a token or a version, with all its keys
-declared and under one hash tag. What a script packs into one argument is MessagePack.
+declared and, but for the registry's, under one hash tag. What a script packs into one argument is MessagePack.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from monitor import registry
 from monitor.core.endpoint import Pool
 from monitor.core.record import Breaker
 from monitor.pool.compose import decode_pool_record
@@ -98,3 +99,22 @@ async def test_of_a_pool_that_never_had_a_member_nothing_is_published(house: Hou
     await register(house.store, [], [], [Pool(name="empty")])
     assert await house.publisher.publish("empty") is None
     assert await house.store.snapshots(["empty"]) == [b""]
+
+
+@story
+async def test_a_renamed_member_takes_the_place_of_its_old_name_in_the_next_version(house: House) -> None:
+    await house.publisher.publish("shop")
+    before = await house.snapshot()
+    await registry.rename(house.store, "a", "z", actor="ann")
+    house.clock.advance(60_000)
+    await house.publisher.publish("shop")
+    after = await house.snapshot()
+    assert before is not None
+    assert after is not None
+    assert after.ver == before.ver + 1
+    assert [(one.id, one.breaker, one.weight) for one in after.endpoints] == [
+        ("b", "CLOSED", 334),
+        ("c", "CLOSED", 333),
+        ("z", "CLOSED", 333),
+    ]
+    assert [one.addr for one in after.endpoints][2] == before.endpoints[0].addr
