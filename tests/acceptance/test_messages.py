@@ -16,6 +16,7 @@ from tests.acceptance.receiver import Receiver
 from tests.acceptance.system import CLOCK, System, eventually, manifest, probed_again
 from tests.acceptance.targets import Targets
 from tests.conftest import free_port
+from tests.receiving import drips, hangs, peer
 from workers.receivers.send import SENDS_PER_SERVICE_MAX
 
 INTERVAL_MS = 500
@@ -31,6 +32,8 @@ FAST_WITHIN_S = 8.0
 """Less than a service that does not answer is waited for."""
 SLOW = 20
 """Endpoints whose alerts one service is told slowly: more than are sent to it at once."""
+HELD = 30
+ALERTS = 12
 CONSUMER_MEDIAN_MAX_MS = 150
 """The aim is 50 ms for 99 of 100 on a quiet machine; this must hold for half of them on any."""
 
@@ -152,6 +155,31 @@ def test_a_slow_service_delays_no_other_and_is_told_nothing_that_is_over(system:
         assert {name: slow.of(name) for name in waiting} == {name: [] for name in waiting}
     finally:
         slow.stop()
+
+
+def test_services_that_hang_and_drip_delay_no_other(system: System, targets: Targets, receiver: Receiver) -> None:
+    """Thirty of each, and twelve alerts for each of them: more than there are threads."""
+    names = [f"e{number:02}" for number in range(ALERTS)]
+    dripping = drips(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")
+    with peer(hangs) as silent, peer(dripping) as slow:
+        addresses = system.folder / "addresses"
+        held = [f"json://127.0.0.1:{port}/{number}\n" for port in (silent.port, slow.port) for number in range(HELD)]
+        addresses.write_text("".join([*held, f"{receiver.url}\n"]))
+        system.route(f"file:{addresses}", group_wait="0s", group_interval="10s")
+        system.register(manifest(targets, names, interval_ms=INTERVAL_MS))
+        system.start("beat", "worker", "alert-worker")
+        probed_again(targets, names, interval_ms=INTERVAL_MS)
+        for name in names:
+            targets.mode[name] = "fail"
+        eventually(lambda: all(receiver.of(name) == ["firing"] for name in names), FAST_WITHIN_S)
+        opened_ms = {event.endpoint: event.at_ms for event in system.events() if event.kind == "breaker" and event.new == "OPEN"}
+        waited_ms = [told.at_ms - opened_ms[told.endpoint] for told in receiver.told if told.endpoint in opened_ms]
+        print("from the decision to the message, beside services that hang:", sorted(waited_ms))
+        assert silent.taken >= HELD
+        assert slow.taken >= HELD
+        for name in names:
+            targets.mode[name] = "ok"
+        eventually(lambda: all(receiver.of(name) == ["firing", "resolved"] for name in names), 30)
 
 
 def test_a_decision_reaches_consumers_at_once(system: System, targets: Targets) -> None:

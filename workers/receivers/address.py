@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,33 +54,58 @@ def shown_url(integration: Integration) -> str:
 
 def service_of(integration: Integration, text: str) -> Any:
     """The service, or the one recipient of it, that the integration names, of those that its address holds now."""
-    found = _services(text, integration.tag)
-    each = [one for service in found for one in recipients_of(service)]
-    for one in (*each, *found):
-        if _name(one) == integration.service:
-            return one
-    if integration.alone and len(each) == 1:
-        return each[0]
-    if integration.service:
-        raise DeliveryError(f"the address holds the service {integration.service} no more", permanent=True)
-    raise DeliveryError(f"the address holds {len(each)} services now; the next notification tells each of them", permanent=True)
+    held, name = _held_in(text, integration.tag), integration.service
+    if name not in held.services and integration.alone and len(held.wholes) == 1:
+        (name,) = held.wholes
+    found = held.services.get(name)
+    if found is None and name:
+        raise DeliveryError(f"the address holds the service {name} no more", permanent=True)
+    if found is None:
+        raise DeliveryError(f"the address holds {len(held.wholes)} services now; the next notification tells each of them", permanent=True)
+    if hasattr(type(found), "__del__"):  # It holds a connection, which a copy would share.
+        return _parsed(text, integration.tag).services[name]
+    return _own(found)
 
 
 def _names(integration: Integration) -> Mapping[str, str]:
+    """The name of each service, or of each of its recipients and then the service's too."""
     try:
-        return _names_in(read(integration), integration.tag)
+        return _held_in(read(integration), integration.tag).wholes
     except DeliveryError:
         return {"": ""}
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an address holds: services and recipients by name, and of each that is told its service, where it is one of its recipients."""
+
+    services: Mapping[str, Any]
+    wholes: Mapping[str, str]
+
+
 @lru_cache(maxsize=256)
-def _names_in(text: str, tag: str) -> Mapping[str, str]:
-    """The name of each service, or of each of its recipients, and then the service's too."""
-    names: dict[str, str] = {}
+def _held_in(text: str, tag: str) -> _Held:
+    return _parsed(text, tag)
+
+
+def _parsed(text: str, tag: str) -> _Held:
+    services: dict[str, Any] = {}
+    wholes: dict[str, str] = {}
     for service in _services(text, tag):
+        whole = _name(service)
+        services.setdefault(whole, service)
         for one in recipients_of(service):
-            names.setdefault(_name(one), "" if one is service else _name(service))
-    return names
+            name = whole if one is service else _name(one)
+            services.setdefault(name, one)
+            wholes.setdefault(name, "" if one is service else whole)
+    return _Held(services, wholes)
+
+
+def _own(service: Any) -> Any:
+    """A copy that shares nothing that a plugin changes: many threads send at once."""
+    own = copy.copy(service)
+    vars(own).update({name: copy.copy(value) for name, value in vars(service).items() if isinstance(value, list | dict | set)})
+    return own
 
 
 def _name(service: Any) -> str:
