@@ -97,6 +97,7 @@ def run_web(settings: Settings) -> int:
     from monitor.clock import ServerClock
     from monitor.store.redis.store import RedisStore
     from monitor.web.app import create_app
+    from monitor.web.connection import Connection
     from workers.journey.counters import Counters
     from workers.runtime.heartbeat import Heartbeat
 
@@ -117,7 +118,16 @@ def run_web(settings: Settings) -> int:
     )
     app = create_app(store, settings, clock=clock, background=heart.run)
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        timeout_keep_alive=Connection.idle_timeout_s,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=2,
+    )
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     return 0
 
@@ -128,6 +138,7 @@ def open_listener(address: str) -> socket.socket:
     host = host.strip("[]")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Else head and body of an answer wait 40 ms for each other.
     listener.bind((host, int(port)))
     listener.listen(128)
     return listener

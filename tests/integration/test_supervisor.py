@@ -95,6 +95,26 @@ def test_a_part_that_never_gets_ready_is_an_error_that_names_its_log(tmp_path: P
         supervised(tmp_path, story)
 
 
+@pytest.mark.parametrize("reads_references", [False, True])
+def test_a_part_has_what_any_program_needs_its_own_and_no_secret_unless_it_reads_references(
+    reads_references: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "canary")
+    monkeypatch.setenv("LC_TEST", "any program's")
+    log = tmp_path / "logs" / "teller.log"
+    program = "import os, time; print(sorted(os.environ), flush=True); time.sleep(600)"
+
+    async def story(supervisor: Supervisor, _: list[str]) -> None:
+        teller = (sys.executable, "-c", program)
+        await supervisor.start(Part(name="teller", argv=teller, env={"OWN": "1"}, reads_references=reads_references))
+        await until(lambda: log.exists() and log.read_bytes())
+
+    supervised(tmp_path, story)
+    told = log.read_text()
+    assert all(f"'{name}'" in told for name in ("PATH", "LC_TEST", "OWN", PARENT_VARIABLE))
+    assert ("SHOP_TOKEN" in told) is reads_references
+
+
 def test_foundations_stop_last(tmp_path: Path) -> None:
     order = tmp_path / "order"
     program = """

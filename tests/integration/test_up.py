@@ -29,10 +29,11 @@ STOP_LIMIT_S = 10.0
 class Up:
     """One `watchkeeper up`, and what it says."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.said_file = data_dir.parent / f"said-{time.monotonic_ns()}"
-        env = {name: value for name, value in os.environ.items() if not name.startswith("WATCHKEEPER_") and name != "REDIS_URL"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHKEEPER_") and name != "REDIS_URL"}
+        env = inherited | (env or {})
         argv = [
             sys.executable,
             "-m",
@@ -169,6 +170,20 @@ def test_killed_it_leaves_nobody_and_the_next_starts_with_its_data(up: Up, data_
         wait_for(lambda: not any(map(alive, pids)))
     finally:
         second.stop()
+
+
+def test_only_the_workers_that_read_references_have_our_variables(data_dir: Path) -> None:
+    system = Up(data_dir, env={"SHOP_TOKEN": "canary-7391", "WATCHKEEPER_TOKEN": "canary-7391", "LC_TEST": "any program's"})
+    try:
+        system.ready()
+        held = {line: Path(f"/proc/{pid}/environ").read_bytes() for line, pid in system.descendants().items()}
+        assert len(held) == 5
+        for line, variables in held.items():
+            if "workers.part" in line:  # Valkey writes its title over its variables: test_supervisor.py looks at what it is given.
+                assert b"LC_TEST=any program's" in variables
+            assert (b"canary-7391" in variables) == line.endswith("worker"), line
+    finally:
+        system.stop()
 
 
 def test_a_redis_of_ones_own(redis_url: str, data_dir: Path) -> None:

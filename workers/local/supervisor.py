@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.core.errors import WatchkeeperError
+from workers.local.environment import plain
 from workers.local.logfile import LogFile
 from workers.part import PARENT_VARIABLE
 
@@ -37,6 +38,8 @@ class Part:
     """One process to keep running.
 
     `grace_s` is the time between SIGTERM and SIGKILL; `ready` says when the next part may start; a `foundation` is stopped last.
+    `env` are variables of its own, beside what any program needs; a part that `reads_references` gets all of ours, since `env:NAME` in an
+    endpoint or a routing file may name any.
     What a part that `speaks` prints on its standard output is for a person, what it writes on standard error for its log.
     """
 
@@ -49,6 +52,7 @@ class Part:
     ready: Callable[[], Awaitable[bool]] | None = None
     foundation: bool = False
     speaks: bool = False
+    reads_references: bool = False
 
 
 class Supervisor:
@@ -113,7 +117,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE if part.speaks else asyncio.subprocess.STDOUT,
-                env={**os.environ, **part.env, PARENT_VARIABLE: str(os.getpid())},
+                env={**(os.environ if part.reads_references else plain(os.environ)), **part.env, PARENT_VARIABLE: str(os.getpid())},
                 cwd=part.cwd,
                 pass_fds=part.pass_fds,
                 start_new_session=True,  # Ctrl-C reaches us alone; the parts are told in their order.

@@ -135,8 +135,8 @@ class _Up:
         workers = [f"{PartName.WORKER}-{number + 1}" for number in range(self._settings.workers)]
         return [
             Part(name=PartName.BEAT, argv=_argv(PartName.BEAT), env=env),
-            *(Part(name=name, argv=_argv(PartName.WORKER), env=env) for name in workers),
-            Part(name=PartName.ALERT_WORKER, argv=_argv(PartName.ALERT_WORKER), env=env, speaks=True),
+            *(Part(name=name, argv=_argv(PartName.WORKER), env=env, reads_references=True) for name in workers),
+            Part(name=PartName.ALERT_WORKER, argv=_argv(PartName.ALERT_WORKER), env=env, speaks=True, reads_references=True),
             Part(name=PartName.WEB, argv=_argv(PartName.WEB), env={**env, LISTEN_FD_VARIABLE: str(fd)}, pass_fds=(fd,)),
         ]
 
