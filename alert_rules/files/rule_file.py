@@ -15,7 +15,7 @@ from jinja2 import Template
 from alert_rules.files.reader import Reader, nearest, read_files
 from alert_rules.routes.matcher import labels_text
 from alert_rules.rules.cel import compile_expression
-from alert_rules.rules.cel_cost import CelError
+from alert_rules.rules.cel_cost import CelError, Reading
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
 from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure
@@ -29,9 +29,10 @@ SAMPLES_MAX = 512
 """Combinations of sample facts on which an expression is tried."""
 TEMPLATE_SAMPLES_MAX = 24
 """Combinations of sample facts on which an annotation is tried, until it succeeds on one."""
-TRIAL_STEPS_MAX = 100_000
+TRIAL_STEPS_MAX = 20_000
 """An expression that takes many steps is tried on fewer samples."""
 
+_OF_THE_DATA = re.compile(r"Function '\w+' error")
 _STRIDE = 1_000_003
 """A prime: taken so far apart, all samples differ."""
 _GROUP_KEYS = ("name", "rules")
@@ -160,10 +161,9 @@ def _labels(node: Node | None, name: str, reader: Reader) -> dict[str, str]:
 def _annotations(node: Node | None, name: str, scope: Scope, reader: Reader) -> dict[str, Template]:
     templates = {}
     for annotation, source in reader.texts(node, f"{name}.annotations").items():
-        names = {*VARIABLES[scope], "labels", "value"}
         try:
-            templates[annotation] = compile_template(source, names)
-            why = failure(source, names, _annotated(scope))
+            templates[annotation] = compile_template(source, {*VARIABLES[scope], "labels", "value"})
+            why = failure(templates[annotation], _annotated(scope))
         except TemplateError as error:
             why = str(error)
         if why:
@@ -190,14 +190,14 @@ def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[st
     scope = _scope(node, key, variables, reader)
     if scope is None:
         return None
-    why, hint = _trial(program, scope, variables, read.steps), ""
-    for label in sorted(read.unasked) if not why else ():
-        why = f"labels.{label} fails for an endpoint without this label, and the expression is false for it"
+    why, missed = _trial(program, scope, read)
+    for label in sorted(read.unasked | missed):
+        why_missed = f"labels.{label} fails for an endpoint without this label, and the expression is false for it"
         hint = f'ask `"{label}" in labels &&` first, or `!("{label}" in labels) ||`'
-    if why:
-        reader.refuse(node.where, key, why, hint, shorten(text))
-        return None
-    return scope, program, variables, read.steps
+        reader.refuse(node.where, key, why_missed, hint, shorten(text))
+    if why and not (read.unasked or missed):
+        reader.refuse(node.where, key, why, "", shorten(text))
+    return None if why or read.unasked or missed else (scope, program, variables, read.steps)
 
 
 def _scope(node: Node, key: str, variables: Sequence[str], reader: Reader) -> Scope | None:
@@ -238,18 +238,31 @@ def _samples(scope: Scope, variables: Sequence[str], count_max: int) -> Iterator
         yield facts
 
 
-def _trial(program: Any, scope: Scope, variables: Sequence[str], steps: int) -> str:
-    """Why the expression is of no use: it is tried on sample facts. A missing label or a division by zero is due to the data."""
-    for facts in _samples(scope, variables, max(1, min(SAMPLES_MAX, TRIAL_STEPS_MAX // steps))):
+def _trial(program: Any, scope: Scope, read: Reading) -> tuple[str, set[str]]:
+    """Why the expression is of no use, as it is tried on sample facts, and the labels that were looked up where they were missing.
+
+    A missing label, a division by zero or a text that is no number is due to the data, unless there is no sample without one.
+    """
+    failed, answered = "", False
+    missed: set[str] = set()
+    for facts in _samples(scope, sorted(read.names), max(1, min(SAMPLES_MAX, TRIAL_STEPS_MAX // read.steps))):
+        if facts.get("labels"):
+            facts["labels"] = facts["labels"] | dict.fromkeys(read.looked_up, "1")
         try:
             answer = program.execute(facts)
-        except (LookupError, ArithmeticError):
+        except (LookupError, ArithmeticError) as error:
+            failed = failed or explain(error)
+            missed |= read.looked_up.intersection(map(str, error.args))
             continue
-        except Exception as error:  # Whatever else CEL raises, the expression is wrong.
-            return f"the expression fails: {explain(error)}"
+        except Exception as error:
+            if not _OF_THE_DATA.match(str(error)):  # Whatever else CEL raises, the expression is wrong.
+                return f"the expression fails: {explain(error)}", missed
+            failed = failed or explain(error)
+            continue
+        answered = True
         if not isinstance(answer, bool):
-            return f"the expression must be true or false, and is {shorten(str(answer))}"
-    return ""
+            return f"the expression must be true or false, and is {shorten(str(answer))}", missed
+    return "" if answered else f"the expression always fails: {failed}", missed
 
 
 def _version(rules: Sequence[Rule]) -> str:

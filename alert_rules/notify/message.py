@@ -105,7 +105,7 @@ def render_message(notification: Notification, integration: Integration) -> Mess
 
 def always_fails(source: str) -> str:
     """Why a template of titles and bodies fails on every sample of a message; "" where it does not. Raises TemplateError."""
-    return failure(source, NAMES, _SAMPLES)
+    return failure(compile_template(source, NAMES), _SAMPLES)
 
 
 def _context(notification: Notification, integration: Integration) -> dict[str, Any]:

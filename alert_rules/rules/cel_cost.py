@@ -72,8 +72,10 @@ class Reading(NamedTuple):
     """The variables that it names; what its macros bind is not among them."""
     steps: int
     """An upper bound of what one evaluation costs."""
+    looked_up: frozenset[str]
+    """Labels that it looks up by their names."""
     unasked: frozenset[str]
-    """Labels that it looks up without asking anywhere whether they are there."""
+    """Those of them of which it asks nowhere whether they are there."""
 
 
 def read_expression(text: str, maps: frozenset[str] = frozenset({"labels"})) -> Reading:
@@ -87,7 +89,7 @@ def read_expression(text: str, maps: frozenset[str] = frozenset({"labels"})) -> 
     size = reader.sequence()
     if reader.token.kind != "end":
         reader.unexpected()
-    return Reading(frozenset(reader.names), size.steps, frozenset(reader.looked_up - reader.asked))
+    return Reading(frozenset(reader.names), size.steps, frozenset(reader.looked_up), frozenset(reader.looked_up - reader.asked))
 
 
 class _Token(NamedTuple):

@@ -285,6 +285,20 @@ def test_bombs_and_broken_files_are_refused_at_once(run: Run, text: str, said: s
     assert time.monotonic() - start < 10
 
 
+def test_rules_that_could_cost_much_are_refused_by_all_who_read_them(run: Run, tmp_path: Path):
+    expr = "true"
+    for level in range(10):
+        expr = f"[1,2,3,4,5,6,7,8,9,10].all(x{level}, {expr})"
+    rules = tmp_path / "rules.yml"
+    rules.write_text(f"groups:\n- name: g\n  rules:\n  - alert: A\n    expr: '{expr}'\n    annotations:\n      x: '{{{{ 1 / 0 }}}}'\n")
+    for command in (("rules", "check", str(rules)), ("up", "--rules", str(rules), "--data-dir", str(tmp_path / "data"))):
+        said = run(*command, code=2).stderr
+        assert f"{rules}:5: A.expr: the expression could take more than 100000 steps" in said
+    rules.write_text("groups:\n- name: g\n  rules:\n  - &a {alert: A, expr: flapping, for: 1m}\n  - {<<: *a, alert: B}\n")
+    rows = json.loads(run("rules", "check", str(rules), "-o", "json").stdout)
+    assert [(row["alert"], row["for"]) for row in rows] == [("A", "1m"), ("B", "1m")]
+
+
 def test_files_that_cannot_be_read_are_named(run: Run, tmp_path: Path):
     (tmp_path / "latin.yml").write_bytes(b"endpoints:\n  - {id: \xe9}\n")
     (tmp_path / "empty").mkdir()

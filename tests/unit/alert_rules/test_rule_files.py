@@ -50,6 +50,10 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
         ("expr: foo(failures)", "Undefined variable or function: 'foo'"),
         ('expr: url.matches("a(")', "rules.yml:5: A.expr: this pattern of matches() is not RE2: missing ): a("),
         ("expr: failures >", "rules.yml:5: A.expr: this is no CEL expression: 1:11: Syntax error"),
+        ("expr: failures / 0 > 1", "rules.yml:5: A.expr: the expression always fails: division by zero"),
+        ("expr: duration(url) > duration('1s')", "the expression always fails: Function 'duration' error"),
+        ("expr: labels[endpoint] == 'x'", "the expression always fails: there is no 'shop-1' here"),
+        ("expr: \"'tier' in labels && labels.tier > 1\"", "the expression fails: No such overload"),
         ("expr: $x", "rules.yml:5: A.expr: this is no CEL expression: 1:1: unexpected '$'"),
         ("for: 1m", "A.expr: a rule needs an expression; write for example `expr: failures >= 3`"),
         ("expr: flapping\n    for: 1 m", "rules.yml:6: A.for: '1 m' is not a duration"),
@@ -143,6 +147,8 @@ def test_all_rules_together_are_bounded() -> None:
         '"team" in labels && labels.tier == "1"',
         'failures > 3 || labels.tier.startsWith("1")',
         'has(labels.team) && labels.tier == "1"',
+        '"tier" in labels || labels.tier == "1"',
+        '("tier" in labels && failures > 3) || labels["tier"] == "1"',
     ],
 )
 def test_a_label_that_is_looked_up_without_asking_for_it_is_refused(expr: str) -> None:
@@ -158,6 +164,8 @@ def test_a_label_that_is_looked_up_without_asking_for_it_is_refused(expr: str) -
         '!("tier" in labels) || labels["tier"] != "1"',
         'has(labels.tier) && labels.tier == "1"',
         '"tier" in labels ? labels.tier == "1" : false',
+        '"tier" in labels && int(labels.tier) > 1',
+        '"since" in labels && timestamp(labels.since) > timestamp("2026-01-01T00:00:00Z")',
     ],
 )
 def test_a_label_that_is_asked_for_may_be_looked_up(expr: str) -> None:

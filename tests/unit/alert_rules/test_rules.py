@@ -275,8 +275,8 @@ def test_an_annotation_is_cut() -> None:
 
 
 def test_an_expression_that_fails_is_false_and_says_so() -> None:
-    line = Timeline(rules_of(expr="'labels[endpoint] == \"1\"'"))
-    line.at(0).expect()
+    line = Timeline(rules_of(expr='\'labels[failures > 2 ? endpoint : "team"] == "1"\''))
+    line.at(0, failures=3).expect()
     assert line.errors == ("rule Bad: there is no 'shop-1' here; ask `\"shop-1\" in labels &&` first",)
 
 
