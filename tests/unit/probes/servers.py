@@ -103,8 +103,8 @@ def answering(*pieces: bytes, requests: list[bytes] | None = None, reset: bool =
 
 
 @contextlib.asynccontextmanager
-async def ending(tls: ssl.SSLContext, answer: bytes, *, polite: bool) -> AsyncIterator[int]:
-    """Serve one answer over TLS, and end with or without close_notify; yields the port."""
+async def ending(tls: ssl.SSLContext, answer: bytes, *, polite: bool, spoil: Callable[[bytes], bytes] = bytes) -> AsyncIterator[int]:
+    """Serve one answer over TLS, and end with or without close_notify; yields the port. `spoil` changes what is sent of it."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -120,12 +120,13 @@ async def ending(tls: ssl.SSLContext, answer: bytes, *, polite: bool) -> AsyncIt
 
         await through(session.do_handshake)
         await through(lambda: session.read(65_536))
+        writer.write(sent.read())
         if answer:
             session.write(answer)
         if polite:
             with contextlib.suppress(ssl.SSLError):
                 session.unwrap()
-        writer.write(sent.read())
+        writer.write(spoil(sent.read()))
         await writer.drain()
         writer.close()
 
