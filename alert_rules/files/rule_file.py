@@ -18,7 +18,7 @@ from alert_rules.rules.cel import compile_expression
 from alert_rules.rules.cel_cost import CelError, Reading
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
-from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure
+from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure, names_of
 from monitor.config.located import Node, load_yaml, shorten
 
 PACKS = Path(__file__).parent.parent / "packs"
@@ -140,6 +140,7 @@ def _rule(node: Node, group: str, reader: Reader) -> Rule | None:
         keep_firing_for_ms=durations[1],
         labels=labels,
         annotations=annotations,
+        annotation_names=frozenset().union(*map(names_of, reader.texts(entry.get("annotations"), "").values())),
         where=node.where,
     )
 

@@ -24,14 +24,16 @@ TITLE_LENGTH_MAX = 200
 BODY_LENGTH_MAX = 12_000
 
 TITLE = """\
-[{% if firing %}FIRING{% if firing | length > 1 %} {{ firing | length }}{% endif %}{% endif -%}
-{% if firing and resolved %}, {% endif -%}
-{% if resolved %}RESOLVED{% if resolved | length > 1 %} {{ resolved | length }}{% endif %}{% endif %}] {{ subject }}
+[{% for word, entries in sections %}{{ word }}{% if entries | length > 1 %} {{ entries | length }}{% endif -%}
+{% if not loop.last %}, {% endif %}{% endfor %}] {{ subject -}}
+{% if ended | length == alerts | length and ended | map(attribute="end_reason") | unique | list | length == 1 -%}
+: {{ ended[0].end_reason }}{% endif %}
 """
 
 BODY = """\
 {% if alerts | length > 1 %}
-{{ firing | length }} firing, {{ resolved | length }} resolved{% if group %} ({{ group }}){% endif %}
+{{ firing | length }} firing, {{ resolved | length - ended | length }} resolved{% if ended %}, {{ ended | length }} ended{% endif -%}
+{% if group %} ({{ group }}){% endif %}
 
 
 {% endif %}
@@ -51,7 +53,7 @@ BODY = """\
 {% endif %}
 
 {% endfor %}
-Receiver {{ receiver }}: {{ reason }}.
+Receiver {{ receiver }}: {{ reason | replace("resolved", "ended") if ended else reason }}.
 """
 
 NAMES = frozenset(
@@ -68,12 +70,14 @@ NAMES = frozenset(
         "receiver_labels",
         "firing",
         "resolved",
+        "ended",
         "alerts",
         "sections",
         "listed_max",
     }
 )
-"""What templates of titles and bodies can name."""
+"""What templates of titles and bodies can name. `resolved` are all that do not fire; `ended` are those of them of which nobody knows
+whether their conditions hold: an operator's word, a removal or silence ended them, and `end_reason` says which."""
 
 
 class Kind(StrEnum):
@@ -99,7 +103,7 @@ def render_message(notification: Notification, integration: Integration) -> Mess
     return Message(
         title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX).split()),
         body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX),
-        kind=_kind(context["firing"]),
+        kind=_kind(context["firing"], context["ended"]),
     )
 
 
@@ -113,7 +117,9 @@ def _context(notification: Notification, integration: Integration) -> dict[str, 
     alerts = [_shown(alert) for alert in notification.alerts]
     firing = [alert for alert in alerts if alert["status"] == "firing"]
     resolved = [alert for alert in alerts if alert["status"] == "resolved"]
+    ended = [alert for alert in resolved if alert["end_reason"]]
     common_labels = common([alert.labels for alert in notification.alerts])
+    sections = ("FIRING", firing), ("RESOLVED", [alert for alert in resolved if not alert["end_reason"]]), ("ENDED", ended)
     return {
         "status": "firing" if firing else "resolved",
         "receiver": notification.receiver,
@@ -127,8 +133,9 @@ def _context(notification: Notification, integration: Integration) -> dict[str, 
         "receiver_labels": integration.receiver_labels,
         "firing": firing,
         "resolved": resolved,
+        "ended": ended,
         "alerts": alerts,
-        "sections": [(word, entries) for word, entries in (("FIRING", firing), ("RESOLVED", resolved)) if entries],
+        "sections": [(word, entries) for word, entries in sections if entries],
         "listed_max": LISTED_MAX,
     }
 
@@ -179,10 +186,10 @@ def _subject(alerts: Sequence[dict[str, Any]], group_labels: dict[str, str], com
     return " ".join(filter(None, (name, f"({_pairs(shared)})" if shared else ""))) or f"{len(alerts)} alerts"
 
 
-def _kind(firing: Sequence[dict[str, Any]]) -> Kind:
+def _kind(firing: Sequence[dict[str, Any]], ended: Sequence[dict[str, Any]]) -> Kind:
     severities = {alert["severity"] for alert in firing}
     if not firing:
-        return Kind.SUCCESS
+        return Kind.INFO if ended else Kind.SUCCESS
     if severities <= {"info", "none"}:
         return Kind.INFO
     return Kind.WARNING if severities <= {"warning", "info", "none"} else Kind.FAILURE

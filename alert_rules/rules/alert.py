@@ -36,7 +36,7 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     value: str = ""
-    """The facts that the rule named, as they were when it fired, for people."""
+    """The facts that the rule named, as they were when its alert was last told, for people."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,11 +17,22 @@ import msgspec
 
 from alert_rules.rules.alert import AlertState, AlertStatus
 from alert_rules.rules.facts import DAY_MS, Facts, Scope, scope_of
-from alert_rules.rules.memory import ASSERT_EVERY_MS, Memory, waits, without_step
+from alert_rules.rules.memory import ASSERT_EVERY_MS, FOLLOW_MS, Ended, Memory, waits, without_step
 from alert_rules.rules.rule import ANNOTATION_LENGTH_MAX, Rule, RuleSet, explain
 from alert_rules.rules.template import render
 from monitor.core.record import Record
 from monitor.core.tilt import judging_ms
+
+PAUSED = "paused"
+RULE_GONE = "its rule is no more"
+RELABELLED = "it goes on under other labels"
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What operators say of a subject: who said what and why, and the facts as they would be if nobody had."""
+
+    text: str
+    unsaid: Facts
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -31,10 +42,12 @@ class Evaluation(msgspec.Struct, frozen=True):
     """
 
     memory: Memory
+    ended: tuple[Ended, ...] = ()
+    """The alerts that fired before and do so no more."""
     changed: bool = False
-    """Whether other alerts fire than before, or one of them tells something else."""
+    """Whether other alerts fire than before."""
     asserts: bool = False
-    """Whether the memory is to be asserted with this commit: something changed, or the last assertion is ASSERT_EVERY_MS old."""
+    """Whether the memory is to be asserted with this commit: other alerts fire, or it is time for the next assertion."""
     wake_ms: int = 0
     """When to evaluate again without a change; 0: only when something changes."""
     errors: tuple[str, ...] = ()
@@ -49,33 +62,39 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     now_ms: int,
     *,
     version: str = "",
+    said: Said | None = None,
     tilted: bool = False,
 ) -> Evaluation:
     """Decide what the rules say of one subject.
 
     `old_facts` are those that `memory` was decided on; None evaluates every rule. So does a memory of another `version`: that of
-    the rules with what else decides (the endpoint's labels), the rules' own where none is given. While `tilted` neither a `for` nor a
-    `keep_firing_for` passes, and after a step of time both go on from where they were.
+    the rules with what else decides (the endpoint's labels), the rules' own where none is given. An alert that would go on if operators
+    had not `said` what they have ends by their word. While `tilted` neither a `for` nor a `keep_firing_for` passes, and after a step of
+    time both go on from where they were.
     """
     version = version or rules.version
-    if memory.version != version:
-        old_facts = None
+    known = old_facts if memory.version == version else None
     scoped = rules.scoped[scope_of(new_facts)]
-    if old_facts is not None and not memory.states and scoped.pick(old_facts) == scoped.pick(new_facts):
+    if known is not None and not memory.states and scoped.pick(known) == scoped.pick(new_facts):
         return Evaluation(memory)
     now_ms = judging_ms(now_ms, memory.judged_ms)
-    run = _Run(subject_labels, old_facts, new_facts, now_ms)
+    run = _Run(subject_labels, known, new_facts, now_ms, said=said, last=old_facts)
     states = run.over(scoped.rules, without_step(memory, now_ms, tilted=tilted).states)
-    judged_ms = now_ms if any(map(waits, states)) else 0
-    after = Memory(states=states, version=version, asserted_ms=memory.asserted_ms, judged_ms=judged_ms)
-    firing = after.firing
-    changed = _told(memory.firing) != _told(firing)
+    firing = [state for state in states if state.status is AlertStatus.FIRING]
+    before = {(state.rule, state.fired_at_ms) for state in memory.firing}
+    changed = bool(run.ended) or any((state.rule, state.fired_at_ms) not in before for state in firing)
     asserts = changed or (bool(firing) and not 0 <= now_ms - memory.asserted_ms < ASSERT_EVERY_MS)
-    if asserts or not firing:
-        after = msgspec.structs.replace(after, asserted_ms=now_ms if firing else 0)
+    asserted_ms = memory.asserted_ms if firing else 0
+    if asserts and firing:
+        states, asserted_ms = run.retold(scoped.rules, states), now_ms
+    elif run.follows:
+        asserted_ms = min(asserted_ms, now_ms + FOLLOW_MS - ASSERT_EVERY_MS)
+    judged_ms = now_ms if any(map(waits, states)) else 0
+    after = Memory(states=states, version=version, asserted_ms=asserted_ms, judged_ms=judged_ms)
     if firing:
-        run.wakes.append(after.asserted_ms + ASSERT_EVERY_MS)
-    return Evaluation(memory if after == memory else after, changed, asserts, min(run.wakes, default=0), tuple(run.errors))
+        run.wakes.append(asserted_ms + ASSERT_EVERY_MS)
+    wake_ms = min(run.wakes, default=0)
+    return Evaluation(memory if after == memory else after, tuple(run.ended), changed, asserts, wake_ms, tuple(run.errors))
 
 
 def next_change_ms(rules: RuleSet, record: Record, now_ms: int) -> int:
@@ -91,47 +110,74 @@ def next_change_ms(rules: RuleSet, record: Record, now_ms: int) -> int:
     return expires_ms - days * DAY_MS + 1
 
 
-def _told(firing: tuple[AlertState, ...]) -> list[AlertState]:
-    return [msgspec.structs.replace(state, false_since_ms=0) if state.false_since_ms else state for state in firing]
-
-
 class _Run:
     """One evaluation."""
 
-    __slots__ = ("errors", "new", "now_ms", "old", "states", "subject_labels", "wakes")
+    __slots__ = ("ended", "errors", "follows", "last", "new", "now_ms", "old", "said", "states", "subject_labels", "wakes")
 
-    def __init__(self, subject_labels: Mapping[str, str], old: Facts | None, new: Facts, now_ms: int) -> None:
+    def __init__(
+        self, subject_labels: Mapping[str, str], old: Facts | None, new: Facts, now_ms: int, *, said: Said | None, last: Facts | None
+    ) -> None:
         self.subject_labels = subject_labels
         self.old = old
         self.new = new
         self.now_ms = now_ms
+        self.said = said
+        self.last = last
+        """The facts before, also where they were held against other rules."""
+        self.follows = False
+        """Whether an alert that goes on would tell something else than it told."""
         self.states: list[AlertState] = []
+        self.ended: list[Ended] = []
         self.wakes: list[int] = []
         self.errors: list[str] = []
 
     def over(self, rules: tuple[Rule, ...], states: tuple[AlertState, ...]) -> tuple[AlertState, ...]:
         remembered = {state.rule: state for state in states}
+        outdated = self.new.get("outdated", False)
         for rule in rules:
-            state = remembered.get(rule.key)
+            state = remembered.pop(rule.key, None)
+            if outdated and rule.from_probes:
+                if state is not None:
+                    self._end(rule, state, "" if state.false_since_ms else self.said.text if self.said else PAUSED)
+                continue
             unchanged = self.old is not None and rule.same(self.old, self.new)
             if state is None:
-                if not unchanged and self._truth(rule):
+                if not unchanged and self._truth(rule, self.new):
                     self._begin(rule, rule.labels_of(self.subject_labels, self.new))
                 continue
-            truth = state.false_since_ms == 0 if unchanged else self._truth(rule)
+            truth = state.false_since_ms == 0 if unchanged else self._truth(rule, self.new)
             labels = rule.labels_of(self.subject_labels, self.new)
             if labels == state.labels:
                 self._go_on(rule, state, truth)
-            elif truth:  # With other labels it is another alert: the old one ends.
-                self._begin(rule, labels)
+            else:  # With other labels it is another alert: the old one ends.
+                self._end(rule, state, RELABELLED if truth else self._word(rule))
+                if truth:
+                    self._begin(rule, labels)
+        for state in remembered.values():
+            self._end(None, state, RULE_GONE)
         return tuple(self.states)
 
-    def _truth(self, rule: Rule) -> bool:
+    def retold(self, rules: tuple[Rule, ...], states: tuple[AlertState, ...]) -> tuple[AlertState, ...]:
+        """The states with what their alerts tell now; one that lingers tells what was last so."""
+        by_key = {rule.key: rule for rule in rules}
+        return tuple(
+            self._telling(by_key[state.rule], state, self.new)
+            if state.status is AlertStatus.FIRING and not state.false_since_ms and state.fired_at_ms != self.now_ms
+            else state
+            for state in states
+        )
+
+    def _truth(self, rule: Rule, facts: Facts) -> bool:
         try:
-            return rule.holds(self.new)
+            return rule.holds(facts)
         except Exception as error:  # CEL raises what its operators meet: LookupError, ArithmeticError, TypeError, RuntimeError.
             self.errors.append(f"rule {rule.name}: {explain(error)}")
             return False
+
+    def _word(self, rule: Rule) -> str:
+        """The operators' word that made a rule false, or "" where it is false for itself."""
+        return self.said.text if self.said is not None and self._truth(rule, self.said.unsaid) else ""
 
     def _begin(self, rule: Rule, labels: dict[str, str]) -> None:
         state = AlertState(rule=rule.key, status=AlertStatus.PENDING, active_since_ms=self.now_ms, labels=labels)
@@ -143,22 +189,49 @@ class _Run:
                 return
             fires_at_ms = state.active_since_ms + rule.for_ms
             if self.now_ms >= fires_at_ms:
-                self.states.append(self._fire(rule, state))
+                fired = msgspec.structs.replace(state, status=AlertStatus.FIRING, fired_at_ms=self.now_ms)
+                self._keep(self._telling(rule, fired, self.new))
             else:
                 self._keep(state, fires_at_ms)
         elif truth:
-            self._keep(msgspec.structs.replace(state, false_since_ms=0) if state.false_since_ms else state)
+            self._keep(self._followed(rule, state))
         else:
-            since_ms = state.false_since_ms or self.now_ms
-            ends_at_ms = since_ms + rule.keep_firing_for_ms
-            if self.now_ms < ends_at_ms:
-                self._keep(msgspec.structs.replace(state, false_since_ms=since_ms), ends_at_ms)
+            word = self._word(rule)
+            ends_at_ms = (state.false_since_ms or self.now_ms) + (0 if word else rule.keep_firing_for_ms)
+            if self.now_ms >= ends_at_ms:
+                self._end(rule, state, word)
+            else:
+                self._keep(state if state.false_since_ms else self._lingering(rule, state), ends_at_ms)
 
-    def _fire(self, rule: Rule, state: AlertState) -> AlertState:
-        value = rule.value_of(self.new)
-        context: dict[str, Any] = {**self.new, "labels": state.labels, "value": value}
+    def _followed(self, rule: Rule, state: AlertState) -> AlertState:
+        """A state that goes on. Where it is not known what was so before, it tells what is so now."""
+        if state.false_since_ms:
+            state = msgspec.structs.replace(state, false_since_ms=0)
+        if self.old is not None:
+            self.follows = self.follows or not rule.tells_same(self.old, self.new)
+            return state
+        told = self._telling(rule, state, self.new)
+        self.follows = self.follows or told != state
+        return told
+
+    def _lingering(self, rule: Rule, state: AlertState) -> AlertState:
+        return msgspec.structs.replace(self._last_told(rule, state), false_since_ms=self.now_ms)
+
+    def _end(self, rule: Rule | None, state: AlertState, reason: str) -> None:
+        if state.status is AlertStatus.FIRING:
+            self.ended.append(Ended(self._last_told(rule, state), reason))
+
+    def _last_told(self, rule: Rule | None, state: AlertState) -> AlertState:
+        """What an alert whose condition holds no more told last: the facts before this evaluation, where they are known."""
+        if rule is None or self.last is None or state.false_since_ms:
+            return state
+        return self._telling(rule, state, self.last)
+
+    def _telling(self, rule: Rule, state: AlertState, facts: Facts) -> AlertState:
+        value = rule.value_of(facts)
+        context: dict[str, Any] = {**facts, "labels": state.labels, "value": value}
         annotations = {name: render(template, context, ANNOTATION_LENGTH_MAX) for name, template in rule.annotations.items()}
-        return msgspec.structs.replace(state, status=AlertStatus.FIRING, fired_at_ms=self.now_ms, annotations=annotations, value=value)
+        return msgspec.structs.replace(state, annotations=annotations, value=value)
 
     def _keep(self, state: AlertState, wake_ms: int = 0) -> None:
         self.states.append(state)

@@ -6,7 +6,7 @@ docs/reference/rule-variables.md is rendered from this table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -14,10 +14,15 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.core.verdict import verdict
-from monitor.pool.snapshot import Snapshot
+from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
 DAY_MS = 86_400_000
 NO_CERTIFICATE_DAYS = 36_500
+_CLOSED = Breaker.CLOSED
+OUT = frozenset({Override.FORCED_OPEN, Override.DRAIN})
+"""Words that keep traffic away, whatever the breaker says."""
+_IN = frozenset({Override.FORCED_CLOSED, Override.DISABLED})
+"""Words that let traffic through, whatever the breaker says."""
 
 Facts = Mapping[str, Any]
 
@@ -70,7 +75,12 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("successes", "Successful probes in a row, up to the last result; 0 after a failure.", 0, 3, 1_000),
         _bool("flapping", "Its outcomes change too often to be believed."),
         _int("status", "Status code of the last conclusive result; 0 where the protocol has none or no answer came.", 0, 200, 503),
-        _text("error", "What the last conclusive result saw and wanted, where it failed; empty after a success.", "", "connection refused"),
+        _text(
+            "error",
+            "What the last failure saw and wanted, while probes fail or the breaker is not CLOSED; else empty.",
+            "",
+            "connection refused",
+        ),
         _choice("failure_class", "Where the last conclusive result failed; empty after a success.", ("", *FailureClass)),
         _int(
             "latency_ms",
@@ -84,6 +94,11 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("certificate_days", f"Days until its certificate expires; {NO_CERTIFICATE_DAYS} without one.", -1, 5, NO_CERTIFICATE_DAYS),
         _bool("no_data", "No result has come for too long although it is not paused."),
         _bool("paused", "It is not probed, because somebody said so."),
+        _bool(
+            "outdated",
+            "What probes told of it is from before a pause: true while it is paused, and after a resume until a probe says how it is. "
+            "Meanwhile rules on what probes tell are silent, unless they name `outdated` themselves.",
+        ),
         _int("weight", "Base weight in its pool, 1 to 1000.", 1, 100, 1_000),
     ),
     Scope.POOL: (
@@ -92,7 +107,15 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         _int("pool_degraded", "Endpoints with the verdict DEGRADED.", 0, 1, 100),
         _int("pool_unhealthy", "Endpoints with the verdict UNHEALTHY.", 0, 1, 100),
         _int("pool_unknown", "Endpoints with the verdict UNKNOWN.", 0, 1, 100),
-        _int("pool_admitted", "Endpoints that receive traffic and whose breaker is CLOSED or forced so.", 0, 1, 100),
+        _int("pool_admitted", "Endpoints that receive traffic, with a breaker that is CLOSED or that an operator overrides.", 0, 1, 100),
+        _int(
+            "pool_withdrawn",
+            "Endpoints that are not admitted because somebody said so: drained, forced open, or down when they were paused.",
+            0,
+            1,
+            100,
+        ),
+        _int("pool_failed", "Endpoints that are neither admitted nor withdrawn: failures took them out.", 0, 1, 100),
         _int(
             "pool_healthy_percent",
             "HEALTHY endpoints in percent of those with a known verdict; 100 where none has one.",
@@ -122,6 +145,13 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
 VARIABLES: dict[Scope, dict[str, Variable]] = {scope: {one.name: one for one in table} for scope, table in _TABLE.items()}
 VARIABLES[Scope.POOL]["pool"] = VARIABLES[Scope.ENDPOINT]["pool"]
 
+FROM_PROBES = frozenset(
+    {"verdict", "breaker", "failures", "successes", "flapping", "status", "error", "failure_class", "latency_ms"},
+)
+"""Variables of which nothing is known while the endpoint is `outdated`."""
+COUNTED = frozenset({"failures", "successes", "latency_ms"})
+"""Variables that may change with every probe."""
+
 
 def scope_of(facts: Facts) -> Scope:
     """Whom the facts speak of."""
@@ -138,6 +168,7 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
     last = probes.last
     failing = probes.run_outcome is Outcome.FAILURE
     expires_ms = last.certificate_not_after_ms
+    breaker = record.breaker.state
     return {
         "endpoint": endpoint.id,
         "pool": endpoint.pool,
@@ -145,13 +176,13 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
         "kind": endpoint.kind,
         "labels": endpoint.labels,
         "verdict": verdict(record, no_data=no_data)._value_,
-        "breaker": record.breaker.state._value_,
+        "breaker": breaker._value_,
         "override": override._value_ if override else "",
         "failures": probes.run_length if failing else 0,
         "successes": probes.run_length if probes.run_outcome is Outcome.SUCCESS else 0,
         "flapping": probes.flapping,
         "status": last.status,
-        "error": probes.last_failure_text if failing else "",
+        "error": probes.last_failure_text if failing or breaker is not _CLOSED else "",
         "failure_class": last.failure._value_ if failing and last.failure else "",
         "latency_ms": two_digits(record.weighing.latency_ms),
         "timeout_ms": endpoint.timeout_ms,
@@ -159,15 +190,18 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
         "certificate_days": (expires_ms - record.decided_ms) // DAY_MS if expires_ms else NO_CERTIFICATE_DAYS,
         "no_data": no_data,
         "paused": endpoint.paused,
+        "outdated": endpoint.paused or record.outdated,
         "weight": endpoint.weight,
     }
 
 
-def pool_facts(snapshot: Snapshot) -> dict[str, Any]:
-    """What rules can know of a pool, as it is published."""
+def pool_facts(snapshot: Snapshot, outdated: Collection[str] = ()) -> dict[str, Any]:
+    """What rules can know of a pool, as it is published. `outdated` are members of whom probes told nothing since they were paused."""
     verdicts = [one.verdict for one in snapshot.endpoints]
     healthy, unknown = verdicts.count(Verdict.HEALTHY), verdicts.count(Verdict.UNKNOWN)
     known = len(verdicts) - unknown
+    out = [one for one in snapshot.endpoints if not _admitted(one)]
+    withdrawn = sum(one.override in OUT or one.id in outdated for one in out)
     return {
         "pool": snapshot.pool,
         "pool_size": len(verdicts),
@@ -175,13 +209,26 @@ def pool_facts(snapshot: Snapshot) -> dict[str, Any]:
         "pool_degraded": verdicts.count(Verdict.DEGRADED),
         "pool_unhealthy": verdicts.count(Verdict.UNHEALTHY),
         "pool_unknown": unknown,
-        "pool_admitted": sum(
-            one.weight > 0 and (one.breaker == Breaker.CLOSED or one.override == Override.FORCED_CLOSED) for one in snapshot.endpoints
-        ),
+        "pool_admitted": len(verdicts) - len(out),
+        "pool_withdrawn": withdrawn,
+        "pool_failed": len(out) - withdrawn,
         "pool_healthy_percent": 100 * healthy // known if known else 100,
         "pool_panic": round(snapshot.panic, 3),
         "pool_shed": round(snapshot.shed, 3),
     }
+
+
+def unsaid_pool_facts(snapshot: Snapshot, removed: int) -> dict[str, Any]:
+    """The facts of a pool as they would be if no operator had said anything, and as if `removed` endpoints that have failed were
+    there still."""
+    admitted = sum(one.breaker == _CLOSED for one in snapshot.endpoints)
+    size = len(snapshot.endpoints) + removed
+    counts = {"pool_size": size, "pool_admitted": admitted, "pool_withdrawn": 0, "pool_failed": size - admitted}
+    return pool_facts(snapshot) | counts
+
+
+def _admitted(one: PublishedEndpoint) -> bool:
+    return one.weight > 0 and (one.breaker == _CLOSED or one.override in _IN)
 
 
 def system_facts(

@@ -6,13 +6,19 @@ of its record. Whoever receives the assertion with the largest version knows the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import msgspec
 
 from alert_rules.rules.alert import Alert, AlertState, AlertStatus, fingerprint
 from monitor.core.tilt import stepped_ms
 
 ASSERT_EVERY_MS = 100_000
-"""A subject whose alerts fire asserts them again after this time at the latest."""
+"""A subject whose alerts fire asserts them again after this time at the latest, with what they tell now."""
+FOLLOW_MS = 10_000
+"""And after this time at the latest, where one of them tells something else by now: not at once, so that a target whose error is another
+one at every probe does not cost an assertion for each. What only counts (facts.COUNTED) waits for the next assertion."""
 
 SYSTEM_SUBJECT = "system"
 
@@ -25,7 +31,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""
     """The version of the rules (and of the subject's settings) that were evaluated; another one evaluates every rule."""
     asserted_ms: int = 0
-    """When the firing alerts were last asserted; 0 while none fires."""
+    """ASSERT_EVERY_MS before the firing alerts are to be asserted again; 0 while none fires."""
     judged_ms: int = 0
     """When the rules were last evaluated, while a `for` or `keep_firing_for` has yet to pass; else 0."""
 
@@ -33,6 +39,13 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def firing(self) -> tuple[AlertState, ...]:
         """The states of the rules whose alerts fire."""
         return tuple(state for state in self.states if state.status is AlertStatus.FIRING)
+
+
+class Ended(NamedTuple):
+    """An alert that fires no more, with what it told last, and why: "" where its condition no longer holds."""
+
+    state: AlertState
+    reason: str
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,8 +56,10 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ver: int
     at_ms: int
     alerts: tuple[Alert, ...] = ()
+    ended: tuple[Alert, ...] = ()
+    """Those that ended with this version, as they were last."""
     reason: str = ""
-    """Why the alerts that are not among them have ended; empty where their conditions no longer hold."""
+    """Why all others have ended; empty where their conditions no longer hold."""
 
 
 EMPTY = Memory()
@@ -105,10 +120,10 @@ def pool_subject(pool: str) -> str:
     return f"pool:{pool}"
 
 
-def assertion(subject: str, ver: int, memory: Memory, now_ms: int, reason: str = "") -> Assertion:
+def assertion(subject: str, ver: int, memory: Memory, now_ms: int, *, ended: Iterable[Ended] = (), reason: str = "") -> Assertion:
     """Assert what a memory holds. `ver` is the version of the record that is written with it.
 
-    Where two rules make alerts of the same labels these are one alert, which began with the earlier of the two.
+    Where two rules make alerts of the same labels these are one alert, which began with the earlier of the two and ends with the later.
     """
     alerts: dict[str, Alert] = {}
     for state in memory.firing:
@@ -116,7 +131,15 @@ def assertion(subject: str, ver: int, memory: Memory, now_ms: int, reason: str =
         held = alerts.get(alert.fingerprint)
         if held is None or alert.starts_at_ms < held.starts_at_ms:
             alerts[alert.fingerprint] = alert
-    return Assertion(subject=subject, ver=ver, at_ms=now_ms, alerts=tuple(alerts.values()), reason=reason)
+    gone = tuple(_replace(alert_of(one.state), ends_at_ms=now_ms, end_reason=one.reason) for one in ended)
+    return Assertion(
+        subject=subject,
+        ver=ver,
+        at_ms=now_ms,
+        alerts=tuple(alerts.values()),
+        ended=tuple(alert for alert in gone if alert.fingerprint not in alerts),
+        reason=reason,
+    )
 
 
 def alert_of(state: AlertState) -> Alert:

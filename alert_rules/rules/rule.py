@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Template
 
-from alert_rules.rules.facts import Facts, Scope
+from alert_rules.rules.facts import COUNTED, FROM_PROBES, VARIABLES, Facts, Scope
 from alert_rules.rules.template import cut
 
 ANNOTATION_LENGTH_MAX = 2_000
@@ -33,16 +33,34 @@ class Rule:
     keep_firing_for_ms: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, Template] = field(default_factory=dict)
+    annotation_names: frozenset[str] = frozenset()
+    """Variables that the annotations name."""
     where: str = ""
+    from_probes: bool = field(init=False)
+    """Whether it speaks of what only probes tell, so that it is silent while the endpoint is outdated."""
+    watched: tuple[str, ...] = field(init=False)
+    """Variables whose change may change what it decides."""
     pick: Callable[[Facts], Any] = field(init=False)
-    """Picks the values of `variables`, to be compared at once."""
+    """Picks the values of `watched`, to be compared at once."""
+    pick_told: Callable[[Facts], Any] = field(init=False)
+    """Picks what its alert tells, without what may change with every probe."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pick", _picker(self.variables))
+        names = frozenset(self.variables)
+        from_probes = self.scope is Scope.ENDPOINT and "outdated" not in names and not FROM_PROBES.isdisjoint(names)
+        told = (names | self.annotation_names) & VARIABLES[self.scope].keys() - COUNTED - {"labels"}
+        object.__setattr__(self, "from_probes", from_probes)
+        object.__setattr__(self, "watched", (*self.variables, "outdated") if from_probes else self.variables)
+        object.__setattr__(self, "pick", _picker(self.watched))
+        object.__setattr__(self, "pick_told", _picker(sorted(told)))
 
     def same(self, old: Facts, new: Facts) -> bool:
-        """Whether no variable that the rule names differs between two readings of the facts."""
+        """Whether nothing that the rule watches differs between two readings of the facts."""
         return bool(self.pick(old) == self.pick(new))
+
+    def tells_same(self, old: Facts, new: Facts) -> bool:
+        """Whether its alert would tell the same of two readings of the facts, but for what may change with every probe."""
+        return bool(self.pick_told(old) == self.pick_told(new))
 
     def holds(self, facts: Facts) -> bool:
         """Whether the expression is true. Raises whatever CEL raises, ArithmeticError and LookupError among them."""
@@ -55,8 +73,8 @@ class Rule:
         return {name: value for name, value in labels.items() if value}
 
     def value_of(self, facts: Facts) -> str:
-        """The values of the variables that the rule names, for people."""
-        return cut(", ".join(f"{name} = {facts[name]}" for name in self.variables), VALUE_LENGTH_MAX)
+        """The values of the variables that the rule names, for people; an empty text says nothing."""
+        return cut(", ".join(f"{name} = {facts[name]}" for name in self.variables if facts[name] != ""), VALUE_LENGTH_MAX)
 
 
 class Scoped:
@@ -66,7 +84,7 @@ class Scoped:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
-        self.names = frozenset(name for rule in rules for name in rule.variables)
+        self.names = frozenset(name for rule in rules for name in rule.watched)
         self.pick = _picker(sorted(self.names))
 
 

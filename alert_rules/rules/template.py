@@ -59,6 +59,11 @@ def compile_template(source: str, names: Collection[str]) -> Template:
     return template
 
 
+def names_of(source: str) -> frozenset[str]:
+    """The variables that a template names."""
+    return frozenset(meta.find_undeclared_variables(_SANDBOX.parse(source)))
+
+
 def render(template: Template, values: Mapping[str, Any], length_max: int = RENDERED_LENGTH_MAX, escape: Escape = plain) -> str:
     """Return the text, cut at `length_max`; a template that fails gives what it wrote until then, and the reason with its line.
 

@@ -138,7 +138,8 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         since_ms=since_ms,
         decided_ms=now_ms,
     )
-    return Decision(after, transitions, writes, interval_ms, bool(transitions) or record.silent or _moved(record, after))
+    weigh = bool(transitions) or record.silent or _moved(record, after) or (record.outdated and not after.outdated)
+    return Decision(after, transitions, writes, interval_ms, weigh)
 
 
 def _judged(probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: str, now_ms: int) -> ProbeStatistics:
@@ -173,7 +174,7 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
     writes: tuple[RowWrite, ...] = ()
     if endpoint.paused is not (past.standing is _PAUSED):
         past, writes = history.pause(past, endpoint, endpoint.paused, now_ms)
-        since_ms = now_ms  # Silence is counted from the end of a pause.
+        since_ms = max(now_ms, record.conclusive_ms + 1)  # Silence is counted from the end of a pause; what was known is from before it.
     after = replace(record, history=past, override=subject.override, since_ms=since_ms, decided_ms=now_ms)
     silent = not endpoint.paused and (record.silent or silent_at_ms(endpoint, after, now_ms, passed.pace) <= now_ms)
     weigh = silent is not record.silent or subject.override is not record.override

@@ -38,6 +38,8 @@ class PoolRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     panic: bool = False
     since_ms: int = 0
     """When `panic` last changed; 0 before it first did."""
+    size: int = 0
+    """How many members it had, while its rules hold an alert; else 0."""
     memory: msgspec.Raw = msgspec.Raw()
 
 

@@ -25,6 +25,9 @@ APPLIED: Final = "APPLIED"
 DISCARDED: Final = "DISCARDED"
 UNREADABLE: Final = "UNREADABLE"
 
+WITHOUT_REASON: Final = {PAUSED: "no reason was given", ACTIVE: "no reason was given", REMOVED: "removed"}
+"""What stands in the place of a reason where nobody gave one."""
+
 ROUNDS_MAX = 5
 """How often in a row a use case decides because somebody else was faster with the same entry."""
 MOVED_MAX = 100
@@ -63,7 +66,7 @@ class Act(msgspec.Struct, frozen=True):
         if settings:
             told.append(self._of(new, REGISTERED, CHANGED, self._because(shown_fields(settings))))
         if old.paused is not new.paused:
-            told.append(self._of(new, _pause_state(old), _pause_state(new), self.reason or "no reason was given"))
+            told.append(self._of(new, _pause_state(old), _pause_state(new), self.reason or WITHOUT_REASON[_pause_state(new)]))
         if old.owner != new.owner:
             told.append(self._of(new, old.owner, new.owner, self._because("the owner changed")))
         return tuple(told)
@@ -71,7 +74,7 @@ class Act(msgspec.Struct, frozen=True):
     def removed(self, endpoint_id: str, endpoint: Endpoint | None, pool: str) -> tuple[bytes, ...]:
         """`endpoint` None: its entry could not be read."""
         old = REGISTERED if endpoint else UNREADABLE
-        return (self._encoded(printable(endpoint_id), printable(pool), old, REMOVED, self.reason or "removed"),)
+        return (self._encoded(printable(endpoint_id), printable(pool), old, REMOVED, self.reason or WITHOUT_REASON[REMOVED]),)
 
     def renamed(self, old: Endpoint, new: Endpoint) -> tuple[bytes, bytes]:
         """An endpoint gets another name: what ends under the old one, and what goes on under the new one."""
@@ -118,6 +121,11 @@ class Act(msgspec.Struct, frozen=True):
                 actor=self.actor,
             )
         )
+
+
+def unexplained(transition: Transition) -> bool:
+    """Whether nobody gave a reason for a pause, a resume or a removal."""
+    return transition.reason == WITHOUT_REASON.get(transition.new)
 
 
 async def act(store: Store, actor: str, reason: str = "") -> Act:

@@ -9,6 +9,7 @@ from monitor.store.port import (
     AlertPhase,
     AssertedAlert,
     DeliveryRow,
+    EndedAlert,
     Flush,
     GroupLoad,
     Lease,
@@ -141,6 +142,20 @@ async def test_what_is_no_longer_asserted_ends_and_says_why(house):
     ended = stored("f1", ends_ms=102, reason="the endpoint was removed")
     assert await house.store.alerts(AlertPhase.RESOLVED, 10) == [ended]
     assert (await house.store.load_group("g")).alerts == {"f1": ended, "f2": stored("f2", ver=2)}
+
+
+async def test_what_has_ended_is_kept_as_it_was_last_each_with_its_own_reason(house):
+    await firing(house, "f1", "f2", "f3", "f4")
+    gone = [EndedAlert(fingerprint=name, alert=b"last", reason=reason) for name, reason in (("f1", "drained"), ("f2", ""), ("f3", "no"))]
+    await house.store.assert_alerts([says(2, fires("f3"), ended=(*gone, EndedAlert(fingerprint="ghost", alert=b"last")), reason="lost")])
+    ended = [stored("f1", b"last", 2, 102, "drained"), stored("f2", b"last", 2, 102), stored("f4", ends_ms=102, reason="lost")]
+    assert sorted(await house.store.alerts(AlertPhase.RESOLVED, 10), key=lambda one: one.fingerprint) == ended
+    assert await house.store.alerts(AlertPhase.FIRING, 10) == [stored("f3", ver=2)]
+    await house.store.assert_alerts([says(3, ended=[EndedAlert(fingerprint="f1", alert=b"later", reason="again")])])
+    assert await house.store.alert("f1") == ended[0], "it had ended"
+    assert await house.store.alert("ghost") is None
+    await house.store.assert_alerts([says(1, subject="endpoint:other", ended=[EndedAlert(fingerprint="f3", alert=b"not mine")])])
+    assert (await house.store.alert("f3")).alert == b"firing"
 
 
 async def test_an_older_assertion_counts_for_nothing(house):

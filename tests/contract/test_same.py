@@ -27,6 +27,7 @@ from monitor.store.port import (
     AssertedAlert,
     Commit,
     Committed,
+    EndedAlert,
     Entry,
     Epoch,
     Flush,
@@ -295,9 +296,10 @@ class Twins(RuleBasedStateMachine):
         alerts=st.lists(
             st.tuples(fingerprints, st.lists(groups, max_size=2), ends, st.integers(1, 2)), max_size=2, unique_by=lambda one: one[0]
         ),
+        ended=st.lists(fingerprints, max_size=2),
         reason=st.sampled_from(["", "gone"]),
     )
-    def assert_alerts(self, subject: str, ver: int, alerts: list[tuple[str, list[str], int, int]], reason: str) -> None:
+    def assert_alerts(self, subject: str, ver: int, alerts: list[tuple[str, list[str], int, int]], ended: list[str], reason: str) -> None:
         rows = tuple(
             AssertedAlert(
                 fingerprint=fingerprint,
@@ -308,7 +310,8 @@ class Twins(RuleBasedStateMachine):
             )
             for fingerprint, named, ends_ms, starts_ms in alerts
         )
-        said = SubjectAssertion(subject=subject, ver=ver, at_ms=100 + ver, expires_ms=1, alerts=rows, reason=reason)
+        gone = tuple(EndedAlert(fingerprint=name, alert=b"last", reason="drained") for name in ended)
+        said = SubjectAssertion(subject=subject, ver=ver, at_ms=100 + ver, expires_ms=1, alerts=rows, ended=gone, reason=reason)
         self.same(lambda store, _: store.assert_alerts([said]))
 
     @rule(rows=st.lists(st.tuples(fingerprints, groups), max_size=2))

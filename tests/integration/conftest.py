@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.commands import WATCHKEEPER, Run, make_data_set
+from tests.integration.plant import Plant, Story
 from tests.receiving import Mailbox, Service, mail_server
 from workers.receivers import plugins
 
@@ -48,3 +50,20 @@ def service() -> Iterator[Service]:
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
     with mail_server() as box:
         yield box
+
+
+@pytest.fixture
+def plant(redis_url: str) -> Callable[[Story], None]:
+    """Runs a story on an open, empty plant."""
+
+    def play(story: Story) -> None:
+        async def run() -> None:
+            plant = await Plant(redis_url).open()
+            try:
+                await story(plant)
+            finally:
+                await plant.store.close()
+
+        asyncio.run(run())
+
+    return play

@@ -81,7 +81,8 @@ def alerts_fire_because_of_what_is(world: World) -> Iterator[str]:
         snapshot = read(decode_snapshot, data)
         if snapshot is None:
             continue
-        found = evaluate(rules(), {"pool": pool}, None, pool_facts(snapshot), Memory(), now_ms).memory
+        outdated = {name for name, one in endpoints(world).items() if one.paused or record_of(world, name).outdated}
+        found = evaluate(rules(), {"pool": pool}, None, pool_facts(snapshot, outdated), Memory(), now_ms).memory
         remembered = {state.rule for state in kept.get(pool_subject(pool), Memory()).firing}
         if {state.rule for state in found.firing} != remembered:
             yield f"pool {pool}: {sorted(state.rule for state in found.firing)} should fire, {sorted(remembered)} are held"

@@ -352,6 +352,10 @@ CASES: dict[str, list[tuple[str, Step, Step]]] = {
     ],
     "no_data": [("no_data", many(do("ok"), silent), do("ok")), ("no_data", silent, do("pause"))],
     "paused": [("paused", do("pause"), do("pause", False))],
+    "outdated": [
+        ("outdated", many(do("ok"), do("pause")), many(do("pause", False), do("ok"))),
+        ("outdated", many(down, do("pause"), do("pause", False)), do("fail")),
+    ],
     "weight": [("weight == 7", do("edit", weight="7"), do("edit", weight="8"))],
     "pool_size": [("pool_size == 1", remove, lambda life: life.begin())],
     "pool_healthy": [("pool_healthy == 2", many(do("ok"), do("ok", "f")), do("fail"))],
@@ -365,6 +369,12 @@ CASES: dict[str, list[tuple[str, Step, Step]]] = {
         ("pool_admitted == 1", half_down, up),
         ("pool_admitted == 1", many(judged, do("says", Override.DRAIN)), do("says", None)),
     ],
+    "pool_withdrawn": [
+        ("pool_withdrawn == 1", many(judged, do("says", Override.DRAIN)), do("says", None)),
+        ("pool_withdrawn == 1", many(half_down, do("says", Override.FORCED_OPEN)), do("says", Override.FORCED_CLOSED)),
+        ("pool_withdrawn == 1", many(half_down, do("pause")), many(do("pause", False), do("fail"))),
+    ],
+    "pool_failed": [("pool_failed == 1", half_down, up), ("pool_failed == 1", half_down, do("pause"))],
     "pool_healthy_percent": [("pool_healthy_percent <= 50", half_down, up)],
     "pool_panic": [("pool_panic > 0.0", all_down, all_up)],
     "pool_shed": [("pool_shed > 0.0", shedding, many(do("says", None), do("says", None, "f")))],
@@ -414,7 +424,7 @@ def test_a_rule_on_it_fires_by_each_cause_and_ends(variable: str, n: int) -> Non
 
 
 SHIPPED: dict[str, list[tuple[Step, Step]]] = {
-    "EndpointDown": [(down, up), (down, remove), (down, do("pause"))],
+    "EndpointDown": [(down, up), (down, remove), (down, do("pause")), *((down, do("says", word)) for word in Override)],
     "EndpointSlow": [
         (
             many(*[do("ok", duration_ms=3_000.0) for _ in range(10)]),
@@ -428,8 +438,13 @@ SHIPPED: dict[str, list[tuple[Step, Step]]] = {
         (lambda life: aged(life, probed=False), renewed),
     ],
     "NoData": [(many(do("ok"), silent), do("ok")), (silent, do("ok"))],
-    "PoolDegraded": [(half_down, up), (many(judged, do("says", Override.DRAIN)), do("says", None))],
-    "PoolDown": [(all_down, all_up)],
+    "PoolDegraded": [(half_down, up), (half_down, do("pause")), (half_down, do("says", Override.DRAIN))],
+    "PoolDown": [
+        (all_down, all_up),
+        (all_down, many(do("pause"), do("says", Override.DRAIN, "f"))),
+        (all_down, remove),
+        (many(judged, do("says", Override.DRAIN, "f"), down), do("says", Override.FORCED_CLOSED, "f")),
+    ],
     "WatchkeeperLagging": [
         (late, many(on_time, judged, on_time, do("passes", 20 * S), on_time)),
     ],

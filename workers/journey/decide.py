@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from alert_rules.rules import memory as memories
-from alert_rules.rules.evaluate import evaluate, next_change_ms
-from alert_rules.rules.facts import endpoint_facts
-from alert_rules.rules.memory import Memory
+from alert_rules.rules.alert import AlertStatus
+from alert_rules.rules.evaluate import Said, evaluate, next_change_ms
+from alert_rules.rules.facts import Facts, endpoint_facts
+from alert_rules.rules.memory import Ended, Memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core import decide as core
@@ -24,11 +25,12 @@ from monitor.core.decide import Subject, silent_at_ms
 from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.observation import Observation, ResultPace, TimePassed
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import next_version
+from monitor.core.record import OverrideRecord, Record, next_version
 from monitor.core.schedule import vouched_ms
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from monitor.store.queues import Queue, mark
+from workers.journey import words
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
 from workers.journey.quarantine import Quarantine
@@ -49,7 +51,8 @@ REEVALUATIONS_MAX = 4
 WEIGH_MS = 4_000
 """A pool whose members' quality moved is weighed within this time, however many of them moved;
 so is one whose member changed its state and whose committer did not live to publish it at once."""
-REMOVED = "the endpoint was removed"
+FIRING = AlertStatus.FIRING.encode()
+"""Stands in a memory of which an alert fires."""
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +235,9 @@ class DecideStep:
             alerts: tuple[bytes, ...] = ()
             if held.firing:
                 subject, ver = memories.endpoint_subject(endpoint_id), next_version(loaded.ver, now_ms)
-                alerts = (memories.encode_assertion(memories.assertion(subject, ver, Memory(), now_ms, REMOVED)),)
+                reason = await words.removed(self._store, endpoint_id)
+                ended = [Ended(state, reason) for state in held.firing]
+                alerts = (memories.encode_assertion(memories.assertion(subject, ver, Memory(), now_ms, ended=ended, reason=reason)),)
             await self._quarantine.flush()
             if await self._store.forget(endpoint_id, loaded.ver, alerts) and alerts:
                 self._route(slot)
@@ -243,15 +248,19 @@ class DecideStep:
         """The commit of one decision, or None where deciding failed: that must not hold up the others. A record from which nothing can be
         decided is set aside, and its endpoint starts afresh."""
         try:
-            subject = Subject(prepared.endpoint, await self._cache.pool(prepared.endpoint.pool))
+            endpoint = prepared.endpoint
+            subject = Subject(endpoint, await self._cache.pool(endpoint.pool))
+            paused = await words.paused(self._store, endpoint.id) if endpoint.paused and FIRING in loaded.memory else ""
             try:
-                return self._commit_of(prepared, loaded, observation, token_ms, subject)
+                return self._commit_of(prepared, loaded, observation, token_ms, subject, paused=paused)
             except Exception as error:
                 if not loaded.record:
                     raise
                 # Where this raises as well, the error is ours, and the record stays as it is.
-                afresh = self._commit_of(prepared, msgspec.structs.replace(loaded, record=b""), observation, token_ms, subject)
-                self._quarantine.set_aside("record", prepared.endpoint.id, loaded.record, f"{type(error).__name__}: {error}")
+                afresh = self._commit_of(
+                    prepared, msgspec.structs.replace(loaded, record=b""), observation, token_ms, subject, paused=paused
+                )
+                self._quarantine.set_aside("record", endpoint.id, loaded.record, f"{type(error).__name__}: {error}")
                 return afresh
         except StoreError:
             raise
@@ -260,8 +269,10 @@ class DecideStep:
             self._counters.add("undecided")
             return None
 
-    def _commit_of(self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None, subject: Subject) -> Commit:
-        """Decide, evaluate the rules, and put all of it into one commit."""
+    def _commit_of(
+        self, prepared: Prepared, loaded: Loaded, observation: Observation, token_ms: int | None, subject: Subject, *, paused: str
+    ) -> Commit:
+        """Decide, evaluate the rules, and put all of it into one commit. `paused` tells who paused the endpoint."""
         endpoint = prepared.endpoint
         read = self._quarantine.read
         record = read("record", endpoint.id, loaded.record, records.decode_record) or records.EMPTY
@@ -274,17 +285,18 @@ class DecideStep:
             self._counters.add("observations_refused")
         after = decision.record
         at_ms = after.decided_ms or now_ms
-        subject_name = memories.endpoint_subject(endpoint.id)
+        subject_name, facts = memories.endpoint_subject(endpoint.id), endpoint_facts(endpoint, after)
         evaluation = heard(
             subject_name,
             evaluate(
                 self._rules,
                 prepared.labels,
                 endpoint_facts(endpoint, record) if record.decided_ms else None,
-                endpoint_facts(endpoint, after),
+                facts,
                 memory,
                 at_ms,
                 version=self._rules.version + prepared.digest,
+                said=_said(facts, said, record, paused) if said or paused else None,
                 tilted=tilted,
             ),
         )
@@ -294,7 +306,9 @@ class DecideStep:
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
-            alerts = (memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms)),)
+            alerts = (
+                memories.encode_assertion(memories.assertion(subject_name, next_ver, evaluation.memory, now_ms, ended=evaluation.ended)),
+            )
         return Commit(
             id=endpoint.id,
             token_ms=token_ms,
@@ -336,6 +350,14 @@ class DecideStep:
                 self._soon(Queue.DIRTY, slot, commit.pool, mark_ms)
         if commit.alerts:
             self._route(slot)
+
+
+def _said(facts: Facts, override: OverrideRecord | None, before: Record, paused: str) -> Said:
+    """What operators say of an endpoint. That it is silent is forgotten with a pause."""
+    unsaid = {**facts, "override": ""}
+    if paused:
+        unsaid |= {"paused": False, "no_data": before.silent}
+    return Said("; ".join(filter(None, (paused, words.overridden(override) if override else ""))), unsaid)
 
 
 def _vouched_ms(prepared: Prepared, observation: Observation, *, tilted: bool) -> int:

@@ -13,14 +13,14 @@ from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core.endpoint import Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import EMPTY, decode_override, decode_record
 from monitor.core.tilt import judging_ms
-from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, override_of, worth_telling
+from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
-from monitor.store.entries import read_endpoint, read_pool
-from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, Member, PoolLoad, Publication, Store
+from monitor.store.entries import read_pool
+from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, PoolLoad, Publication, Store
 from monitor.store.queues import QUEUES, Queue, due_time
 from workers.journey.counters import Counters
+from workers.journey.members import read_states
 from workers.journey.pool_subject import PoolSubject
 from workers.journey.published import published
 from workers.journey.quarantine import Quarantine
@@ -121,7 +121,7 @@ class Publisher:
             published = max((previous.epoch, previous.ver) if previous else (0, 0), load.logged)
             if published[0] > self._epoch.number or not self._epoch.number:
                 await self.renew_epoch(published[0])
-            states = self._states(load.members, previous)
+            states = read_states(self._quarantine, load.members, previous)
             await self._quarantine.flush()
             if load.members and not states:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
@@ -140,7 +140,7 @@ class Publisher:
                     continue
                 except Stale:
                     continue
-            wake_ms = await self._subject.tell(name, snapshot, now_ms, tilted=tilted)
+            wake_ms = await self._subject.tell(name, snapshot, states, now_ms, tilted=tilted)
             wakes = [wake_ms] if wake_ms > now_ms else []
             if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)
@@ -190,21 +190,6 @@ class Publisher:
         self._counters.add("publications")
 
     # Read -------------------------------------------------------------------------------------------------------
-
-    def _states(self, members: Sequence[Member], previous: Snapshot | None) -> list[MemberState]:
-        """The members that can be read. One whose record cannot be read is UNKNOWN; where an override cannot be read, the operator's
-        word that is published holds on."""
-        states = []
-        for member in members:
-            if not member.spec:  # Nothing is registered under this name.
-                continue
-            endpoint = self._quarantine.read("endpoint", member.id, member.spec, functools.partial(read_endpoint, member.id))
-            if endpoint is None:
-                continue
-            record = self._quarantine.read("record", member.id, member.record, decode_record) or EMPTY
-            override = self._quarantine.read("override", member.id, member.override, decode_override)
-            states.append(MemberState(endpoint, record, override_of(override, member.override, previous, member.id)))
-        return states
 
     def _settings(self, name: str, load: PoolLoad) -> Pool:
         settings = self._quarantine.read("pool", name, load.settings, functools.partial(read_pool, name)) if load.settings else None

@@ -19,7 +19,7 @@ from alert_rules.rules.memory import Assertion, decode_assertion
 from monitor.clock import Clock
 from monitor.core.durations import format_duration
 from monitor.core.errors import Stale, StoreError, StoreRefusal
-from monitor.store.port import AssertedAlert, Lease, Membership, SetAside, Store, SubjectAssertion
+from monitor.store.port import AssertedAlert, EndedAlert, Lease, Membership, SetAside, Store, SubjectAssertion
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
 from workers.journey.quarantine import Quarantine
@@ -129,6 +129,9 @@ class RouteStep:
                     groups=self.memberships(alert, now_ms),
                 )
                 for alert in assertion.alerts
+            ),
+            ended=tuple(
+                EndedAlert(fingerprint=alert.fingerprint, alert=_encode(alert), reason=alert.end_reason) for alert in assertion.ended
             ),
             reason=assertion.reason,
         )

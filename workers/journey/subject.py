@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from alert_rules.rules.evaluate import Evaluation
-from alert_rules.rules.memory import Memory, assertion, encode_assertion
+from alert_rules.rules.memory import Ended, Memory, assertion, encode_assertion
 from monitor.core.errors import Stale
 from monitor.core.record import Transition, next_version
 from monitor.store.port import Store
@@ -24,8 +24,8 @@ class Told(msgspec.Struct, frozen=True):
     """What is to be written and told of a subject.
 
     `alerting` is whether its rules hold an alert, pending or firing.
-    `body` is its record, b"" where it is no more. `memory` is what is to be asserted of it, None for nothing; `ended` says why alerts
-    that it does not hold have ended. `wake_ms` is when its rules are to be evaluated again, 0: only when something changes.
+    `body` is its record, b"" where it is no more. `memory` is what is to be asserted of it, None for nothing; `ended` are the alerts that
+    it held before. `wake_ms` is when its rules are to be evaluated again, 0: only when something changes.
     """
 
     body: bytes
@@ -33,7 +33,7 @@ class Told(msgspec.Struct, frozen=True):
     memory: Memory | None = None
     transitions: tuple[Transition, ...] = ()
     wake_ms: int = 0
-    ended: str = ""
+    ended: tuple[Ended, ...] = ()
 
 
 def heard(subject: str, evaluation: Evaluation) -> Evaluation:
@@ -69,7 +69,7 @@ class Subjects:
             transitions = [_encode(transition) for transition in told.transitions]
             alerts = []
             if told.memory is not None:
-                alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, at_ms, told.ended)))
+                alerts.append(encode_assertion(assertion(subject, next_ver, told.memory, at_ms, ended=told.ended)))
             written = await self._store.commit_subject(
                 subject, ver, next_ver, told.body, alerting=told.alerting, alerts=alerts, transitions=transitions
             )

@@ -63,7 +63,7 @@ class SystemStep:
             memory = self._quarantine.read("subject", SYSTEM_SUBJECT, held, decode_memory) or Memory()
             evaluation = heard(SYSTEM_SUBJECT, evaluate(self._rules, {}, None, facts, memory, at_ms, tilted=tilted))
             body = held if evaluation.memory is memory else encode_memory(evaluation.memory)
-            return Told(body, bool(evaluation.memory.states), evaluation.memory if evaluation.asserts else None)
+            return Told(body, bool(evaluation.memory.states), evaluation.memory if evaluation.asserts else None, ended=evaluation.ended)
 
         await self._subjects.tell(SYSTEM_SUBJECT, at_ms, decide)
 

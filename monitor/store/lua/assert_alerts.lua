@@ -4,9 +4,10 @@
 -- @include times version write alerts
 --
 -- KEYS  1 asserted   2 assertions   3 groups   4 to 9 the alert store   10... the group of each membership, in order
--- ARGV  1 ahead_ms, then for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts;
+-- ARGV  1 ahead_ms, then for each assertion: subject, version (13 digits), at_ms, expires_ms, reason, how many alerts, how many ended;
 --         for each of its alerts: fingerprint, alert, starts_ms, ends_ms (0 for none), how many groups;
 --           for each of its groups: group, meta, first_flush_ms
+--         for each that has ended: fingerprint, alert as it was last, why it ended
 -- Returns the groups that this made.
 local at = alert_keys(4)
 local made = {}
@@ -19,7 +20,7 @@ local function take(count)
 end
 
 while arg < #ARGV do
-  local subject, version, at_ms, expires, reason, alerts = take(6)
+  local subject, version, at_ms, expires, reason, alerts, ended = take(7)
   local held = redis.call('HGET', KEYS[1], subject)
   local last = version_of(held)
   local current = last <= version or tonumber(last) > now + ARGV[1] and version + ARGV[1] < tonumber(last)
@@ -46,6 +47,14 @@ while arg < #ARGV do
       if current and join(at, KEYS[3], KEYS[key], group, meta, first_flush, fingerprint) == 1 then
         made[#made + 1] = group
       end
+    end
+  end
+  for _ = 1, ended do
+    local fingerprint, alert, why = take(3)
+    local fires = redis.call('ZSCORE', at.open, fingerprint) and redis.call('HGET', at.of, fingerprint) == subject
+    if current and fires and not now_asserted[fingerprint] then
+      redis.call('HSET', at.alerts, fingerprint, version .. alert)
+      end_alert(at, subject, fingerprint, tonumber(at_ms), why)
     end
   end
   if current then

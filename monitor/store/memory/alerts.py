@@ -81,6 +81,11 @@ class MemoryAlerts(MemoryState):
                 self._alerts[one.fingerprint] = Alert(one.alert, item.ver, item.subject, one.starts_ms, one.ends_ms)
                 made += [group.group for group in one.groups if self._join(group)]
             names = [one.fingerprint for one in item.alerts]
+            for ended in item.ended:
+                held = self._alerts.get(ended.fingerprint)
+                if held and not held.ends_ms and held.subject == item.subject and ended.fingerprint not in names:
+                    held.alert, held.ver = ended.alert, item.ver
+                    self._end(item.subject, ended.fingerprint, item.at_ms, ended.reason)
             for fingerprint in before:
                 if fingerprint not in names:
                     self._end(item.subject, fingerprint, item.at_ms, item.reason)

@@ -35,8 +35,17 @@ class AssertedAlert(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Membership, ...] = ()
 
 
+class EndedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that has ended, as it was last, and why: "" where its condition no longer holds."""
+
+    fingerprint: str
+    alert: bytes
+    reason: str = ""
+
+
 class SubjectAssertion(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one subject asserts. Alerts that it asserted before, and does not any more, end at `at_ms` with `reason`.
+    """All that one subject asserts. Alerts that it asserted before, and does not any more, end at `at_ms`: those in `ended` as they are
+    written there, if they fire in the store, the others with `reason`.
 
     It counts for nothing where a larger `ver` of the subject was taken in. Unless the subject asserts again, its alerts fall due in
     the queue ASSERTIONS at `expires_ms`.
@@ -47,6 +56,7 @@ class SubjectAssertion(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     expires_ms: int
     alerts: tuple[AssertedAlert, ...] = ()
+    ended: tuple[EndedAlert, ...] = ()
     reason: str = ""
 
 

@@ -72,12 +72,15 @@ class AlertCalls(Calls):
         names = [keys.ASSERTED, keys.ASSERTIONS, keys.GROUPS, *keys.ALERT_STORE]
         args: list[Argument] = [AHEAD_MS]
         for item in assertions:
-            args += item.subject, keys.version_text(item.ver), item.at_ms, item.expires_ms, item.reason, len(item.alerts)
+            args += item.subject, keys.version_text(item.ver), item.at_ms, item.expires_ms, item.reason
+            args += len(item.alerts), len(item.ended)
             for alert in item.alerts:
                 args += alert.fingerprint, alert.alert, alert.starts_ms, alert.ends_ms, len(alert.groups)
                 for membership in alert.groups:
                     names.append(keys.group(membership.group))
                     args += membership.group, membership.meta, membership.first_flush_ms
+            for one in item.ended:
+                args += one.fingerprint, one.alert, one.reason
         return _texts(await self._wire.run("assert_alerts", names, *args))
 
     async def join_groups(self, memberships: Sequence[Membership]) -> list[str]:

@@ -100,7 +100,25 @@ def test_templates_know_the_labels_of_the_route_and_of_the_receiver() -> None:
 
 def test_an_end_says_why_where_it_is_not_the_condition() -> None:
     ended = msgspec.structs.replace(alert("shop-1", end_ms=START + 60_000), end_reason="the endpoint was removed")
-    assert "(1m): the endpoint was removed\n" in message(ended).body
+    said = message(ended)
+    assert (said.title, said.kind) == ("[ENDED] shop-1 is down: the endpoint was removed", Kind.INFO)
+    assert said.body.startswith("ENDED\n- shop-1 is down")
+    assert "(1m): the endpoint was removed\n" in said.body
+    assert "RESOLVED" not in said.body
+
+
+def test_nobody_is_told_that_something_is_resolved_of_which_nothing_is_known() -> None:
+    well = alert("shop-1", end_ms=START + 60_000)
+    paused = [msgspec.structs.replace(alert(name, end_ms=START + 60_000), end_reason="paused by ann: deploy") for name in ("a", "b")]
+    said = message(*paused)
+    assert said.title == "[ENDED 2] EndpointDown (pool=shop, severity=critical): paused by ann: deploy"
+    said = message(alert("shop-2"), well, *paused)
+    assert said.title == "[FIRING, RESOLVED, ENDED 2] EndpointDown (pool=shop, severity=critical)"
+    assert said.body.startswith("1 firing, 1 resolved, 2 ended (alertname=EndpointDown, pool=shop)\n\nFIRING\n")
+    own = Integration(
+        key="ops/apprise/0", receiver="ops", url="json://x", title="{{ status }} {{ resolved | length }} {{ ended | length }}"
+    )
+    assert message(well, *paused, integration=own).title == "resolved 3 2"
 
 
 def test_data_is_not_rendered_and_adds_no_lines() -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.rules.alert import Alert, AlertStatus
-from alert_rules.rules.evaluate import Evaluation, evaluate, next_change_ms
+from alert_rules.rules.evaluate import Evaluation, Said, evaluate, next_change_ms
 from alert_rules.rules.facts import DAY_MS, VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
 from alert_rules.rules.memory import (
     ASSERT_EVERY_MS,
     EMPTY,
+    FOLLOW_MS,
     Memory,
     assertion,
     decode_assertion,
@@ -61,10 +62,12 @@ class Timeline:
         self.evaluation = Evaluation(EMPTY)
         self.now_ms = 0
 
-    def at(self, seconds: float, *, tilted: bool = False, **changes: Any) -> Timeline:
-        new = (self.old or facts()) | changes
+    def at(self, seconds: float, *, tilted: bool = False, said: Said | None = None, **changes: Any) -> Timeline:
+        return self.facts(seconds, (self.old or facts()) | changes, tilted=tilted, said=said)
+
+    def facts(self, seconds: float, new: dict[str, Any], *, tilted: bool = False, said: Said | None = None) -> Timeline:
         self.now_ms = int(seconds * 1000) + 1_000
-        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms, tilted=tilted)
+        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms, said=said, tilted=tilted)
         self.old, self.memory, self.errors = new, self.evaluation.memory, self.evaluation.errors
         self.begun, self.ended = [], []
         if self.evaluation.asserts:
@@ -143,7 +146,7 @@ def test_a_subject_asserts_what_fires_and_nothing_that_is_pending() -> None:
     line = Timeline(rules_of(expr="failures >= 3", for_="1m")).at(0, failures=3)
     assert assertion("endpoint:shop-1", 7, line.memory, 5_000).alerts == ()
     line.at(60)
-    said = assertion("endpoint:shop-1", 8, line.memory, line.now_ms, "because")
+    said = assertion("endpoint:shop-1", 8, line.memory, line.now_ms, reason="because")
     assert (said.subject, said.ver, said.at_ms, said.reason) == ("endpoint:shop-1", 8, 61_000, "because")
     assert [(alert.starts_at_ms, alert.ends_at_ms, alert.value) for alert in said.alerts] == [(61_000, 0, "failures = 3")]
     assert decode_assertion(encode_assertion(said)) == said
@@ -194,6 +197,123 @@ def test_a_memory_that_did_not_change_is_not_written() -> None:
     assert decode_memory(encode_memory(held)) == held
     assert decode_memory(b"") is EMPTY
     assert encode_memory(EMPTY) == b""
+
+
+TELLING = {"expr": "failures >= 3", "annotations": '{summary: "{{ endpoint }}: {{ error }}, {{ failures }} times"}'}
+
+
+def summary(line: Timeline) -> str:
+    (alert,) = assertion("s", 1, line.memory, line.now_ms).alerts
+    return alert.annotations["summary"]
+
+
+def test_what_is_told_follows_the_facts_that_it_names() -> None:
+    line = Timeline(rules_of(**TELLING)).at(0, failures=3, error="refused")
+    assert summary(line) == "shop-1: refused, 3 times"
+    line.at(30, failures=4, error="status 500").expect(FIRING, wake_s=30 + FOLLOW_MS / 1000)
+    assert not line.evaluation.asserts
+    line.at(39, failures=5, error="status 501").expect(FIRING, wake_s=40)
+    line.at(40, failures=6, error="status 502")
+    assert (line.evaluation.asserts, line.evaluation.changed, summary(line)) == (True, False, "shop-1: status 502, 6 times")
+    assert assertion("s", 1, line.memory, line.now_ms).alerts[0].value == "failures = 6"
+    assert (line.begun, line.ended, line.wake_s) == ([], [], 140)
+
+
+def test_what_only_counts_is_told_with_the_next_assertion_and_costs_no_write_before() -> None:
+    line = Timeline(rules_of(**TELLING)).at(0, failures=3, error="refused")
+    held = line.memory
+    for second in range(1, 100):
+        assert line.at(second, failures=3 + second).memory is held
+    assert line.at(100, failures=103).evaluation.asserts
+    assert summary(line) == "shop-1: refused, 103 times"
+
+
+@given(st.lists(st.tuples(st.integers(1, 20_000), st.sampled_from(["refused", "status 500", "timeout"])), max_size=60))
+def test_what_is_told_is_ten_seconds_old_at_most_and_told_every_ten_seconds_at_most(steps: list[tuple[int, str]]) -> None:
+    line = Timeline(rules_of(**TELLING)).at(0, failures=3, error="refused")
+    now_ms, asserted_ms, other_since_ms = 0, 0, -1
+    for pause_ms, error in steps:
+        now_ms += pause_ms
+        line.at(now_ms / 1000, error=error)
+        if line.evaluation.asserts:
+            assert now_ms - asserted_ms >= FOLLOW_MS
+            assert summary(line) == f"shop-1: {error}, 3 times"
+            asserted_ms, other_since_ms = now_ms, -1
+        elif summary(line) != f"shop-1: {error}, 3 times" and other_since_ms < 0:
+            other_since_ms = now_ms
+        if other_since_ms >= 0:
+            assert line.wake_s * 1000 <= other_since_ms + FOLLOW_MS
+
+
+def test_an_end_tells_what_was_so_last_and_not_what_ended_it() -> None:
+    line = Timeline(rules_of(**TELLING)).at(0, failures=3, error="refused").at(5, failures=4, error="status 500")
+    line.at(6, failures=0, error="")
+    ((state, reason),) = line.evaluation.ended
+    assert (state.annotations["summary"], state.value, reason) == ("shop-1: status 500, 4 times", "failures = 4", "")
+    said = assertion("s", 1, line.memory, line.now_ms, ended=line.evaluation.ended)
+    assert [(alert.ends_at_ms, alert.annotations["summary"]) for alert in said.ended] == [(7_000, "shop-1: status 500, 4 times")]
+    assert decode_assertion(encode_assertion(said)) == said
+
+
+def test_what_lingers_tells_what_was_so_last() -> None:
+    line = Timeline(rules_of(**TELLING, keep_firing_for="2m")).at(0, failures=3, error="refused").at(5, failures=4, error="status 500")
+    line.at(6, failures=0, error="")
+    assert summary(line) == "shop-1: status 500, 4 times"
+    line.at(106)
+    assert (line.evaluation.asserts, summary(line)) == (True, "shop-1: status 500, 4 times")
+    line.at(126)
+    assert line.evaluation.ended[0].state.annotations["summary"] == "shop-1: status 500, 4 times"
+
+
+def test_where_it_is_not_known_what_was_so_before_what_is_held_tells_what_is_so_now() -> None:
+    """As with a pool, which is evaluated on what is published."""
+    line = Timeline(rules_of(expr="pool_failed > 0", annotations='{summary: "{{ pool_failed }} of {{ pool }}"}'))
+    pool = pool_facts(pool_of(member("a", "UNHEALTHY", 0, "OPEN")))
+    for second, failed in ((0, 1), (1, 2), (2, 3)):
+        line.old = None
+        line.facts(second, {**pool, "pool_failed": failed})
+        assert summary(line) == f"{failed} of shop"
+    assert line.wake_s == 1 + FOLLOW_MS / 1000
+    line.old = None
+    line.facts(3, {**pool, "pool_failed": 0})
+    assert line.evaluation.ended[0].state.annotations["summary"] == "3 of shop"
+
+
+def test_a_rule_that_is_gone_and_other_labels_say_so() -> None:
+    line = Timeline(rules_of(expr="failures >= 3")).at(0, failures=3)
+    line.labels = {"team": "platform"}
+    line.at(10)
+    assert [one.reason for one in line.evaluation.ended] == ["it goes on under other labels"]
+    line.rules, line.old = rules_of(alert="Other", expr="failures >= 5"), None
+    line.at(20)
+    assert [one.reason for one in line.evaluation.ended] == ["its rule is no more"]
+
+
+def said(line: Timeline, seconds: float, text: str, unsaid: dict[str, Any], **changes: Any) -> str:
+    line.at(seconds, said=Said(text, {**(line.old or {}), **unsaid}), **changes)
+    assert len(line.evaluation.ended) == 1
+    return line.evaluation.ended[0].reason
+
+
+def test_what_would_go_on_without_an_operators_word_ends_by_it_at_once() -> None:
+    rules = rules_of(expr='\'breaker != "CLOSED" && override == ""\'', keep_firing_for="1m")
+    line = Timeline(rules).at(0, breaker="OPEN")
+    assert said(line, 10, "drained by ann", {"override": ""}, override="DRAIN") == "drained by ann"
+    line.at(20, override="").expect(FIRING, fired=1)
+    line.at(30, breaker="CLOSED").expect(FIRING, wake_s=90)
+    assert said(line, 90, "drained by ann", {"override": ""}, override="DRAIN") == "", "it had recovered"
+
+
+def test_what_probes_tell_is_silent_while_it_is_outdated() -> None:
+    line = Timeline(rules_of(expr="failures >= 3", keep_firing_for="5m")).at(0, failures=3)
+    assert said(line, 10, "paused by ann", {}, outdated=True) == "paused by ann"
+    line.at(20).expect()
+    line.at(30, outdated=False).expect(FIRING, fired=1)
+    line.at(40, outdated=True)
+    assert [one.reason for one in line.evaluation.ended] == ["paused"]
+    aged = Timeline(rules_of(expr="certificate_days < 14")).at(0, certificate_days=3, outdated=True, paused=True)
+    aged.expect(FIRING, fired=1)
+    Timeline(rules_of(expr="outdated && failures >= 3")).at(0, failures=3, outdated=True).expect(FIRING, fired=1)
 
 
 @pytest.mark.parametrize(("step_s", "tilted"), [(3_600, True), (-3_600, True), (-3_600, False)])
@@ -325,6 +445,12 @@ def test_facts_of_a_failing_endpoint() -> None:
     assert (seen["failure_class"], seen["certificate_days"]) == ("status", 36_500)
 
 
+def test_the_error_of_what_is_down_stays_until_its_breaker_closes() -> None:
+    probes = ProbeStatistics(run_outcome=Outcome.SUCCESS, run_length=1, last_failure_text="status 503", results=9)
+    for state, error in ((Breaker.OPEN, "status 503"), (Breaker.HALF_OPEN, "status 503"), (Breaker.CLOSED, "")):
+        assert endpoint_facts(ENDPOINT, Record(breaker=BreakerState(state=state), probes=probes))["error"] == error
+
+
 @pytest.mark.parametrize("last", [Outcome.SUCCESS, Outcome.FAILURE])
 def test_facts_stay_while_results_say_nothing_of_the_endpoint(last: Outcome) -> None:
     served = Certificate(subject="s", issuer="i", not_after_ms=timeline.START_MS + 90 * DAY_MS + DAY_MS // 2)
@@ -389,7 +515,10 @@ def test_the_shipped_pack_follows_a_breaker_through_its_trials() -> None:
     assert line.begun[0].annotations["description"] == "3 probes of http://shop have failed in a row; the last one: refused."
     line.at(20, breaker="HALF_OPEN", verdict="DEGRADED", failures=0).expect(FIRING)
     line.at(21, breaker="OPEN", verdict="UNHEALTHY", failures=1).expect(FIRING)
-    line.at(30, breaker="CLOSED", verdict="HEALTHY", failures=0).expect(ended=1)
+    line.at(25, breaker="HALF_OPEN", verdict="DEGRADED", failures=0).expect(FIRING)
+    line.at(30, breaker="CLOSED", verdict="HEALTHY", failures=0, error="").expect(ended=1)
+    told = line.evaluation.ended[0].state.annotations["description"]
+    assert told == "Probes of http://shop succeed again; the last failure: refused."
 
 
 def test_the_shipped_pack_speaks_of_slowness_certificates_and_silence() -> None:
@@ -408,6 +537,12 @@ def test_the_shipped_pack_speaks_of_slowness_certificates_and_silence() -> None:
         ((member("a", "DEGRADED", 1000),), set()),
         ((member("a", "HEALTHY", 900), member("b", "UNHEALTHY", 100, "OPEN")), {"PoolDegraded"}),
         ((member("a", "DEGRADED", 500, "HALF_OPEN"), member("b", "UNHEALTHY", 500, "OPEN")), {"PoolDown"}),
+        ((member("a", "UNHEALTHY", 1000, "OPEN"),), set()),
+        ((member("a", "HEALTHY", 0, "CLOSED", "DRAIN"), member("b", "HEALTHY", 0, "CLOSED", "FORCED_OPEN")), set()),
+        ((member("a", "HEALTHY", 0, "CLOSED", "DRAIN"), member("b", "HEALTHY", 1000)), set()),
+        ((member("a", "HEALTHY", 0, "CLOSED", "DRAIN"), member("b", "UNHEALTHY", 0, "OPEN")), {"PoolDown"}),
+        ((member("a", "UNHEALTHY", 0, "OPEN", "DRAIN"), member("b", "HEALTHY", 1000)), set()),
+        ((member("a", "UNHEALTHY", 500, "OPEN", "DISABLED"), member("b", "UNHEALTHY", 500, "OPEN", "DISABLED")), set()),
     ],
 )
 def test_the_shipped_pack_speaks_of_pools(members: tuple[PublishedEndpoint, ...], want: set[str]) -> None:

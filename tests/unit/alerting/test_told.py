@@ -35,7 +35,7 @@ async def test_a_lost_beginning_and_a_lost_end_are_made_good() -> None:
     await house.says("endpoint:a")
     house.store._alert_events[0].delete(["3"])
     await house.passes(6 * MINUTE + ASSERT_EVERY_MS)
-    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[RESOLVED] a"]
+    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[ENDED] a: nobody has asserted it for 5m"]
     await house.quiet()
 
 
@@ -64,7 +64,7 @@ async def test_what_nobody_asserts_ends_with_that_reason() -> None:
     (ended,) = await house.store.alerts(AlertPhase.RESOLVED, 9)
     assert ended.reason == "nobody has asserted it for 5m"
     await house.passes(MINUTE)
-    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[RESOLVED] a"]
+    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[ENDED] a: nobody has asserted it for 5m"]
     await house.quiet()
 
 
@@ -101,7 +101,7 @@ async def test_nothing_ends_for_want_of_assertions_because_no_alert_worker_lived
     await house.passes(4 * MINUTE)
     assert house.heard["people/apprise/0"] == ["[FIRING] a"]
     await house.passes(3 * MINUTE)
-    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[RESOLVED] a"]
+    assert house.heard["people/apprise/0"] == ["[FIRING] a", "[ENDED] a: nobody has asserted it for 5m"]
 
 
 @timeline

@@ -70,7 +70,7 @@ async def test_an_alert_that_is_lost_is_told_its_end() -> None:
     await house.says("endpoint:a")
     await house.passes(2 * MINUTE)
     assert len(house.heard["people/apprise/0"]) == 2
-    assert house.heard["people/apprise/0"][1].startswith("[RESOLVED]")
+    assert house.heard["people/apprise/0"][1].endswith(": it was lost")
     await house.quiet()
 
 
