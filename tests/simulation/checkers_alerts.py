@@ -24,6 +24,7 @@ from tests.simulation.checkers import STEPPED_MS, damaged, endpoints, read, reco
 from tests.simulation.network import run_now
 from tests.simulation.parts import rules
 from tests.simulation.seen import Told
+from tests.simulation.server import EPOCH_MS
 from tests.simulation.world import World
 from workers.journey.deliver import _decode_delivery
 from workers.journey.flush import _decode_alert, _decode_meta
@@ -36,6 +37,8 @@ QUEUED_MS = 15_000
 """How long the longest lease lasts, and what follows it."""
 ROUTED_MS = 2_000
 """How soon an event of alerts is taken in when all is well."""
+DECIDED_MS = 2_000
+"""How far apart the end of an alert and the transition that ended it may be dated."""
 REPEATED = "repeat interval elapsed"
 
 
@@ -170,6 +173,50 @@ def _began_twice(world: World, lines: tuple[str, ...]) -> bool:
     return any(len(begun[one]) > 1 for one in told)
 
 
+def what_is_resolved_has_recovered(world: World) -> Iterator[str]:
+    """EndpointDown ends as resolved only where the breaker has closed: a pause, a word or a removal says nothing of the endpoint."""
+    if _told_of_another_life(world):
+        return
+    closed = [(one.endpoint, one.at_ms) for one in _transitions(world) if (one.kind, one.new) == ("breaker", "CLOSED")]
+    for at_ms, data in world.seen.recovered:
+        name = _down(world, data)
+        if name and not any(name == who and abs(at_ms - closed_ms) <= DECIDED_MS for who, closed_ms in closed):
+            yield f"{name} is told to have recovered at {at_ms - EPOCH_MS}, and its breaker did not close"
+
+
+def nothing_fires_before_a_probe_after_a_pause(world: World) -> Iterator[str]:
+    """An endpoint that was down before a pause does not fire because the pause has ended."""
+    if _told_of_another_life(world):
+        return
+    resumed = [(one.endpoint, one.at_ms) for one in _transitions(world) if (one.kind, one.new) == ("registry", "ACTIVE")]
+    for (_, start_ms), data in world.seen.began.items():
+        name = _down(world, data)
+        last_ms = max((at_ms for who, at_ms in resumed if who == name and at_ms <= start_ms), default=None)
+        if last_ms is None:
+            continue
+        if not any(name == probe.endpoint and last_ms <= EPOCH_MS + probe.at_ms <= start_ms for probe in world.seen.starts):
+            yield f"{name} fires at {start_ms - EPOCH_MS}, and was not probed since it was resumed at {last_ms - EPOCH_MS}"
+
+
+def _down(world: World, data: bytes) -> str:
+    """The endpoint of an EndpointDown of which nothing was spoilt; else ""."""
+    alert = read(_decode_alert, data)
+    if alert is None or alert.labels.get("alertname") != "EndpointDown":
+        return ""
+    name = alert.labels["endpoint"]
+    return "" if name in damaged(world, "record", "memory", "version", "endpoint", "override") else name
+
+
+def _told_of_another_life(world: World) -> bool:
+    """Whether times of the server's cannot be compared, or some of what happened is forgotten."""
+    weather = world.weather
+    return bool(weather.flush or weather.restart or weather.server_steps_s or damaged(world, "assertion", "alert"))
+
+
+def _transitions(world: World) -> list[Transition]:
+    return [msgspec.json.decode(data, type=Transition) for _, data in run_now(world.server.events(1_000_000))]
+
+
 def nobody_is_told_late(world: World) -> Iterator[str]:
     """No "firing" is sent later than 20 s after the alert's end."""
     ends = {(name, start_ms // 1000): at_ms for at_ms, name, start_ms in world.seen.ended}
@@ -284,8 +331,7 @@ def unreadable_data_are_told(world: World) -> Iterator[str]:
 
 def operators_are_named(world: World) -> Iterator[str]:
     """Every change that a person made names who made it."""
-    for _, data in run_now(world.server.events(1_000_000)):
-        transition = msgspec.json.decode(data, type=Transition)
+    for transition in _transitions(world):
         if transition.kind in {"override", "registry"} and not transition.actor:
             yield f"nobody is named for {transition.kind} {transition.endpoint} {transition.old} -> {transition.new}"
 
@@ -296,6 +342,8 @@ CHECKERS = (
     people_know_how_it_ended,
     somebody_was_told,
     nobody_is_told_twice,
+    what_is_resolved_has_recovered,
+    nothing_fires_before_a_probe_after_a_pause,
     nobody_is_told_late,
     everything_is_bounded,
     everything_can_be_read,

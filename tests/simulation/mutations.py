@@ -23,7 +23,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import WatchkeeperError
 from monitor.core.observation import ResultPace
 from monitor.core.outcome import Result
-from monitor.core.record import HistoryState
+from monitor.core.record import HistoryState, Record
 from monitor.pool import compose
 from monitor.registry import overrides
 from monitor.store.memory import probes as memory_probes
@@ -211,11 +211,11 @@ def _pools_are_told_once() -> Iterator[None]:
         await publish(self, previous, snapshot)
         published.add(snapshot.pool)
 
-    async def once(self: PoolSubject, name: str, *args: Any) -> int:
+    async def once(self: PoolSubject, name: str, *args: Any, **named: Any) -> int:
         if name not in published:
             return 0
         published.discard(name)
-        return await tell(self, name, *args)
+        return await tell(self, name, *args, **named)
 
     with mock.patch.object(Publisher, "_publish", noting), mock.patch.object(PoolSubject, "tell", once):
         yield
@@ -324,6 +324,17 @@ def _subjects_do_not_move_with_time() -> Iterator[None]:
         yield
 
 
+def _words_are_not_heard() -> contextlib.AbstractContextManager[object]:
+    evaluate = decide.evaluate
+    return mock.patch.object(decide, "evaluate", lambda *args, **named: evaluate(*args, **{**named, "said": None}))
+
+
+@contextlib.contextmanager
+def _what_was_known_before_a_pause_counts_after_it() -> Iterator[None]:
+    with mock.patch.object(Record, "outdated", property(lambda _: False)):
+        yield
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation("old facts of the present", "a rule on `override` never fires", "operators", 8, _old_facts_of_the_present),
     Mutation("one row for all services", "services that have a message get it again for another", "services", 0, _one_row_for_all_services),
@@ -335,9 +346,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("only probes realigned", "a clock that is put right silences open groups", "time steps", 7, _only_probes_realigned),
     Mutation("expired leases probed", "what nobody waits for is probed all the same", "broker", 1, _expired_leases_probed),
     Mutation("everything is fresh", "judging stops and consumers see FRESH", "no beat", 4, _everything_is_fresh),
-    Mutation("late tombstones count", "a live pool disappears", "crowd", 15, _late_tombstones_count),
+    Mutation("late tombstones count", "a live pool disappears", "crowd", 17, _late_tombstones_count),
     Mutation("one epoch for ever", "consumers refuse the state of a new data set", "flush", 0, _one_epoch_for_ever),
-    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 0, _pools_are_told_once),
+    Mutation("pools are told once", "a pool's alerts are lost with a lost answer", "store", 18, _pools_are_told_once),
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 1, _our_outage_is_their_silence),
     Mutation("claims are taken for results", "NoData while all probe workers are dead", "no worker", 0, _claims_are_taken_for_results),
@@ -354,4 +365,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("places by the interval", "history thins out while probes are fast", "fair", 0, _places_by_the_interval),
     Mutation("probes are counted for time", "uptime counts probes", "fair", 0, _probes_are_counted_for_time),
     Mutation("subjects do not move with time", "a step back opens a breaker for an hour", "step back", 0, _subjects_do_not_move_with_time),
+    Mutation("words are not heard", "a drain is told as a recovery", "operators", 1, _words_are_not_heard),
+    Mutation(
+        "what was known before a pause counts after it",
+        "a resume fires before any probe",
+        "operators",
+        12,
+        _what_was_known_before_a_pause_counts_after_it,
+    ),
 )

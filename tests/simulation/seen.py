@@ -83,6 +83,10 @@ class Seen:
     told: list[Told] = field(default_factory=list)
     ended: list[tuple[int, str, int]] = field(default_factory=list)
     """(at, fingerprint, start by the server's time) of every alert whose end the store took in."""
+    recovered: list[tuple[int, bytes]] = field(default_factory=list)
+    """(end by the server's time, alert) of those of them that ended without a reason: their conditions hold no longer."""
+    began: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """(fingerprint, start by the server's time) -> alert, of all that were asserted."""
     damages: list[Damage] = field(default_factory=list)
     kills: list[tuple[int, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

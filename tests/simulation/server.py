@@ -10,7 +10,7 @@ import msgspec
 
 from alert_rules.notify.dedup import LogEntry
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import NO_EPOCH, Claim, Commit, Committed, Epoch, Publication, Settle
+from monitor.store.port import NO_EPOCH, Claim, Commit, Committed, Epoch, Publication, Settle, SubjectAssertion
 from tests.simulation.network import Network
 from tests.simulation.seen import Published, Seen, Vouched
 from tests.simulation.virtual import VirtualLoop
@@ -95,10 +95,18 @@ class Server(MemoryStore):
             if told.delivery is self.network.task:
                 told.logged = True
 
+    async def assert_alerts(self, assertions: Sequence[SubjectAssertion]) -> list[str]:
+        for item in assertions:
+            for one in item.alerts:
+                self.seen.began.setdefault((one.fingerprint, one.starts_ms), one.alert)
+        return await super().assert_alerts(assertions)
+
     def _end(self, subject: str, fingerprint: str, at_ms: int, reason: str) -> None:
         alert = self._alerts.get(fingerprint)
         if alert is not None and alert.subject == subject and not alert.ends_ms:
             self.seen.ended.append((self._loop.now_ms(), fingerprint, alert.starts_ms))
+            if not reason:
+                self.seen.recovered.append((at_ms, alert.alert))
         super()._end(subject, fingerprint, at_ms, reason)
 
     # What befalls it ------------------------------------------------------------------------------------------------
