@@ -203,6 +203,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When it began to be monitored: it was registered, or a pause ended."""
     decided_ms: int = 0
     """When the last decision was made."""
+    renamed_from: str = ""
+    """Its last name before this one: under it, it may still be published."""
 
     @property
     def conclusive_ms(self) -> int:

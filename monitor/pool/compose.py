@@ -96,7 +96,7 @@ def compose(
     `previous` is what is published now, None where nothing is or where it cannot be read; `ver` is then the version to begin with.
     While `tilted` nothing rises because time has passed.
     """
-    before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints} if previous else None
+    before = _weights_before(previous, states) if previous else None
     candidates = [candidate(state, now_ms, tilted=tilted) for state in states]
     previous_ms = previous.ts_ms + stepped_ms(previous.ts_ms, now_ms, tilted=tilted) if previous else now_ms
     weighing = weigh(pool, candidates, before, previous_ms, now_ms)
@@ -111,6 +111,16 @@ def compose(
         tombstone=msgspec.UNSET if states else True,
     )
     return snapshot, weighing
+
+
+def _weights_before(previous: Snapshot, states: Sequence[MemberState]) -> dict[str, int]:
+    """The weights that are published, those of renamed members under their new names: a name moves no traffic."""
+    before = {endpoint.id: endpoint.weight for endpoint in previous.endpoints}
+    gone = before.keys() - {state.endpoint.id for state in states}
+    for state in states if gone else ():
+        if state.endpoint.id not in before and state.record.renamed_from in gone:
+            before[state.endpoint.id] = before[state.record.renamed_from]
+    return before
 
 
 def worth_telling(old: Snapshot | None, new: Snapshot, weighing: Weighing, *, tilted: bool = False) -> bool:

@@ -6,7 +6,8 @@ import msgspec
 
 from monitor.config.fields import name as checked_name
 from monitor.core.endpoint import Endpoint
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
+from monitor.core.record import decode_record, encode_record
 from monitor.registry.apply import differences
 from monitor.registry.journal import Act, Rounds, act
 from monitor.registry.known import Known, among, named, read_known, readable
@@ -42,7 +43,7 @@ async def _decided(store: Store, known: Known, old_id: str, new_id: str, doing: 
     if new_id in known.endpoints:
         hint = f"give another name, or remove it first with `watchkeeper endpoint rm {new_id}`"
         raise ConfigError([Problem("", "new name", repr(new_id), "an endpoint of this name is registered already", hint)])
-    (left,) = await store.load([new_id])
+    loaded, left = await store.load([old_id, new_id])
     if left.ver or left.record or left.memory:
         why = "an endpoint of this name was removed a moment ago, and what is left of it is still being taken away"
         raise ConfigError([Problem("", "new name", repr(new_id), why, "repeat the command in some seconds, with workers and beat running")])
@@ -60,8 +61,24 @@ async def _decided(store: Store, known: Known, old_id: str, new_id: str, doing: 
         raise ConfigError([Problem("", "endpoint", repr(old_id), why, "take it out of the `depends_on` of some first")])
     told_old, told_new = doing.renamed(old, new)
     return Renaming(
-        old=entry, old_id=old_id, endpoint=new, told_old=told_old, told_new=told_new, children=children, revision=known.revision
+        old_id=old_id,
+        old=entry,
+        endpoint=new,
+        told_old=told_old,
+        told_new=told_new,
+        ver=loaded.ver,
+        record=_renamed(loaded.record, old_id),
+        children=children,
+        revision=known.revision,
     )
+
+
+def _renamed(record: bytes, old_id: str) -> bytes:
+    """The record as that of the new name; one that cannot be read stays as it is."""
+    try:
+        return encode_record(msgspec.structs.replace(decode_record(record), renamed_from=old_id))
+    except DECODE_ERRORS:
+        return record
 
 
 def _following(child: Endpoint, old_id: str, new_id: str) -> Endpoint:

@@ -23,6 +23,8 @@ async def renaming(house, old: str, new: str, **changes) -> Renaming:
         "endpoint": msgspec.structs.replace(entries[old].value, id=new),
         "told_old": b"ends",
         "told_new": b"goes on",
+        "ver": await house.version(old),
+        "record": b"renamed body",
         "children": children,
         "revision": await house.store.registry_revision(),
         **changes,
@@ -52,7 +54,7 @@ async def test_everything_that_is_known_goes_with_it(house):
     assert (await house.store.rename(await renaming(house, "old", "new"))).ok
     assert list(await house.store.endpoints()) == ["new"]
     record, override, series, log = await known(house, "new")
-    assert (record, override, series) == past[:3]
+    assert (record, override, series) == (b"renamed body", *past[1:3])
     assert log == [*past[3], b"goes on"]
     assert await house.version("new") > ver
     assert await house.dirty() == ["shop"]
@@ -72,7 +74,7 @@ async def test_what_is_left_under_the_old_name_is_that_of_a_removed_endpoint(hou
     assert await house.store.forget("old", left.ver, [])
     assert (await house.store.load(["old"]))[0].ver == 0
     assert not [key for key in await house.keys() if key.endswith(":old")]
-    assert (await known(house, "new"))[0] == b"body"
+    assert (await known(house, "new"))[0] == b"renamed body"
     await house.register(house.endpoint("old"))
     assert await house.score("old")
 
@@ -122,13 +124,15 @@ async def test_the_pool_stays_judged_as_long_as_it_was(house):
     assert await house.judged("shop") == until_ms
 
 
-@pytest.mark.parametrize("other", ["entry", "name in use", "name not yet forgotten", "child", "revision", "gone"])
+@pytest.mark.parametrize("other", ["entry", "record", "name in use", "name not yet forgotten", "child", "revision", "gone"])
 async def test_where_something_is_not_as_it_was_read_nothing_is_written(house, other):
     await house.register(house.endpoint("old"), house.endpoint("child", depends_on=("old",)))
     decided = await renaming(house, "old", "new")
     stale = {"old"}
     if other == "entry":
         await house.register(house.endpoint("old", interval_ms=60_000))
+    elif other == "record":
+        await set_override(house.store, house.endpoint("old"), b"word", b"said")
     elif other == "gone":
         await register(house.store, [], ["old"])
     elif other == "child":

@@ -160,6 +160,7 @@ class Twins(RuleBasedStateMachine):
             found = entries.get(old, wrong)
             before = found.value or Endpoint(id=old, url="http://x/", pool="a")
             child = entries.get(other)
+            (loaded,) = await store.load([old])
             children = ()
             if child and child.value and other not in {old, new}:
                 children = (Put(endpoint=msgspec.structs.replace(child.value, weight=7), old=child, transitions=(b"c",)),)
@@ -169,6 +170,8 @@ class Twins(RuleBasedStateMachine):
                 endpoint=msgspec.structs.replace(before, id=new),
                 told_old=b"gone",
                 told_new=b"come",
+                ver=max(0, loaded.ver),
+                record=b"r",
                 children=children,
                 revision=await store.registry_revision() + moved,
             )

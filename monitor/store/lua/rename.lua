@@ -9,18 +9,19 @@
 --       33 the registry's revision, then for each that depends on it: spec, rev, rec, reevaluate, events, its own log
 -- ARGV  1 old id   2 SHA-1 of its spec that was read   3 new id   4 its spec   5 its plan ('' when paused)   6 phase   7 soon
 --       8 grace (ms)   9 pool   10, 11 transitions of the old and the new name   12 cap of events   13 cap of an own log
---       14 the registry's revision that was read, then for each that depends on it: id, SHA-1 of its spec that was read, spec, transition
+--       14 the registry's revision that was read   15 version of its record that was read (13 digits, -000000000001 for one that cannot
+--       be read)   16 its record's body under the new name, then for each that depends on it: id, SHA-1 of its spec that was read, spec, transition
 -- Returns the ids that are not what was read, and the registry's revision, -1 where it is another; nothing was written where there are
 -- such ids, or -1. What is so already is left alone, so that a call may be repeated.
 local now, old, new, pool = now_ms(), ARGV[1], ARGV[3], ARGV[9]
-local HERE, THERE, CHILDREN, LISTED = 0, 16, 33, 14
+local HERE, THERE, CHILDREN, LISTED = 0, 16, 33, 16
 
 local held, there = redis.call('HGET', KEYS[1], old), redis.call('HGET', KEYS[17], new)
 if not held and there == ARGV[4] then
   return {{}, number_of(redis.call('GET', KEYS[33])) or 0}
 end
 local stale = {}
-if not held or redis.sha1hex(held) ~= ARGV[2] then
+if not held or redis.sha1hex(held) ~= ARGV[2] or version_of(redis.call('HGET', KEYS[5], old)) ~= ARGV[15] then
   stale[#stale + 1] = old
 end
 if there or redis.call('HEXISTS', KEYS[21], new) == 1 then
@@ -63,11 +64,8 @@ local function tell(events, log, transition)
 end
 
 -- The new name.
-local record = redis.call('HGET', KEYS[5], old)
-local version = record and tonumber(string.match(record, '^%d%d%d%d%d%d%d%d%d%d%d%d%d')) or 0
-local body = record and (version > 0 and string.sub(record, 14) or record) or ''
 redis.call('HSET', KEYS[17], new, ARGV[4])
-redis.call('HSET', KEYS[21], new, string.format('%013d', math.max(version + 1, now)) .. body)
+redis.call('HSET', KEYS[21], new, string.format('%013d', math.max(ARGV[15] + 1, now)) .. ARGV[16])
 if override then
   redis.call('HSET', KEYS[22], new, override)
 end

@@ -169,13 +169,13 @@ class MemoryRegistry(MemoryState):
             return RegistryAnswer(revision=self._revision)
         here, there = self._home(old_id)[1], self._home(new.id)[1]
         stale = {put.endpoint.id for put in renaming.children if put.old and self._digest(put.endpoint.id) != put.old.digest}
-        stale |= {old_id} if self._digest(old_id) != renaming.old.digest else set()
+        ver, _ = here.records.get(old_id, (0, b""))
+        stale |= {old_id} if self._digest(old_id) != renaming.old.digest or ver != renaming.ver else set()
         stale |= {new.id} if self._spec(new.id) or new.id in there.records else set()
         moved = self._has_moved(renaming.revision)
         if stale or moved:
             return RegistryAnswer(frozenset(stale), frozenset(), frozenset(stale), moved)
-        ver, body = here.records.get(old_id, (0, b""))
-        there.records[new.id] = ver, body  # `_put` moves the version.
+        there.records[new.id] = ver, renaming.record  # `_put` moves the version.
         if old_id in here.overrides:
             there.overrides[new.id] = here.overrides[old_id]
         there.blobs[new.id] = here.blobs.pop(old_id, {})

@@ -99,7 +99,8 @@ class Renaming(msgspec.Struct, frozen=True, kw_only=True):
     """Give an endpoint whose entry is still `old` another name: `endpoint` is as before but for that. Nothing is registered under it, and
     nothing is left of an earlier endpoint. `children` are all that depend on it, with the new name; each tells of one transition.
 
-    `revision` is the registry's at which this was decided.
+    `record` is what is known of it, written under the new name, if its version still is `ver`; `revision` is the registry's at which this
+    was decided.
     """
 
     old_id: str
@@ -107,6 +108,8 @@ class Renaming(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     told_old: bytes
     told_new: bytes
+    ver: int
+    record: bytes
     children: tuple[Put, ...] = ()
     revision: int
 

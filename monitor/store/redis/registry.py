@@ -125,7 +125,7 @@ class RegistryCalls(Calls):
         names = [*self._all_of(renaming.old_id, new.pool), *self._all_of(new.id, new.pool), keys.REGISTRY_REVISION]
         args: list[str | bytes | int] = [renaming.old_id, renaming.old.digest, new.id, _json(new), "" if new.paused else str(plan)]
         args += [plan.phase_ms, plan.soon_ms, plan.grace_ms, new.pool, renaming.told_old, renaming.told_new]
-        args += [keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX, renaming.revision]
+        args += [keys.EVENTS_LENGTH_MAX, keys.OWN_LOG_LENGTH_MAX, renaming.revision, keys.version_text(renaming.ver), renaming.record]
         for put in renaming.children:
             slot = keys.slot_of(put.endpoint.id, self.slots)
             names += [keys.in_slot(slot, name) for name in ("spec", "rev", "rec", "reevaluate", "events")]

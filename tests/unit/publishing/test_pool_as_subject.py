@@ -106,15 +106,13 @@ async def test_a_renamed_member_takes_the_place_of_its_old_name_in_the_next_vers
     await house.publisher.publish("shop")
     before = await house.snapshot()
     await registry.rename(house.store, "a", "z", actor="ann")
-    house.clock.advance(60_000)
+    house.clock.advance(1)
     await house.publisher.publish("shop")
     after = await house.snapshot()
     assert before is not None
     assert after is not None
     assert after.ver == before.ver + 1
-    assert [(one.id, one.breaker, one.weight) for one in after.endpoints] == [
-        ("b", "CLOSED", 334),
-        ("c", "CLOSED", 333),
-        ("z", "CLOSED", 333),
-    ]
+    assert [(one.id, one.breaker) for one in after.endpoints] == [("b", "CLOSED"), ("c", "CLOSED"), ("z", "CLOSED")]
+    weights = {one.id: one.weight for one in before.endpoints}
+    assert all(abs(one.weight - weights[{"z": "a"}.get(one.id, one.id)]) <= 1 for one in after.endpoints), "a name moves no traffic"
     assert [one.addr for one in after.endpoints][2] == before.endpoints[0].addr
