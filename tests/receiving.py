@@ -14,6 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
+from alert_rules.notify.message import Compose, Kind, Message
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
@@ -22,6 +23,11 @@ from tests.http_server import HttpServer
 from workers.receivers.send import Receivers
 
 HOUSE = Receivers(TargetPolicy())
+
+
+def note(title: str = "t", body: str = "b", kind: str = "info") -> Compose:
+    """A message that is the same for every service."""
+    return lambda _: Message(title=title, body=body, kind=Kind(kind))
 
 
 class Service:
@@ -198,7 +204,7 @@ def to(url: str, key: str = "r/apprise/0", **more: Any) -> Integration:
 
 
 def sent(integration: Integration, title: str = "Title", body: str = "Body", kind: str = "failure", house: Receivers = HOUSE) -> str:
-    return asyncio.run(house.send(integration, title, body, kind))
+    return asyncio.run(house.send(integration, note(title, body, kind)))
 
 
 def refused(integration: Integration, house: Receivers = HOUSE) -> DeliveryError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from jinja2 import Template
@@ -15,7 +15,8 @@ from alert_rules.notify.dedup import Reason
 from alert_rules.notify.stages import Notification
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert
-from alert_rules.rules.template import AnyText, compile_template, failure, render
+from alert_rules.rules.template import AnyText, compile_template, failure, plain, render
+from alert_rules.rules.template_work import Escape, Own
 from monitor.core.durations import format_duration
 
 LISTED_MAX = 20
@@ -89,20 +90,31 @@ class Kind(StrEnum):
     FAILURE = "failure"
 
 
+class Escaping(NamedTuple):
+    """How what others say is written in a service's title and in its text."""
+
+    title: Escape = plain
+    body: Escape = plain
+
+
 class Message(msgspec.Struct, frozen=True):
-    """What a service is sent: plain text, and how serious it is."""
+    """What a service is sent: its text, with what others say escaped for it, and how serious it is."""
 
     title: str
     body: str
     kind: Kind
 
 
-def render_message(notification: Notification, integration: Integration) -> Message:
+Compose = Callable[[Escaping], Message]
+"""Renders a message for a service, once it is known which one it is."""
+
+
+def render_message(notification: Notification, integration: Integration, escaping: Escaping = Escaping()) -> Message:  # noqa: B008 - frozen
     """Return what one integration is to be sent."""
     context = _context(notification, integration)
     return Message(
-        title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX).split()),
-        body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX),
+        title=" ".join(render(_template(integration.title or TITLE), context, TITLE_LENGTH_MAX, escaping.title).split()),
+        body=render(_template(integration.body or BODY), context, BODY_LENGTH_MAX, escaping.body),
         kind=_kind(context["firing"], context["ended"]),
     )
 
@@ -129,8 +141,8 @@ def _context(notification: Notification, integration: Integration) -> dict[str, 
         "group_labels": notification.group_labels,
         "common_labels": common_labels,
         "common_annotations": common([alert.annotations for alert in notification.alerts]),
-        "route_labels": notification.route_labels,
-        "receiver_labels": integration.receiver_labels,
+        "route_labels": _own(notification.route_labels),
+        "receiver_labels": _own(integration.receiver_labels),
         "firing": firing,
         "resolved": resolved,
         "ended": ended,
@@ -200,6 +212,11 @@ def common(mappings: Sequence[dict[str, str]]) -> dict[str, str]:
     if not mappings:
         return {}
     return {name: value for name, value in mappings[0].items() if all(other.get(name) == value for other in mappings)}
+
+
+def _own(labels: dict[str, str]) -> dict[str, str]:
+    """Labels of the routing file: its own text, as a template's is."""
+    return {name: Own(value) for name, value in labels.items()}
 
 
 def _pairs(labels: dict[str, str]) -> str:

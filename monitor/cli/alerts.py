@@ -212,6 +212,7 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
       watchkeeper receivers test team-shop --alerting alerting.yml
     """
     import asyncio  # noqa: PLC0415 - after the help
+    import functools  # noqa: PLC0415
 
     from alert_rules.notify.message import render_message, sample_notification  # noqa: PLC0415
     from monitor.clock import SystemClock  # noqa: PLC0415
@@ -231,9 +232,9 @@ def try_receiver(system: System, name: str, alerting: Path | None, output: str) 
     rows = []
     each = [one for integration in integrations for one in asyncio.run(services(integration))]
     for integration in each:
-        message = render_message(sample_notification(integration, SystemClock().now_ms()), integration)
+        compose = functools.partial(render_message, sample_notification(integration, SystemClock().now_ms()), integration)
         try:
-            answer, result = asyncio.run(Receivers(policy).send(integration, message.title, message.body, message.kind)), "accepted"
+            answer, result = asyncio.run(Receivers(policy).send(integration, compose)), "accepted"
         except DeliveryError as error:
             answer, result = str(error), "failed for good" if error.permanent else "failed"
         rows.append({"integration": integration.log_key, "result": result, "answer": answer})

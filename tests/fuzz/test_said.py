@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import string
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,9 +15,11 @@ from urllib.parse import quote
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from alert_rules.rules.template import plain
 from tests.fuzz.play import cases
 from workers.receivers import plugins
 from workers.receivers.blank import BLANK, secrets_of
+from workers.receivers.markup import NOTHING, unlinked, unmarked
 
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 PUNCTUATED = LETTERS + "-_.~!$'()*,;\"<>&\\ äß€%+=@:/?#"
@@ -109,7 +112,7 @@ ECHOES = st.lists(ONE_ECHO, min_size=1, max_size=4)
 Echo = tuple[int, Callable[[str], str], Callable[[str], str], str]
 
 
-@cases(150)
+@cases(90)
 @given(KINDS, CANARIES, st.one_of(PASSWORDS, SHORT), CANARIES, CANARIES, ECHOES)
 def test_no_secret_of_an_address_remains_in_an_answer(
     kind: str, user: str, password: str, token: str, path: str, echoes: list[Echo]
@@ -127,7 +130,7 @@ def test_no_secret_of_an_address_remains_in_an_answer(
         assert not (left := _remains(shown, value)), (left, shown)
 
 
-@cases(60)
+@cases(40)
 @given(KINDS, CANARIES, PASSWORDS, CANARIES, CANARIES, st.integers(0, 3), st.sampled_from(CODES), st.integers(6, 200))
 def test_a_secret_that_is_cut_at_the_end_of_an_answer_is_blanked(
     kind: str, user: str, password: str, token: str, path: str, which: int, code: Callable[[str], str], length: int
@@ -142,7 +145,7 @@ def test_a_secret_that_is_cut_at_the_end_of_an_answer_is_blanked(
     assert len(shown.removeprefix("it says: ").replace(BLANK, "")) < 6, shown
 
 
-@cases(60)
+@cases(40)
 @given(KINDS, CANARIES, PASSWORDS, CANARIES, CANARIES, st.text(max_size=600))
 def test_any_answer_is_one_line_of_a_limited_length(kind: str, user: str, password: str, token: str, path: str, said: str) -> None:
     url = _address(kind, user, password, token, path)
@@ -150,3 +153,63 @@ def test_any_answer_is_one_line_of_a_limited_length(kind: str, user: str, passwo
     assert len(shown) <= 300
     assert shown.isprintable()
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+
+
+MENTIONS = ["@everyone", "@here", "@all", "@channel", "@room", "<!channel>", "<!subteam^Sab>", "<@Uabc>", "<@&4>", "<#room>", "<users/all>"]
+LINKS = [
+    "<http://e.test|x>",
+    "[click](http://evil.test)",
+    "![x](http://evil.test/p.png)",
+    "[x][y]",
+    "[x]: http://evil.test",
+    "<img src=x>",
+    "</p>",
+]
+MARKS = [
+    "**bold**",
+    "__bold__",
+    "*it*",
+    "_it_",
+    "~~no~~",
+    "||spoiler||",
+    "`code`",
+    "```",
+    "$x$",
+    "$$x$$",
+    "<!--",
+    "&lt;b&gt;",
+    ":smile:",
+    "a_b_c",
+]
+LINES = ["> quoted", "# head", "#tag", "- item", "+ item", "* item", "1. one", "12) two", "---", "===", "| a | b |", "\n", "\n\n", "    "]
+PIECES = [*MENTIONS, *LINKS, *MARKS, *LINES, *"@<](![", "\\", "\\[", "\\*"]
+DATA = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=8).map("".join)
+TAGS = re.compile(r"</?(?!p>|br ?/?>)[a-z][^>]*>", re.IGNORECASE)
+LIVE = re.compile(r"@(?=\w)|<(?=[^\s\u200b])|\]\(|\]\[|\]:|!\[|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@cache
+def _markdown() -> Any:
+    from markdown import Markdown  # noqa: PLC0415 - apprise brings it
+
+    reader = Markdown(extensions=["markdown.extensions.tables", "markdown.extensions.fenced_code", "markdown.extensions.nl2br"])
+    reader.ESCAPED_CHARS = sorted({*reader.ESCAPED_CHARS, *string.punctuation})
+    return reader
+
+
+@cases(120)
+@given(DATA, DATA)
+def test_nothing_that_others_say_is_live_wherever_it_is_put(one: str, other: str) -> None:
+    for said in (unlinked(one) + unlinked(other), f"[firing]{unlinked(one)}", f"Look!{unlinked(one)}", f"x {unlinked(one)}(y)"):
+        assert not LIVE.search(said), said
+    assert unlinked(one).replace(NOTHING, "") == plain(one).replace(NOTHING, "")
+
+
+@cases(120)
+@given(DATA, DATA)
+def test_a_reader_of_markdown_shows_what_others_say_as_they_said_it(one: str, other: str) -> None:
+    for said, wanted in ((unmarked(one), one), (f"x: {unmarked(one)} {unmarked(other)}", f"x: {one} {other}")):
+        page = _markdown().reset().convert(said)
+        assert not TAGS.search(page), (said, page)
+        seen = html.unescape(re.sub(r"</?p>|<br ?/?>", " ", page)).replace(NOTHING, "")
+        assert " ".join(seen.split()) == " ".join(plain(wanted).replace(NOTHING, "").split()), said

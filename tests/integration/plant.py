@@ -8,6 +8,7 @@ from typing import Any
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from monitor.clock import ServerClock
 from monitor.core.endpoint import Endpoint
@@ -86,9 +87,10 @@ class Plant:
     async def _services(self, integration: Integration) -> tuple[Integration, ...]:
         return (integration,)
 
-    async def _send(self, _integration: Any, title: str, body: str, _kind: str, *_waiting: object) -> str:
-        self.messages.append(title)
-        self.bodies.append(body)
+    async def _send(self, _integration: Any, compose: Compose, *_waiting: object) -> str:
+        message = compose(Escaping())
+        self.messages.append(message.title)
+        self.bodies.append(message.body)
         return "accepted"
 
     async def _probe(self, endpoint: Endpoint, _probe: Any, due_ms: int) -> Result:

@@ -14,7 +14,7 @@ import pytest
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError, Stale
 from tests.conftest import free_port
-from tests.receiving import HOUSE, Mailbox, Service, refused, sent, to
+from tests.receiving import HOUSE, Mailbox, Service, note, refused, sent, to
 from tests.waiting import until, wait_for
 from workers.receivers import address, plugins
 from workers.receivers import send as sending
@@ -223,7 +223,7 @@ def test_many_sends_at_once_do_not_hear_each_other(service: Service) -> None:
     other = Service()
     try:
         other.status, other.answer = 404, b"nobody"
-        sends = [HOUSE.send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), "t", "b", "info") for i in range(20)]
+        sends = [HOUSE.send(to(f"json://127.0.0.1:{(service if i % 2 else other).port}/{i}"), note()) for i in range(20)]
         answers = asyncio.run(all_of(sends))
     finally:
         other.stop()
@@ -238,8 +238,8 @@ def test_a_slow_service_delays_no_other(service: Service) -> None:
 
     async def story() -> None:
         hanging, other = to(f"json://127.0.0.1:{slow.port}/", key="slow"), to(f"json://127.0.0.1:{service.port}/", key="fast")
-        held = [asyncio.ensure_future(HOUSE.send(hanging, "t", "b", "info")) for _ in range(30)]
-        answers = await asyncio.wait_for(all_of([HOUSE.send(other, "t", "b", "info") for _ in range(30)]), BUSY_S)
+        held = [asyncio.ensure_future(HOUSE.send(hanging, note())) for _ in range(30)]
+        answers = await asyncio.wait_for(all_of([HOUSE.send(other, note()) for _ in range(30)]), BUSY_S)
         assert all("HTTP 200" in str(answer) for answer in answers)
         assert not any(one.done() for one in held)
         assert len(slow.requests) <= SENDS_PER_SERVICE_MAX
@@ -258,7 +258,7 @@ def test_nothing_is_sent_after_it_was_given_up(service: Service, monkeypatch: py
     monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 2.0)
     monkeypatch.setattr(address, "READ_TIMEOUT_S", 3.0)
     service.silent.set()
-    sends = [HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), "t", "b", "info") for number in range(10)]
+    sends = [HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="gives up"), note()) for number in range(10)]
     in_time: list[bool] = []
 
     async def one(number: int) -> None:
@@ -295,7 +295,7 @@ def test_what_has_waited_for_its_turn_is_asked_about_and_what_has_not_is_sent_at
             asked.append(number)
             raise Stale
 
-        return await HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), "t", "b", "info", afresh)
+        return await HOUSE.send(to(f"json://127.0.0.1:{service.port}/{number}", key="waits"), note(), afresh)
 
     async def story() -> list[str | BaseException]:
         sends = [asyncio.ensure_future(one(number)) for number in range(SENDS_PER_SERVICE_MAX + 2)]

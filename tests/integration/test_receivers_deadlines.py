@@ -12,7 +12,7 @@ import pytest
 
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
-from tests.receiving import HOUSE, Service, drips, hangs, peer, refused, to
+from tests.receiving import HOUSE, Service, drips, hangs, note, peer, refused, to
 from tests.waiting import wait_for
 from workers.receivers import plugins
 from workers.receivers import send as sending
@@ -83,14 +83,14 @@ def test_services_that_hang_delay_no_other_and_blame_none_that_was_not_asked(ser
 
     async def story(port: int) -> None:
         held = [
-            asyncio.ensure_future(house.send(to(f"json://127.0.0.1:{port}/{name}", key=f"hangs {name}"), "t", "b", "info"))
+            asyncio.ensure_future(house.send(to(f"json://127.0.0.1:{port}/{name}", key=f"hangs {name}"), note()))
             for name in range(HANGING)
             for _ in range(3)
         ]
         await asyncio.sleep(0)  # Each of them asks for its turn before the other does.
         other = to(f"json://127.0.0.1:{service.port}/", key="well")
         async with asyncio.timeout(2.0):
-            answers = await asyncio.gather(*(house.send(other, "t", "b", "info") for _ in range(20)))
+            answers = await asyncio.gather(*(house.send(other, note()) for _ in range(20)))
         assert all("HTTP 200" in answer for answer in answers)
         assert not any(one.done() for one in held)
         errors = await asyncio.gather(*held, return_exceptions=True)
@@ -106,10 +106,10 @@ def test_who_never_had_a_turn_is_said_to_have_waited(monkeypatch: pytest.MonkeyP
 
     async def story(port: int) -> None:
         hanging = to(f"json://127.0.0.1:{port}/", key="hangs")
-        held = [asyncio.ensure_future(house.send(hanging, "t", "b", "info")) for _ in range(sending.SENDS_PER_SERVICE_MAX)]
+        held = [asyncio.ensure_future(house.send(hanging, note())) for _ in range(sending.SENDS_PER_SERVICE_MAX)]
         await asyncio.sleep(0)
         with pytest.raises(DeliveryError) as caught:
-            await house.send(hanging, "t", "b", "info", patience_s=1.0)
+            await house.send(hanging, note(), patience_s=1.0)
         assert str(caught.value) == "it waited 1 s for its turn behind others (8 in flight to the same service), and was not sent"
         assert (caught.value.asked, caught.value.permanent, caught.value.unheard) == (False, False, False)
         await asyncio.gather(*held, return_exceptions=True)
@@ -136,9 +136,9 @@ def test_a_plugin_that_waits_for_no_connection_holds_only_its_own_service(servic
     error = refused(stuck, house)
     assert (str(error), error.unheard) == ("no end within 1 s", False)
     with pytest.raises(DeliveryError, match="waited") as caught:
-        asyncio.run(house.send(stuck, "t", "b", "info", patience_s=0.1))
+        asyncio.run(house.send(stuck, note(), patience_s=0.1))
     assert not caught.value.asked
-    assert "HTTP 200" in asyncio.run(house.send(to(f"json://127.0.0.1:{service.port}/"), "t", "b", "info"))
+    assert "HTTP 200" in asyncio.run(house.send(to(f"json://127.0.0.1:{service.port}/"), note()))
     released.set()
     wait_for(lambda: not house._turns.taken("stuck"))
 
@@ -154,7 +154,7 @@ def test_a_service_that_answers_again_is_told_several_messages_at_once_again(ser
     service.released.set()
     for turn in turns:
         HOUSE._turns.end("recovers", turn)
-    assert "HTTP 200" in asyncio.run(HOUSE.send(one, "t", "b", "info"))
+    assert "HTTP 200" in asyncio.run(HOUSE.send(one, note()))
     turns = [HOUSE._turns.ask("recovers") for _ in range(2)]
     assert all(turn.done() for turn in turns)
     for turn in turns:

@@ -14,7 +14,7 @@ import pytest
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from tests.integration.commands import Run
-from tests.receiving import HOUSE, Mailbox, Service, refused, sent, to
+from tests.receiving import HOUSE, Mailbox, Service, note, refused, sent, to
 from workers.receivers.address import services
 from workers.receivers.recipients import RECIPIENTS_MAX
 
@@ -30,7 +30,7 @@ def outcomes(integrations: tuple[Integration, ...]) -> list[str]:
 
     async def one(integration: Integration) -> str:
         try:
-            return await HOUSE.send(integration, "Down", "shop-1", "failure")
+            return await HOUSE.send(integration, note("Down", "shop-1", "failure"))
         except DeliveryError as error:
             return f"{'for good' if error.permanent else 'again'}: {error}"
 

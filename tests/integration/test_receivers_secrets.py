@@ -20,6 +20,7 @@ from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
 from tests.echo_service import EchoService, Request
+from tests.receiving import note
 from workers.receivers.send import Receivers
 
 PASSWORD = "s3 same+/ö"
@@ -61,7 +62,7 @@ def log() -> Iterator[Log]:
 def said_of(url: str) -> str:
     """What a sender is told of a send: the answer, or the error."""
     try:
-        return asyncio.run(Receivers(TargetPolicy()).send(Integration(key="r/apprise/0", receiver="r", url=url), "Title", "Body", "info"))
+        return asyncio.run(Receivers(TargetPolicy()).send(Integration(key="r/apprise/0", receiver="r", url=url), note("Title", "Body")))
     except DeliveryError as error:
         return str(error)
 

@@ -15,6 +15,7 @@ from unittest import mock
 
 import msgspec
 
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from alert_rules.rules import memory
 from monitor.core import decide as monitor_decide
@@ -114,13 +115,13 @@ def _one_row_for_all_services() -> Iterator[None]:
     async def together(self: FlushStep, receiver: str) -> tuple[Integration, ...]:
         return self._routing.integrations(receiver)
 
-    async def send(integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]]) -> str:
+    async def send(integration: Integration, compose: Compose, afresh: Callable[[], Awaitable[None]], _patience_s: float) -> str:
         services = parts.current_life().part.world.services  # type: ignore[union-attr]
         names = await services.names(integration)
         refusal: Exception | None = None
         for name in names:
             try:
-                await services.accept(integration.of_service(name, alone=len(names) == 1), body, afresh)
+                await services.accept(integration.of_service(name, alone=len(names) == 1), compose(Escaping()).body, afresh)
             except outside.DeliveryError as error:
                 refusal = error
         if refusal is not None:

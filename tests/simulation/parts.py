@@ -14,6 +14,7 @@ from unittest import mock
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules, parse_rule_text
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import ServerClock
@@ -203,10 +204,8 @@ def _prepare(endpoint: Endpoint) -> Any:
     return endpoint
 
 
-async def _send(
-    integration: Integration, _title: str, body: str, _kind: str, afresh: Callable[[], Awaitable[None]], _patience_s: float
-) -> str:
-    return await current_life().part.world.services.accept(integration, body, afresh)  # type: ignore[union-attr]
+async def _send(integration: Integration, compose: Compose, afresh: Callable[[], Awaitable[None]], _patience_s: float) -> str:
+    return await current_life().part.world.services.accept(integration, compose(Escaping()).body, afresh)  # type: ignore[union-attr]
 
 
 async def _services(integration: Integration) -> tuple[Integration, ...]:

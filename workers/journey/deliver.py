@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import msgspec
 
 from alert_rules.notify.dedup import LogEntry, maybe_told
-from alert_rules.notify.message import common, render_message
+from alert_rules.notify.message import Compose, common, render_message
 from alert_rules.notify.retry import next_attempt_ms
 from alert_rules.notify.sent import Sent
 from alert_rules.notify.stages import FRESH_MS, Notification, may_leave, superseded
@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 PATIENCE_MIN_S = 10.0
 """How long a message waits for its turn at least, however little is left of the time in which it may be tried."""
 
-Sender = Callable[[Integration, str, str, str, Callable[[], Awaitable[None]], float], Awaitable[str]]
-"""Sends a title and a body, with the kind of message, and returns what the service answered; DeliveryError when it was not accepted.
+Sender = Callable[[Integration, Compose, Callable[[], Awaitable[None]], float], Awaitable[str]]
+"""Renders and sends a message, and returns what the service answered; DeliveryError when it was not accepted.
 
 A message that has to wait for its turn calls the next argument just before it is sent, and is not sent when that raises; it waits for so
 many seconds at most."""
@@ -213,8 +213,7 @@ class DeliverStep:
             raise DeliveryError(f"the configuration has no integration {notification.integration} any more", permanent=True)
         integration = integration.of_service(notification.service, alone=notification.alone, whole=notification.whole)
         try:
-            message = render_message(notification, integration)
-            return await self._send(integration, message.title, message.body, message.kind, afresh, patience_s)
+            return await self._send(integration, functools.partial(render_message, notification, integration), afresh, patience_s)
         except (DeliveryError, Stale, StoreError, _Superseded):
             raise
         except Exception as error:

@@ -10,12 +10,14 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
 from workers.receivers import address, plugins
 from workers.receivers.blank import secrets_of
 from workers.receivers.heard import HEARD, Heard
+from workers.receivers.markup import escaping_of
 from workers.receivers.recipients import shown_recipient
 from workers.receivers.turns import Turns
 from workers.receivers.wire import WIRE, Wire
@@ -48,12 +50,10 @@ class Receivers:
         self._policy = policy
         self._turns = Turns(each_max=SENDS_PER_SERVICE_MAX, all_max=SENDS_MAX)
 
-    async def send(  # noqa: PLR0917 - a message, its service, and how it may wait
+    async def send(
         self,
         integration: Integration,
-        title: str,
-        body: str,
-        notify_type: str,
+        compose: Compose,
         afresh: Callable[[], Awaitable[None]] = _unchanged,
         patience_s: float = PATIENCE_S,
     ) -> str:
@@ -66,7 +66,8 @@ class Receivers:
         `asked` where no turn has come within `patience_s`.
         """
         if integration.url == "console:":
-            sys.stdout.write(f"{title}\n{body}\n\n")
+            message = compose(Escaping())
+            sys.stdout.write(f"{message.title}\n{message.body}\n\n")
             sys.stdout.flush()
             return "printed"
         service = integration.whole or integration.service or integration.key
@@ -76,7 +77,7 @@ class Receivers:
             if not turn.done():
                 await self._turn(turn, service, patience_s)
                 await afresh()
-            work = _begin(_send, integration, title, body, notify_type, wire)
+            work = _begin(_send, integration, compose, wire)
         except BaseException:
             self._turns.end(service, turn)
             raise
@@ -126,13 +127,13 @@ def _begin(work: Callable[..., T], *args: Any) -> Future[T]:
     return future
 
 
-def _send(integration: Integration, title: str, body: str, notify_type: str, wire: Wire) -> str:
+def _send(integration: Integration, compose: Compose, wire: Wire) -> str:
     plugins.apprise()
     HEARD.set(wire.heard)
     WIRE.set(wire)
     text = address.read(integration)
     try:
-        return _told(integration, text, title, body, notify_type, wire)
+        return _told(integration, text, compose, wire)
     except DeliveryError:
         raise
     except Exception as error:  # Its text may hold the address.
@@ -141,18 +142,18 @@ def _send(integration: Integration, title: str, body: str, notify_type: str, wir
         wire.close()
 
 
-def _told(  # noqa: PLR0917 - a message, its service and its wire
-    integration: Integration, text: str, title: str, body: str, notify_type: str, wire: Wire
-) -> str:
+def _told(integration: Integration, text: str, compose: Compose, wire: Wire) -> str:
     """To the service itself: apprise's front sends in a few threads that all services share, and tries again by itself."""
     apprise = plugins.apprise()
     service = address.service_of(integration, text)
     several = len(service) > service.retry + 1
     told: list[Any] = []
     service.mark_delivered = lambda recipient, *_, **__: told.append(recipient)
+    message = compose(escaping_of(service))
+    title, body = message.title, message.body
     if service.interpret_emojis:
         title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
-    accepted = _notify(service, wire, body=body, title=title, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+    accepted = _notify(service, wire, body=body, title=title, notify_type=message.kind.value, body_format=apprise.NotifyFormat.TEXT)
     heard = wire.heard
     said = heard.answer if accepted else wire.refusal or heard.answer
     whom = shown_recipient(service) if integration.whole else ""

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from alert_rules.files.routing_file import parse_routing
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import Assertion, encode_assertion
@@ -169,8 +170,8 @@ def told_by_us(stories: Sequence[Story]) -> Heard:
     clock, heard = FakeClock(), Heard(stories)
     begin_ms = clock.now_ms()
 
-    async def send(integration: Integration, _title: str, body: str, _kind: str, *_waiting: object) -> str:
-        if not heard.take(*_place(integration), clock.now_ms() - begin_ms, body.splitlines()):
+    async def send(integration: Integration, compose: Compose, *_waiting: object) -> str:
+        if not heard.take(*_place(integration), clock.now_ms() - begin_ms, compose(Escaping()).body.splitlines()):
             raise DeliveryError("status 400", permanent=True)
         return "ok"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from alert_rules.files.routing_file import parse_routing
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.routes.route import Integration
 from alert_rules.rules.alert import Alert, fingerprint
 from alert_rules.rules.memory import Assertion, encode_assertion
@@ -63,14 +64,14 @@ class House:
     async def services_of(self, integration: Integration) -> tuple[Integration, ...]:
         return tuple(integration.of_service(service, alone=len(self.services) == 1) for service in self.services)
 
-    async def send(self, integration: Integration, title: str, _body: str, _kind: str, *_waiting: object) -> str:
+    async def send(self, integration: Integration, compose: Compose, *_waiting: object) -> str:
         name = integration.service or integration.key
         if name not in self.services and integration.service:
             raise DeliveryError("the address holds the service no more", permanent=True)
         self.attempts[name] += 1
         if isinstance(answer := self.answers.get(name), DeliveryError):
             raise answer
-        self.heard[name].append(title)
+        self.heard[name].append(compose(Escaping()).title)
         if answer is not None:
             raise answer
         return "accepted"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alert_rules.notify.message import Compose, Escaping
 from alert_rules.notify.sent import decode_sent
 from monitor.core.errors import DeliveryError, StoreError
 from monitor.store.queues import Queue
@@ -192,13 +193,11 @@ class Queued:
         self.turn = asyncio.Event()
         self.sent: list[str] = []
 
-    async def send(
-        self, _integration: object, title: str, _body: str, _kind: str, afresh: Callable[[], Awaitable[None]], _patience_s: float
-    ) -> str:
+    async def send(self, _integration: object, compose: Compose, afresh: Callable[[], Awaitable[None]], _patience_s: float) -> str:
         self.waiting.set()
         await self.turn.wait()
         await afresh()
-        self.sent.append(title)
+        self.sent.append(compose(Escaping()).title)
         return "accepted"
 
     async def holds(self, house: House) -> asyncio.Future[None]:
