@@ -51,10 +51,11 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StaleAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The address comes from an answer that has expired: when that came, and why there is no other."""
+    """The address comes from an answer that has expired: when that came, and why there is no other; `ours` when that is our own error."""
 
     at_ms: int
     why: str
+    ours: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,13 +11,13 @@ _FAILURE = Outcome.FAILURE
 
 def verdict(record: Record, *, no_data: bool) -> Verdict:
     """UNKNOWN before the first conclusive result or when results stopped coming; UNHEALTHY while OPEN;
-    DEGRADED in trials, in a failing run, while flapping, or where its address comes from a stale answer; else HEALTHY."""
+    DEGRADED in trials, in a failing run, while flapping, or where its name alone is not resolved any more; else HEALTHY."""
     probes = record.probes
     if no_data or not probes.results:
         return Verdict.UNKNOWN
     breaker = record.breaker.state
     if breaker is _OPEN:
         return Verdict.UNHEALTHY
-    if breaker is _HALF_OPEN or probes.run_outcome is _FAILURE or probes.flapping or probes.last.stale is not None:
+    if breaker is _HALF_OPEN or probes.run_outcome is _FAILURE or probes.flapping or probes.last.is_unresolved:
         return Verdict.DEGRADED
     return Verdict.HEALTHY

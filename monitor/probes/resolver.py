@@ -58,6 +58,8 @@ class _Entry(msgspec.Struct):
     retry_ms: int = 0
     why: str = ""
     """What came of the last question, since the answer has expired."""
+    ours: bool = False
+    """Whether that was our own error."""
 
 
 class _Silence(msgspec.Struct, frozen=True):
@@ -150,7 +152,7 @@ class Resolver:
     def _judge(self, host: str, silence: _Silence, *, replied: bool) -> Lookup:
         """Whose error it is that a name has no answer: that of a resolver that does not reply is ours, or has none for most others."""
         failed, answered = self._others.than(host, self._clock.monotonic_ms())
-        why = f": {silence.why.lower() if not silence.replied else 'it says ' + silence.why}" if silence.why else ""
+        why = f": {silence.why if not silence.replied else 'it says ' + silence.why}" if silence.why else ""
         if not replied:
             return Lookup(text=f"no resolver answered for {host}{why}", ours=True)
         if failed > answered:
@@ -166,15 +168,19 @@ class Resolver:
     def _still(self, entry: _Entry) -> Lookup:
         """An old answer; as long as no question has failed it is only late."""
         age_ms = self._clock.monotonic_ms() - entry.answered_ms
-        return Lookup(entry.addresses, stale=StaleAnswer(self._clock.now_ms() - age_ms, entry.why) if entry.why else None)
+        return Lookup(entry.addresses, stale=StaleAnswer(self._clock.now_ms() - age_ms, entry.why, entry.ours) if entry.why else None)
 
     async def _ask(self, host: str, *, registered: bool) -> Lookup | _Silence:
+        begun_ms = self._clock.monotonic_ms()
         try:
             result = await self._dns.getaddrinfo(host, type=1)
         except aiodns.error.DNSError as error:
             code, reason = error.args[0], str(error.args[-1])
             self._heard(host if registered else "", answered=code in _ABSENT, replied=code in _ABSENT or code in _REPLIES)
-            return self._unanswered(host, code, reason)
+            if code not in _ABSENT:
+                return await self._unanswered(host, code, reason, begun_ms)
+            self._cache.pop(host, None)
+            return Lookup(text=f"{host} has no address" if code == _ERRORS.ARES_ENODATA else f"{host} does not exist")
         addresses = tuple(dict.fromkeys(_text(node.addr[0]) for node in result.nodes))
         ttl_ms = min((getattr(node, "ttl", 0) for node in result.nodes), default=0) * 1000
         if ttl_ms:
@@ -193,15 +199,15 @@ class Resolver:
         if replied:
             self._replied_ms = now_ms
 
-    def _unanswered(self, host: str, code: int, reason: str) -> Lookup | _Silence:
-        if code in _ABSENT:
-            self._cache.pop(host, None)
-            return Lookup(text=f"{host} has no address" if code == _ERRORS.ARES_ENODATA else f"{host} does not exist")
+    async def _unanswered(self, host: str, code: int, reason: str, begun_ms: int) -> _Silence:
         reply = _REPLIES.get(code, "")
+        silence = _Silence(reply or reason.lower(), replied=bool(reply))
         if (entry := self._cache.get(host)) is not None:
-            entry.why = f"the resolver says {reply}" if reply else f"no resolver answers: {reason.lower()}"
             entry.retry_ms = self._clock.monotonic_ms() + STALE_RETRY_MS
-        return _Silence(reply or reason, replied=bool(reply))
+            replied = silence.replied or self._replied_ms > begun_ms or await self._ask_anything()
+            judged = self._judge(host, silence, replied=replied)
+            entry.why, entry.ours = judged.text, judged.ours
+        return silence
 
     def _ask_anything(self) -> asyncio.Task[bool]:
         """See whether the resolver replies at all, by a name that does not exist by definition (RFC 6761, 6.4) and is in no cache."""

@@ -70,6 +70,10 @@ def test_an_address_from_a_stale_answer_is_degraded_and_says_why_until_there_is_
     lines = explain(ENDPOINT, Pool(name="a"), t.record, None, Verdict.DEGRADED, None, t.now_ms)
     assert lines[0].text == "DEGRADED; the address comes from an answer of 1m25s ago: the resolver says SERVFAIL"
     t.after(10_000).ok().expect_verdict(Verdict.HEALTHY).expect_weigh(True)
+    ours = StaleAnswer(START_MS, "no resolver answered for a: timeout", ours=True)
+    t.after(10_000).ok(stale=ours).expect_verdict(Verdict.HEALTHY).expect_weigh(False)
+    lines = explain(ENDPOINT, Pool(name="a"), t.record, None, Verdict.HEALTHY, None, t.now_ms)
+    assert lines[0].text == "HEALTHY; the address comes from an answer of 50s ago: no resolver answered for a: timeout"
     assert t.transitions == []
 
 

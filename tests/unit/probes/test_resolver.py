@@ -121,7 +121,7 @@ def test_a_stale_answer_says_how_old_it_is_and_why_and_serves_for_some_minutes_o
     async def main() -> None:
         async with resolving("shop.test", "other.test") as (server, clock, resolver):
             server.codes["shop.test"] = SERVFAIL
-            stale = Lookup(("127.0.0.1",), stale=StaleAnswer(clock.now_ms() - TTL_MIN_MS - 1, "the resolver says SERVFAIL"))
+            stale = Lookup(("127.0.0.1",), stale=StaleAnswer(clock.now_ms() - TTL_MIN_MS - 1, "the resolver says SERVFAIL for shop.test"))
             assert await resolver.lookup("shop.test", 2_000) == stale
             clock.advance(STALE_MAX_MS - 2)
             assert await resolver.lookup("shop.test", 2_000) == stale
@@ -129,6 +129,23 @@ def test_a_stale_answer_says_how_old_it_is_and_why_and_serves_for_some_minutes_o
             assert await resolver.lookup("shop.test", 2_000) == Lookup(text="the resolver says SERVFAIL for shop.test")
             del server.codes["shop.test"]
             assert await resolver.lookup("shop.test", 2_000) == Lookup(("127.0.0.1",))
+
+    run(main())
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_stale_answer_says_so_where_it_is_the_resolver_that_is_ours(silent: bool) -> None:
+    async def main() -> None:
+        async with resolving("shop.test", "other.test") as (server, _, resolver):
+            server.silent = silent
+            server.codes = {"shop.test": SERVFAIL, "other.test": SERVFAIL}
+            for name in ("other.test", "shop.test"):
+                await resolver.lookup(name, 2_000)
+            await asyncio.gather(*resolver._asked.values())
+            stale = (await resolver.lookup("shop.test", 2_000)).stale
+            assert stale is not None
+            assert stale.ours
+            assert stale.why.startswith("no resolver answered for shop.test: ")
 
     run(main())
 
@@ -272,7 +289,7 @@ def test_a_probe_with_a_stale_answer_says_so_also_after_a_redirect() -> None:
                 for url in (f"http://shop.test:{first}/", f"tcp://shop.test:{port}", f"http://shop.test:{closing}/"):
                     watched = endpoint(url)
                     result = await run_probe(watched, prepare(watched), context, 1_000)
-                    assert result.stale == StaleAnswer(answered_ms, "the resolver says SERVFAIL"), url
+                    assert result.stale == StaleAnswer(answered_ms, "the resolver says SERVFAIL for shop.test"), url
                 await context.close()
 
     run(main())
