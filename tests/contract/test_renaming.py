@@ -68,7 +68,7 @@ async def test_what_is_left_under_the_old_name_is_that_of_a_removed_endpoint(hou
     await one_with_a_past(house)
     await house.store.rename(await renaming(house, "old", "new"))
     (left,) = await house.store.load(["old"])
-    assert (left.memory, left.override) == (b"alerts", b"")
+    assert (left.memory, left.override, left.record) == (b"alerts", b"", b"")
     assert (await house.store.transitions("old"))[-1] == b"ends"
     assert await house.score("old") is None
     assert await house.store.forget("old", left.ver, [])

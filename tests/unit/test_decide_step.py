@@ -350,6 +350,7 @@ def test_the_alert_of_a_renamed_endpoint_ends_and_one_of_its_new_name_begins() -
             ("endpoint:f", ["f"]),
             ("endpoint:e", []),
         ]
+        assert [alert.end_reason for alert in told[-1].ended] == ["renamed by ann: one service: to f"]
         assert told[-1].ver > told[0].ver
         record = decode_record((await house.store.load(["f"]))[0].record)
         assert record.probes.run_outcome is FAILURE

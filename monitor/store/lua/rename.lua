@@ -1,7 +1,7 @@
 -- Give an endpoint another name, with all that is known of it: all of it or, where something is not what the caller had read, nothing.
 --
--- Its history, record and override move; its own log is copied. What is left under the old name are its record, log and what the rules
--- remember, as of a removed endpoint, until forget.lua takes them away and ends its alerts. Those that depend on it are written as well.
+-- Its history, record and override move; its own log is copied. What is left under the old name are the record's version, the log and what
+-- the rules remember, as of a removed endpoint, until forget.lua takes them away and ends its alerts. Those that depend on it are written as well.
 -- @include times dirty version revision fence write
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged   11 members of its pool
@@ -94,7 +94,7 @@ for _, hash in ipairs({1, 2, 6}) do
   redis.call('HDEL', KEYS[hash], old)
 end
 redis.call('ZREM', KEYS[4], old)
-move_version(KEYS[5], old, now)
+redis.call('HSET', KEYS[5], old, string.format('%013d', math.max(ARGV[15] + 1, now)))
 redis.call('ZADD', KEYS[7], at_once(now), old)
 redis.call('SREM', KEYS[11], old)
 if redis.call('EXISTS', KEYS[11]) == 0 then

@@ -185,6 +185,7 @@ class MemoryRegistry(MemoryState):
         if not new.paused:
             there.due[new.id] = there.plans[new.id].soon(self._clock.now_ms())
         self._remove(Removal(id=old_id, old=renaming.old))
+        here.records[old_id] = here.records[old_id][0], b""
         if any(judged_ms):  # Else it counts as judged from now on.
             there.judged[new.pool] = max(ms or 0 for ms in judged_ms)
         told = [(old_id, renaming.told_old), (new.id, renaming.told_new)]
