@@ -32,6 +32,9 @@ ORPHAN_GRACE_S = 3.0
 
 def run_part(name: PartName, settings: Settings) -> int:
     """Run the part until it is told to stop, and return its exit status. Raises WatchkeeperError where it cannot work."""
+    from workers.runtime.log import make_readable
+
+    make_readable()
     os.environ.update(as_environment(settings))
     refuse_other_data_set(settings)
     leave_with_parent()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from monitor.core.said import escaped
+from monitor.core.said import escaped, escaped_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -56,22 +56,18 @@ def emit_one(row: Row, output: str) -> None:
 
 def say(text: str) -> None:
     """Print words for a person on stderr; what others said in them cannot move the cursor."""
-    click.echo(_lines(text), err=True)
+    click.echo(escaped_lines(text), err=True)
 
 
 def tell(text: str) -> None:
     """Print words that are what the command was asked for, on stdout; as `say`."""
-    click.echo(_lines(text))
+    click.echo(escaped_lines(text))
 
 
 def json_text(value: Any, *, indent: int = -1) -> str:
     """JSON in which also those characters are escaped that a terminal obeys or does not show."""
     text = msgspec.json.encode(value)
     return "\n".join(map(_json_line, msgspec.json.format(text, indent=indent).decode().split("\n")))
-
-
-def _lines(text: str) -> str:
-    return "\n".join(map(escaped, text.split("\n")))
 
 
 def _json_line(line: str) -> str:

@@ -15,6 +15,11 @@ def escaped(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def escaped_lines(text: str) -> str:
+    """As `escaped`, line by line."""
+    return text if text.isprintable() else "\n".join(map(escaped, text.split("\n")))
+
+
 def clean(text: str) -> str:
     """Return `text` scrubbed of secrets and escaped, at most TEXT_LENGTH_MAX characters long."""
     text = escaped(scrubbed(text[:LOOKED_AT_LENGTH_MAX])[: TEXT_LENGTH_MAX + 1])
