@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,26 @@ def test_an_address_that_has_grown_is_not_sent_to_whole(service: Service, tmp_pa
     assert error.permanent
     assert str(error) == "the address holds 3 services now; the next notification tells each of them"
     assert service.requests == []
+
+
+def test_plugins_are_loaded_once_however_many_threads_begin(service: Service) -> None:
+    """In a process of its own, since this one has loaded them."""
+    code = """
+import sys, threading
+from alert_rules.routes.route import Integration
+from workers.receivers import address
+barrier, names, schemes = threading.Barrier(32), [], ["json", "ntfy", "form", "xml"]
+def begin(number):
+    barrier.wait()
+    url = f"{schemes[number % 4]}://127.0.0.1/{number}"
+    names.append(address.service_of(Integration(key="k", receiver="r", url=url), url).service_name)
+threads = [threading.Thread(target=begin, args=(number,)) for number in range(32)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(names), sorted(set(map(str, names))))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("32 ['Form', 'JSON', 'XML', 'ntfy']\n", "")
 
 
 def test_apprise_can_be_imported_beforehand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,8 @@ from workers.receivers.recipients import shown_recipient
 from workers.receivers.turns import Turns
 from workers.receivers.wire import WIRE, Wire
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 SEND_TIMEOUT_S = 30.0
@@ -30,6 +33,8 @@ CUT_AGAIN_S = 5.0
 SENDS_MAX = 512
 """Messages that one process sends at once, each in a thread of its own."""
 SENDS_PER_SERVICE_MAX = 8
+WAIT_TOLD_S = 5.0
+"""After that the log tells that a message waits."""
 PATIENCE_S = 300.0
 """How long a message waits for its turn where nothing else is said."""
 
@@ -98,8 +103,13 @@ class Receivers:
             wire.cut()
 
     async def _turn(self, turn: Future[None], service: str, patience_s: float) -> None:
+        waiting = asyncio.wrap_future(turn)
+        told_s = min(WAIT_TOLD_S, patience_s)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(turn), patience_s)
+            done, _ = await asyncio.wait({waiting}, timeout=told_s)
+            if not done:
+                log.warning("a message waits for its turn: %d are in flight to its service %s", self._turns.taken(service), service)
+                await asyncio.wait_for(waiting, patience_s - told_s)
         except TimeoutError:
             taken = self._turns.taken(service)
             raise DeliveryError(
