@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 
 CHARSETS_CACHED_MAX = 256
+CONTENT_TYPE_LENGTH_MAX = 200
+"""How much of a Content-Type is searched for its charset."""
 
 _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:+-]{1,40})""", re.IGNORECASE)
 _BOMS = (
@@ -36,8 +38,7 @@ def as_utf8(body: bytes, content_type: bytes) -> bytes:
     for mark, charset in _BOMS if body[:1] in _BOM_STARTS else ():
         if body.startswith(mark):
             return _converted(body[len(mark) :], charset)
-    said = _CHARSET.search(content_type)
-    return _converted(body, _known(said[1]) if said else "utf-8")
+    return _converted(body, _charset(content_type[:CONTENT_TYPE_LENGTH_MAX]))
 
 
 def _converted(body: bytes, charset: str) -> bytes:
@@ -45,10 +46,13 @@ def _converted(body: bytes, charset: str) -> bytes:
 
 
 @lru_cache(CHARSETS_CACHED_MAX)
-def _known(label: bytes) -> str:
-    """The codec of a charset, or an empty text."""
+def _charset(content_type: bytes) -> str:
+    """The codec of the charset that is said, or an empty text where nobody knows it."""
+    said = _CHARSET.search(content_type)
+    if said is None:
+        return "utf-8"
     try:
-        name = codecs.lookup(label.decode("ascii")).name
+        name = codecs.lookup(said[1].decode("ascii")).name
     except (LookupError, ValueError):
         return ""
     name = _AS_BROWSERS.get(name, name)

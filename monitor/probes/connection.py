@@ -177,6 +177,9 @@ class Connection(ABC):
                     sock.setblocking(False)
                 code = sock.connect_ex((ip, self._to.port))
             except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:  # a machine without IPv6: another address may do
+                    self._note(FailureClass.CONNECT, _reason(error))
+                    continue
                 self._end(None, f"no socket: {_reason(error)}", ours=True)
                 return
             if code in _PENDING:

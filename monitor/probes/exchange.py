@@ -20,11 +20,12 @@ class HttpExchange(Connection):
     """A response as far as it came: `status`, headers by `values`, `body`.
 
     The body is decoded and kept only where `want_body` says so. What exceeds `body_max` bytes (after decoding) is
-    neither read nor kept: `truncated` tells. `body_bytes` counts what was read.
+    neither read nor kept: `truncated` tells. `body_bytes` counts what was read. A response that leads on, by one of the statuses in
+    `follows` and a Location, ends with its head: nobody judges its body.
     """
 
     __slots__ = (
-        "_body_max", "_decoder", "_pieces", "_reader", "_want_body", "_wire_bytes",
+        "_body_max", "_decoder", "_follows", "_pieces", "_reader", "_want_body", "_wire_bytes",
         "body_bytes", "http_version", "matching_ms", "status", "truncated",
     )  # fmt: skip
 
@@ -37,10 +38,11 @@ class HttpExchange(Connection):
         head_only: bool = False,
         want_body: bool = False,
         body_max: int = BODY_BYTES_MAX,
+        follows: frozenset[int] = frozenset(),
         spent: list[float] | None = None,
     ) -> None:
         super().__init__(network, to, request, spent)
-        self._want_body, self._body_max = want_body, body_max
+        self._want_body, self._body_max, self._follows = want_body, body_max, follows
         self._reader = ResponseReader(head_only=head_only)
         self._pieces: list[bytes] = []
         self._decoder: Decoder | None = None
@@ -55,12 +57,17 @@ class HttpExchange(Connection):
     @property
     def body(self) -> bytes:
         """As much of the body as was kept, as UTF-8 where it is text."""
-        return as_utf8(b"".join(self._pieces), self.header(b"content-type") or b"")
+        return as_utf8(b"".join(self._pieces), self._reader.header(b"content-type") or b"")
 
     @property
     def header_bytes(self) -> int:
         """How long all headers are together."""
         return self._reader.header_bytes
+
+    @property
+    def location(self) -> bytes:
+        """Where the response leads; nothing where it does not say so."""
+        return self.header(b"location") or b""
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of a header by its lower-case name."""
@@ -68,7 +75,7 @@ class HttpExchange(Connection):
 
     def header(self, name: bytes) -> bytes | None:
         """Its first value."""
-        return next(iter(self._reader.values(name)), None)
+        return self._reader.header(name)
 
     def _received(self, data: memoryview | bytes) -> None:
         if self.phase == FIRST_BYTE:
@@ -82,11 +89,15 @@ class HttpExchange(Connection):
             self._end(FailureClass.PROTOCOL, f"not a valid HTTP response: {error}{seen}")
             return
         if not self.status:
+            if self._wire_bytes > HEADER_BYTES_MAX and not 0 < reader.header_bytes <= HEADER_BYTES_MAX:
+                self._end(FailureClass.PROTOCOL, f"response headers exceed {HEADER_BYTES_MAX} bytes")
+                return
             if not reader.status:
-                if self._wire_bytes > HEADER_BYTES_MAX:
-                    self._end(FailureClass.PROTOCOL, f"response headers exceed {HEADER_BYTES_MAX} bytes")
                 return
             self.status, self.http_version = reader.status, reader.http_version
+            if self.status in self._follows and self.location:
+                self._end()
+                return
             if self._want_body and not self._choose_decoder():
                 return
         if piece:
@@ -97,10 +108,9 @@ class HttpExchange(Connection):
             self._end(FailureClass.PROTOCOL, f"response exceeds {WIRE_BYTES_MAX} bytes on the wire")
 
     def _choose_decoder(self) -> bool:
-        codings = self._reader.values(b"content-encoding")
-        if codings:
+        if self.header(b"content-encoding"):
             try:
-                self._decoder = decoder_for(b",".join(codings).decode("latin-1"))
+                self._decoder = decoder_for(b",".join(self.values(b"content-encoding")).decode("latin-1"))
             except UnsupportedCodingError as error:
                 self._end(FailureClass.PROTOCOL, str(error))
                 return False

@@ -51,6 +51,7 @@ class Hops:
     def __init__(self, url: httpx.URL, options: Mapping[str, Any], *, want_body: bool) -> None:
         self._url = url
         self._max: int = options["max_redirects"]
+        self.follows = REDIRECTS if self._max else frozenset()
         self._verify: bool = options["verify_tls"]
         self._server_name: str = options["server_name"] or ""
         self._body: bytes = options["body"].encode()
@@ -58,10 +59,6 @@ class Hops:
         self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in options["headers"].items()]
         self.first = self._hop(url, options["method"], credentials=True)
         self._made: dict[tuple[str, str, bool], Hop] = {}
-
-    def wants(self, status: int) -> bool:
-        """Whether a response of this status leads on."""
-        return status in REDIRECTS and self._max > 0
 
     def follow(self, hop: Hop, hops: int, status: int, location: bytes, *, jar: CookieJar, now_ms: int) -> Hop | Refusal:
         """Return the next hop, after so many; or why there is none, which is the target's failure."""

@@ -94,8 +94,9 @@ class HttpProbe:
         jar: CookieJar | None = None
         while True:
             exchange = HttpExchange(
-                context.network, hop.to, hop.request, head_only=hop.method == "HEAD", want_body=self._want_body, spent=spent
-            )
+                context.network, hop.to, hop.request,
+                head_only=hop.method == "HEAD", want_body=self._want_body, follows=self._hops.follows, spent=spent,
+            )  # fmt: skip
             exchange.stale = stale
             await exchange.run(deadline, timeout_ms)
             spent, stale = exchange.spent, exchange.stale
@@ -105,8 +106,8 @@ class HttpProbe:
                 return self._failed(exchange, hop, hops, exchange.failure, exchange.text)
             following: Hop | tuple[FailureClass | None, str] | None
             try:
-                location = exchange.header(b"location") if self._hops.wants(exchange.status) else None
-                if location is None:
+                location = exchange.location if exchange.status in self._hops.follows else b""
+                if not location:
                     following = self._judge_status(exchange)
                     if following is None and not self._unexpecting:
                         following = await self._judge_rest(exchange, [*certificates, exchange.certificate], context, deadline, timeout_ms)

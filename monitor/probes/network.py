@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,7 +63,8 @@ class Network:
 
     def surprised(self, error: Exception) -> str:
         """Log and count that our own code failed over what a target sent; return what is told of the target."""
-        log.error("a target sent what we did not expect", exc_info=error)
+        where = "".join(traceback.format_tb(error.__traceback__))  # without what it says, which may quote the target
+        log.error("%s over what a target sent, at\n%s", type(error).__name__, where)
         self.count("prober_errors", 1)
         return f"what the target sent cannot be understood ({type(error).__name__})"
 

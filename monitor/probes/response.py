@@ -13,7 +13,6 @@ CHUNK_LINE_BYTES_MAX = 16_384
 """Longest line of a chunk's size with its extensions."""
 NUMBER_DIGITS_MAX = 18
 
-_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
 _CHUNK_SIZE, _CHUNK_END, _TRAILERS = range(3)
 _START = b"HTTP/"
 _PLAIN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [\t -\xff]*+)?(\r\n(?:[!-9;-~]++:[\t -\xff]*+\r\n)*+)\r\n")
@@ -26,6 +25,7 @@ _BLANKS_AFTER_NAME = re.compile(rb"(?<=\n)([^:\n]*?)[ \t]+(?=:)")
 _NO_NAME = re.compile(rb"\n:[^\n]*")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _BLANK = b" \t"
+_WITHOUT_BODY = frozenset({101, 204, 304})
 
 
 class NotHttpError(Exception):
@@ -35,14 +35,18 @@ class NotHttpError(Exception):
 class ResponseReader:
     """Takes the bytes of one connection as they come; interim responses (1xx) are passed over.
 
-    `status` is not 0 once the final response's head has come. Trailers are dropped.
+    `status` is not 0 once the final response's head has come; `done` tells that the response is whole, and what follows it is not
+    looked at. Trailers are dropped.
     """
 
     status = 0
     http_version = ""
+    done = False
+    until_close = False
+    """Whether the end of the connection is the end of the body (RFC 9112, 6.3)."""
     _fields = _names = b""
-    _state = _HEAD
     _left = 0
+    _chunks: _Chunks | None = None
     _rest = b""
     _seen = 0
 
@@ -54,8 +58,15 @@ class ResponseReader:
         """How long all headers are together."""
         return len(self._fields)
 
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header by its lower-case name."""
+        at = self._names.find(b"\n" + name + b":")
+        if at < 0:
+            return None
+        return self._fields[at + len(name) + 2 : self._fields.index(b"\r", at)].strip(_BLANK)
+
     def values(self, name: bytes) -> list[bytes]:
-        """The values of a header by its lower-case name, in their order."""
+        """All its values, in their order."""
         found, start = [], b"\n" + name + b":"
         at = self._names.find(start)
         while at >= 0:
@@ -65,37 +76,27 @@ class ResponseReader:
         return found
 
     @property
-    def done(self) -> bool:
-        """Whether the response is whole; what follows it is not looked at."""
-        return self._state == _DONE
-
-    @property
-    def until_close(self) -> bool:
-        """Whether the end of the connection is the end of the body (RFC 9112, 6.3)."""
-        return self._state == _UNTIL_CLOSE
-
-    @property
     def unread(self) -> bytes:
         """What came of a head that is not there yet."""
         return self._rest
 
     def feed(self, data: memoryview | bytes) -> memoryview | bytes:
         """Return the part of the body that is in `data`. Raises NotHttpError."""
-        if self._state == _HEAD:
-            data = self._read_heads(self._rest + data)
-        if self._state == _COUNTED:
-            data = data[: self._left]
-            self._left -= len(data)
-            if not self._left:
-                self._state = _DONE
+        if not self.status:
+            data = self._read_heads(self._rest + data if self._rest else bytes(data))
+        left = self._left
+        if left:
+            if len(data) < left:
+                self._left = left - len(data)
+                return data
+            self._left, self.done = 0, True
+            return data[:left]
+        if self.until_close:
             return data
-        if self._state == _UNTIL_CLOSE:
-            return data
-        if self._state != _CHUNKED:
+        if self._chunks is None or self.done:
             return b""
         data = self._chunks.feed(bytes(data))
-        if self._chunks.done:
-            self._state = _DONE
+        self.done = self._chunks.done
         return data
 
     def _read_heads(self, data: bytes) -> bytes:
@@ -131,14 +132,16 @@ class ResponseReader:
                 length = _length(value, length)
             else:
                 chunked = _is_chunked(value) or chunked
-        if self._head_only or self.status in (204, 304, 101):
-            self._state = _DONE
+        if self._head_only or self.status in _WITHOUT_BODY:
+            self.done = True
         elif chunked:
-            self._state, self._chunks = _CHUNKED, _Chunks()
+            self._chunks = _Chunks()
         elif length is None:
-            self._state = _UNTIL_CLOSE
+            self.until_close = True
+        elif length:
+            self._left = length
         else:
-            self._state, self._left = (_COUNTED, length) if length else (_DONE, 0)
+            self.done = True
 
 
 def _forgiven(head: bytes) -> re.Match[bytes]:
@@ -206,16 +209,17 @@ class _Chunks:
         self._rest = rest
 
 
-def _length(value: bytes, before: int | None) -> int:
-    """The length that a header says, once or several times."""
+def _length(value: bytes, before: int | None) -> int | None:
+    """The length that a header says, once or several times, beside what another said before."""
     for text in value.split(b","):
         digits = text.strip(_BLANK)
         if not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
             raise NotHttpError("its Content-Length is no number")
-        if before not in (None, int(digits)):
-            raise NotHttpError(f"its lengths differ: {before} and {int(digits)}")
-        before = int(digits)
-    return before or 0
+        said = int(digits)
+        if before is not None and before != said:
+            raise NotHttpError(f"its lengths differ: {before} and {said}")
+        before = said
+    return before
 
 
 def _is_chunked(value: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import socket
 import time
@@ -147,8 +148,9 @@ def test_head_has_no_body() -> None:
         ((b"HTTP/1.1 200 OK\r\nX",), "connection closed before the end of the headers"),
         ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",), "connection closed before the end of the body"),
         ((b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000,), "response headers exceed 65536 bytes"),
+        ((b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 65_536 + b"\r\nContent-Length: 0\r\n\r\n",), "response headers exceed 65536 bytes"),
     ],
-    ids=["garbage", "nothing", "half-headers", "half-body", "huge-headers"],
+    ids=["garbage", "nothing", "half-headers", "half-body", "huge-headers", "large-headers"],
 )
 def test_protocol_failures(pieces: tuple[bytes, ...], text: str) -> None:
     result = against(*pieces)
@@ -210,6 +212,28 @@ def test_localhost_falls_back_to_the_other_family() -> None:
 
     result = run(main())
     assert (result.outcome, result.ip) == (Outcome.SUCCESS, "::1")
+
+
+def test_a_machine_without_ipv6_asks_the_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = socket.SocketType
+
+    def without_ipv6(family: int, kind: int) -> socket.SocketType:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "")
+        return made(family, kind)
+
+    async def main() -> tuple[int, Result]:
+        async with serving(answering(response(200))) as port:
+            monkeypatch.setattr(socket, "SocketType", without_ipv6)
+            context = make_context(SystemClock())
+            exchange = HttpExchange(context.network, Destination("x", port, addresses=("::1", "127.0.0.1")), b"GET / HTTP/1.1\r\n\r\n")
+            await exchange.run(time.perf_counter() + 5, 5_000)
+            await context.close()
+            return exchange.status, await probe("http://[::1]:1/")
+
+    status, result = run(main())
+    assert status == 200
+    assert (result.failure, result.text) == (FailureClass.CONNECT, "address family not supported by protocol")
 
 
 def test_the_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

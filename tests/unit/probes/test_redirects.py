@@ -122,6 +122,28 @@ def test_what_is_followed(location: bytes, path: bytes) -> None:
     assert "s3cret" not in result.final_url
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "Content-Length: 99\r\n\r\nshort",
+        "Transfer-Encoding: chunked\r\n\r\nno chunk",
+        "Content-Encoding: gzip\r\n\r\nno gzip",
+        "Content-Encoding: zstd\r\n\r\n",
+    ],
+)
+def test_nobody_judges_the_body_of_a_redirect(rest: str) -> None:
+    moving = f"HTTP/1.1 302 Found\r\nLocation: /in\r\n{rest}".encode()
+    result, _ = site(lambda path, _: response(200, b"in") if path == "/in" else moving, expect_body="in")
+    assert (result.outcome, result.text) == (Outcome.SUCCESS, "")
+
+
+@pytest.mark.parametrize("head", ["", "Location: \r\n", "Location:\r\n"])
+def test_a_redirect_that_leads_nowhere_is_judged_itself(head: str) -> None:
+    answer = f"HTTP/1.1 302 Found\r\n{head}Content-Length: 0\r\n\r\n".encode()
+    assert against(answer).text == "status 302, want 2xx"
+    assert against(answer, expect_status="200,302").outcome is Outcome.SUCCESS
+
+
 def test_a_password_in_a_redirect_is_neither_sent_nor_told() -> None:
     def answer(_: str, request: bytes) -> bytes:
         host = request.split(b"Host: ")[1].split()[0].decode()
@@ -216,14 +238,17 @@ def test_cookies_have_a_cap() -> None:
 def test_an_error_over_what_a_target_sent_is_its_failure_and_one_of_ours_is_not(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    said = "http://me:s3cret@h/"
+
     def overflowing(*_: Any, **__: Any) -> None:
-        raise OverflowError("port")
+        raise OverflowError(said)
 
     monkeypatch.setattr(Hops, "follow", overflowing)
     with caplog.at_level(logging.ERROR):
         result = against(moved("/x"))
     assert (result.failure, result.text) == (FailureClass.PROTOCOL, "what the target sent cannot be understood (OverflowError)")
     assert "OverflowError" in caplog.text
+    assert "s3cret" not in caplog.text
 
     def broken(*_: Any, **__: Any) -> None:
         raise AttributeError("ours")
