@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
 from tests.echo_service import EchoService, Request
 from tests.receiving import note
+from workers.receivers.address import services
 from workers.receivers.send import Receivers
 
 PASSWORD = "s3 same+/ö"
@@ -108,6 +110,19 @@ def test_a_password_of_three_letters_is_blanked_and_ordinary_words_are_not(servi
     service.answer = lambda _: b'bad password "pw1" for the hook of "alerts"; some alerts, a hook, pw12'
     said = said_of(f"json://me:pw1@127.0.0.1:{service.port}/alerts")
     assert said.endswith('bad password "****" for the hook of "****"; some alerts, a hook, pw12')
+
+
+def test_of_several_addresses_in_one_file_no_host_is_blanked(service: EchoService, tmp_path: Path) -> None:
+    service.answer = lambda request: f"{request.headers['Host']} {request.headers['Content-Type']} {request.path}".encode()
+    file = tmp_path / "urls"
+    addresses = f"json://localhost:{service.port}/x\njson://me:basic@127.0.0.1:{service.port}/T0ken?format=text"
+    file.write_text(addresses)
+    each = asyncio.run(services(Integration(key="r/apprise/0", receiver="r", url_file=str(file))))
+    said = [asyncio.run(Receivers(TargetPolicy()).send(one, note())) for one in each]
+    assert said == [
+        f"JSON: HTTP 200 OK localhost:{service.port} application/json /****",
+        f"JSON: HTTP 200 OK 127.0.0.1:{service.port} application/json /****",
+    ]
 
 
 def test_a_reason_phrase_is_an_answer_too(service: EchoService) -> None:

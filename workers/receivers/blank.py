@@ -44,6 +44,8 @@ _OPEN = re.compile(
     re.IGNORECASE,
 )
 """Parameters of every apprise URL that say nothing secret: how to send, and to whom."""
+_SETTING = re.compile(r"yes|no|true|false|on|off|none|basic|login|token", re.IGNORECASE)
+_HOST = re.compile(r"localhost:?|[a-z0-9-]+(\.[a-z0-9-]+)+\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _TOKEN = re.compile(
     r"(?:%[0-9A-Fa-f]{2})+|&\#[xX][0-9A-Fa-f]{1,6};?|&\#[0-9]{1,7};?|&[A-Za-z]{2,8};|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\.", re.DOTALL
 )
@@ -70,7 +72,7 @@ class _Role(NamedTuple):
     def fits(self, before: str, after: str) -> bool:
         """Whether it may stand between these characters."""
         if self.placed:
-            return before in _PLACES and (before == "/" or after in _QUOTES) and not _wordy(after)
+            return before in _PLACES and (before == "/" or after in _QUOTES) and not _wordy(after) and after not in {"-", "."}
         return not self.whole or not (_wordy(before) or _wordy(after))
 
 
@@ -148,7 +150,8 @@ def secrets_of(text: str, service: Any = None) -> Secrets:
     values: set[str] = set()
     parts: set[str] = set()
     shown = service.url(privacy=True).partition("?")[0].lower() if service else ""
-    for url in {*_URL.findall(text), service.url(privacy=False) if service else ""}:
+    own = service.url(privacy=False) if service else ""
+    for url in {*_URL.findall(text), own}:
         head, _, query = url.partition("://")[2].partition("?")
         place, _, path = head.partition("/")
         userinfo, _, host = place.rpartition("@")
@@ -156,7 +159,7 @@ def secrets_of(text: str, service: Any = None) -> Secrets:
         values |= {userinfo, f"{unquote(user)}:{unquote(password)}" if password else unquote(user), unquote(password)}
         parts.add(unquote(user))
         name = re.sub(r":\d+$", "", host)
-        if name.lower() not in shown:
+        if name.lower() not in shown and (url == own or not _HOST.fullmatch(name)):  # Some have a token in the place of a host.
             values |= {host, *host.split(":"), unquote(host)}
         if "@" in path and ":" in place and not userinfo:  # A password may hold a slash that was not escaped.
             values |= set(path.rpartition("@")[:1])
@@ -174,7 +177,8 @@ def _parameters(query: str) -> Iterator[str]:
         name, texts = unquote(name), {value, unquote(value), unquote_plus(value)}
         if _OPEN.fullmatch(name) or any(_ADDRESS.fullmatch(text) for text in texts):
             continue
-        if is_sensitive(name) or name[:1] in "+-:" or (len(value) >= LONG_LENGTH and not _WORD.fullmatch(value)):
+        long_enough = len(value) >= (WORD_LENGTH_MIN if name[:1] in "+-:" else LONG_LENGTH) and not _WORD.fullmatch(value)
+        if not _SETTING.fullmatch(value) and (long_enough or is_sensitive(name)):
             yield from texts
 
 
