@@ -23,8 +23,8 @@ from monitor.config.located import Node, load_yaml, shorten
 
 PACKS = Path(__file__).parent.parent / "packs"
 RULES_MAX = 1_000
-RULES_STEPS_MAX = 1_000_000
-"""Steps of all rules together, evaluated once: about 0.1 s."""
+RULES_STEPS_MAX = 500_000
+"""Steps of all rules together, evaluated once: a tenth of a second, one or two at worst."""
 SAMPLES_MAX = 512
 """Combinations of sample facts on which an expression is tried."""
 TEMPLATE_SAMPLES_MAX = 24

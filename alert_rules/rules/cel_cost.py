@@ -19,8 +19,8 @@ NESTING_MAX = 16
 """Brackets within brackets."""
 PARTS_MAX = 500
 """Operators, brackets and dots of an expression; commas, names, numbers and texts are not counted."""
-STEPS_MAX = 100_000
-"""Steps of one evaluation, about 0.1 microseconds each."""
+STEPS_MAX = 50_000
+"""Steps of one evaluation: tenths of a microsecond each, two to four microseconds at worst."""
 UNITS_MAX = 1_000_000
 """Characters and elements of any value that an expression makes."""
 PATTERN_SIZE_MAX = 10_000
