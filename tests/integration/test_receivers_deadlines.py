@@ -12,9 +12,9 @@ import pytest
 
 from monitor.core.errors import DeliveryError
 from monitor.probes.policy import TargetPolicy
-from tests.receiving import HOUSE, Service, drips, hangs, note, peer, refused, to
+from tests.receiving import HOUSE, Service, drips, hangs, note, peer, refused, sent, to
 from tests.waiting import wait_for
-from workers.receivers import plugins
+from workers.receivers import answers, plugins
 from workers.receivers import send as sending
 from workers.receivers.send import Receivers
 
@@ -75,6 +75,50 @@ def test_a_service_that_goes_on_for_ever_is_given_up_at_the_deadline(url: str, p
         assert (str(error), error.permanent, error.unheard) == ("no end within 1 s", False, True)
         wait_for(lambda: not house._turns.taken("held"), deadline_s=3.0)
         assert service.taken == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [(b"Content-Length: 100000\r\n\r\n", b"x"), (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), (b"\r\n", b"x")],
+)
+def test_a_body_that_drips_does_not_undo_what_the_status_says(head: bytes, drop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To send it again would be to say it twice."""
+    monkeypatch.setattr(answers, "BODY_TIMEOUT_S", DEADLINE_S)
+    with peer(drips(HEAD + head, drop)) as service:
+        assert "HTTP 200 OK" in sent(to(f"json://127.0.0.1:{service.port}/"))
+
+
+def mail(connection: socket.socket, last: bytes) -> None:
+    """A dialogue up to the mail itself; what the server says to that is the test's."""
+    connection.sendall(b"220 mail.example.org\r\n")
+    lines = connection.makefile("rb")
+    for line in lines:
+        if line.upper().startswith(b"DATA"):
+            connection.sendall(b"354 go on\r\n")
+            while lines.readline() != b".\r\n":
+                pass
+            connection.sendall(last)
+            return
+        connection.sendall(b"250 OK\r\n")
+
+
+def test_a_mail_server_that_does_not_say_goodbye_has_taken_the_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", DEADLINE_S)
+
+    def play(connection: socket.socket, over: threading.Event) -> None:
+        mail(connection, b"250 taken\r\n")
+        while not over.wait(0.05):
+            connection.sendall(b"221-and\r\n")
+
+    with peer(play) as service:
+        answer = sent(to(f"mailto://127.0.0.1:{service.port}?from=a@example.org&to=b@example.org"))
+        assert answer == "accepted (1), with no end within 1 s"
+
+
+def test_a_mail_server_that_goes_away_before_its_answer_may_have_taken_the_mail() -> None:
+    with peer(lambda connection, _: mail(connection, b"")) as service:
+        error = refused(to(f"mailto://127.0.0.1:{service.port}?from=a@example.org&to=b@example.org"))
+        assert (error.permanent, error.unheard) == (False, True)
 
 
 def test_services_that_hang_delay_no_other_and_blame_none_that_was_not_asked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor.probes.policy import TargetPolicy
+from tests.integration.commands import Run
 from tests.receiving import Mailbox, Service, refused, sent, to
 from workers.receivers import plugins
 from workers.receivers.heard import Heard
@@ -47,6 +49,17 @@ def test_loopback_and_private_addresses_are_allowed_by_default(service: Service,
     assert "HTTP 200" in sent(to(f"json://localhost:{service.port}/"))
     sent(to(f"mailto://localhost:{port}?from=a@example.org&to=b@example.org"))
     assert box.recipients() == ["b@example.org"]
+
+
+def test_the_settings_of_the_policy_hold_for_the_test_of_a_receiver(service: Service, run: Run, tmp_path: Path) -> None:
+    hook = f"{{name: hook, apprise_configs: [{{url: 'json://127.0.0.1:{service.port}/'}}]}}"
+    (tmp_path / "alerting.yml").write_text(f"route: {{receiver: hook}}\nreceivers: [{hook}]\n")
+    command = ("receivers", "test", "hook", "--alerting", "alerting.yml")
+    done = run(*command, code=1, env={"WATCHKEEPER_TARGET_DENY": "127.0.0.0/8"})
+    assert "failed for good: JSON: address 127.0.0.1 is denied (127.0.0.0/8), by the settings" in done.stdout
+    assert service.requests == []
+    run(*command, env={"WATCHKEEPER_TARGET_DENY": "127.0.0.0/8", "WATCHKEEPER_TARGET_ALLOW": "127.0.0.1"})
+    assert len(service.requests) == 1
 
 
 def test_one_denied_address_of_a_name_does_not_keep_from_another(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

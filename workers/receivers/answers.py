@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import smtplib
+from time import monotonic
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +21,8 @@ ANSWER_BYTES_MAX = 262_144
 """Read of one answer, before and after its content coding is undone; the rest is left unread."""
 CODINGS_MAX = 3
 """Content codings of one answer, one in another."""
+BODY_TIMEOUT_S = 5.0
+"""For reading all of a body. Then what came counts."""
 REDIRECTS_MAX = 5
 READ_BYTES = 16_384
 
@@ -56,7 +59,7 @@ def _guard_answers() -> None:
 
 
 def _read(response: requests.Response) -> bytes:
-    """The start of an answer's body. Where it breaks off, what came counts: the service has said by its status what it did."""
+    """The start of an answer's body. Where it breaks off or drips, what came counts: the service has said by its status what it did."""
     try:
         data = _decoded(response.headers.get("Content-Encoding", ""), _start(response.raw))
     finally:
@@ -66,9 +69,9 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _start(raw: Any) -> bytes:
-    data = bytearray()
+    data, until_s = bytearray(), monotonic() + BODY_TIMEOUT_S
     with contextlib.suppress(Exception):  # urllib3, http.client, ssl and socket each have errors of their own.
-        while len(data) < ANSWER_BYTES_MAX and (piece := raw.read1(READ_BYTES, decode_content=False)):
+        while len(data) < ANSWER_BYTES_MAX and monotonic() < until_s and (piece := raw.read1(READ_BYTES, decode_content=False)):
             data += piece
     return bytes(data[:ANSWER_BYTES_MAX])
 

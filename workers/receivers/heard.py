@@ -11,6 +11,7 @@ from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from workers.receivers.blank import ANSWER_LENGTH_MAX
 
@@ -21,7 +22,7 @@ LINE_LENGTH_MAX = 2_000
 _RETRIED = frozenset({408, 425, 429})
 """Statuses below 500 after which trying again can help."""
 _SMTP_REFUSED = re.compile(r"\((5\d\d), b['\"]")
-_UNHEARD = re.compile(r"Read timed out|Remote end closed|Connection reset|Connection aborted")
+_UNHEARD = re.compile(r"Read timed out|Remote end closed|unexpectedly closed|Connection reset|Connection aborted")
 """Ends of an exchange after which the service may have accepted the message."""
 
 
@@ -34,6 +35,8 @@ class Heard:
     reason: str = ""
     body: str = ""
     retry_after: str = ""
+    told: list[Any] = field(default_factory=list)
+    """Recipients that have accepted the message."""
 
     def answered(self, status: int, reason: str, body: bytes, retry_after: str) -> None:
         """Keep the last answer, and the start of what it says."""
