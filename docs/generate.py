@@ -16,7 +16,7 @@ from alert_rules.rules.facts import render_reference
 from monitor.cli.main import COMMANDS, cli
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
 from monitor.config.kinds import kinds
-from monitor.config.settings import PREFIX, Settings
+from monitor.config.settings import CONFIG_BYTES_MAX, PREFIX, Settings
 from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.record import Breaker
@@ -115,6 +115,8 @@ Of one installation. Where a setting is given in several places the first of the
 
 Lists are written with commas in variables, and as YAML lists in the file. `watchkeeper settings` shows each value and where it came
 from, without passwords. An unknown key in the file, or a value that does not fit, ends every command with its place and what to write.
+The file and `.env` are UTF-8 text of at most {CONFIG_BYTES_MAX:,} bytes; a pipe, a device or a folder is refused.
+A variable that is empty says nothing.
 
 """
 

@@ -5,33 +5,36 @@
 
 from __future__ import annotations
 
-import ipaddress
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
-import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     SettingsConfigDict,
 )
 
+from monitor.config.located import load_yaml
+from monitor.config.setting_types import Address, Folder, Name, Networks, OnePath, Paths, Resolvers, Url, listed
 from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 from monitor.core.said import clean
 from monitor.core.secret import hide_password
-from monitor.probes.policy import GROUPS
-from monitor.store.redis_url import RedisUrl, shown
+from monitor.files import read_file
+from monitor.store.redis_url import shown
 
 PREFIX = "WATCHKEEPER_"
 CONFIG_BYTES_MAX = 1_000_000
+RUNNING_BYTES_MAX = 100_000
+PID_MAX = 2**31 - 1
+_PATHS = frozenset({"data_dir", "alerting", "alive_file"})
 RUNNING_FILE = "running.json"
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -52,68 +55,16 @@ def available_cores() -> int:
     return min(usable, 4)
 
 
-def _listed(value: object) -> object:
-    """Variables hold lists as comma-separated text or as JSON; files may hold one text instead of a list."""
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            return tuple(msgspec.json.decode(value, type=list[str]))
-        except msgspec.DecodeError:
-            raise ValueError("write a JSON list of texts, or texts apart by commas") from None
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not host or not colon or not port.isdigit() or not 0 <= int(port) <= 65_535:
-        raise ValueError("write HOST:PORT, for example 127.0.0.1:8780 or [::1]:8780")
-    return value
-
-
-def _redis_url(value: str | None) -> str | None:
-    """Refuse here what each part would fail on."""
-    return RedisUrl(value).text if value else None
-
-
-def _network(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value if value in GROUPS else str(_one_network(value)) for value in values)
-
-
-def _one_network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        names = ", ".join(GROUPS)
-        raise ValueError(f"{value!r} is no network; write an address, a network such as 10.0.0.0/8, or one of {names}") from None
-
-
-def _resolvers(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        has_port = value.count(":") == 1 or value.startswith("[")
-        ipaddress.ip_address((value.rpartition(":")[0] if has_port else value).strip("[]"))
-    return values
-
-
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)]
-Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_network)]
-Resolvers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_resolvers)]
-
-
 class Settings(BaseSettings):
     """Every value is checked and has a description, which `watchkeeper settings` and the docs show."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=False)
 
-    redis_url: Annotated[str | None, AfterValidator(_redis_url)] = Field(
-        None, description="Redis or Valkey to use; without it `up` runs an embedded server. REDIS_URL is read too."
-    )
-    data_dir: Path = Field(default_factory=default_data_dir, description="Folder of the embedded server's data, the logs and the lock.")
-    listen: Annotated[str, AfterValidator(_address)] = Field(
-        "127.0.0.1:8780", description="HOST:PORT of the web listener (health, metrics); port 0 takes a free one."
-    )
+    redis_url: Url = Field(None, description="Redis or Valkey to use; without it `up` runs an embedded server. REDIS_URL is read too.")
+    data_dir: Folder = Field(default_factory=default_data_dir, description="Folder of the embedded server's data, the logs and the lock.")
+    listen: Address = Field("127.0.0.1:8780", description="HOST:PORT of the web listener (health, metrics); port 0 takes a free one.")
     rules: Paths = Field((), description="Files or folders of alert rules, beside the shipped packs.")
-    alerting: Path | None = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
+    alerting: OnePath = Field(None, description="Routing file (routes and receivers); without it alerts are printed.")
     workers: int = Field(default_factory=available_cores, ge=1, le=64, description="Probe worker processes that `up` runs; one per core.")
     slots: int | None = Field(
         None,
@@ -121,7 +72,7 @@ class Settings(BaseSettings):
         le=SLOTS_MAX,
         description="Parts of the data set, fixed when `init` or `up` makes it (1 unless set); without it the data set's own number holds.",
     )
-    location: str = Field("", max_length=64, description="Name of the place that this process probes from.")
+    location: Name = Field("", max_length=64, description="Name of the place that this process probes from.")
     log_level: LogLevel = Field("INFO", description="Least severe level that is logged.")
     target_allow: Networks = Field((), description="Networks that may be reached although a rule or `target_deny` forbids them.")
     target_deny: Networks = Field((), description="Networks that no probe and no message may reach, at any redirect.")
@@ -135,7 +86,7 @@ class Settings(BaseSettings):
     claim_tick_ms: int = Field(150, ge=10, le=1_000, description="How often beat looks for what is due.")
     claim_limit: int = Field(1_000, ge=1, le=2_000, description="Endpoints claimed per tick and slot; paces the catch-up after an outage.")
     batch_size: int = Field(250, ge=1, le=1_000, description="Endpoints in one Celery message.")
-    alive_file: Path | None = Field(None, description="File touched with each heartbeat, for the health checks of containers.")
+    alive_file: OnePath = Field(None, description="File touched with each heartbeat, for the health checks of containers.")
     heartbeat_ms: int = Field(2_000, ge=200, le=30_000, description="How often each process writes its heartbeat.")
 
     store_wait_ms: int = Field(
@@ -216,7 +167,9 @@ class Running(msgspec.Struct, frozen=True):
 def read_running(data_dir: Path) -> Running | None:
     """The `up` at work on this data folder, or None. The file of one that was killed does not count."""
     try:
-        running = msgspec.json.decode((data_dir / RUNNING_FILE).read_bytes(), type=Running)
+        running = msgspec.json.decode(read_file(data_dir / RUNNING_FILE, RUNNING_BYTES_MAX), type=Running)
+        if not 0 < running.pid <= PID_MAX:
+            return None
         os.kill(running.pid, 0)
     except PermissionError:
         return running
@@ -251,10 +204,18 @@ def _variables_layer() -> Layer:
     return found, lambda name: PREFIX + name.upper()
 
 
+def _dotenv(env_file: Path | None) -> DotEnvSettingsSource | None:
+    """The variables in the file; None where there is no such file. A folder of that name is somebody else's."""
+    if env_file is None or env_file.is_dir() or not os.path.lexists(env_file):
+        return None
+    _text_of(env_file, "the file")  # pydantic reads whatever it is, however long that takes.
+    return DotEnvSettingsSource(Settings, env_file=env_file)
+
+
 def _dotenv_layer(env_file: Path | None) -> Layer:
-    if env_file is None:
+    source = _dotenv(env_file)
+    if source is None:
         return {}, lambda _: ".env"
-    source = DotEnvSettingsSource(Settings, env_file=env_file)
     found = {name: value for name, value in source().items() if name in Settings.model_fields}
     plain = source.env_vars.get("redis_url")
     if plain and "redis_url" not in found:
@@ -266,61 +227,54 @@ def _config_path(config: Path | None, env_file: Path | None) -> Path | None:
     if config is not None:
         return config
     named = os.environ.get(PREFIX + "CONFIG")
-    if not named and env_file is not None:
-        named = DotEnvSettingsSource(Settings, env_file=env_file).env_vars.get(f"{PREFIX}CONFIG".lower())
+    if not named and (source := _dotenv(env_file)) is not None:
+        named = source.env_vars.get(f"{PREFIX}CONFIG".lower())
     return Path(named) if named else None
 
 
 def _file_layer(path: Path | None) -> Layer:
     if path is None:
         return {}, lambda _: "default"
-    lines: dict[str, int] = {}
+    root = load_yaml(_text_of(path, "the configuration file"), str(path))
+    if root.value is None:
+        return {}, lambda _: "default"
+    if not isinstance(root.value, dict):
+        raise ConfigError([Problem(f"{path}:1", "", "", "the file must hold `setting: value` lines", "")])
     values: dict[str, object] = {}
     problems: list[Problem] = []
-    for key, line, value in _read_mapping(path):
-        place = f"{path}:{line}"
-        if key in values:
-            problems.append(Problem(place, key, "", f"the setting was given before, on line {lines[key]}", "keep one of them"))
-        elif key not in Settings.model_fields:
-            hint = did_you_mean(key, Settings.model_fields, "`watchkeeper settings` lists the settings")
-            problems.append(Problem(place, key, "", "there is no such setting", hint))
-        lines[key], values[key] = line, _relative_to(path.parent, key, value)
+    for key, node in root.value.items():
+        try:
+            if key not in Settings.model_fields:
+                hint = did_you_mean(key[:100], Settings.model_fields, "`watchkeeper settings` lists the settings")
+                problems.append(Problem(root.key_where(key), clean(key), "", "there is no such setting", hint))
+            values[key] = _relative_to(path.parent, key, node.plain())
+        except (ValueError, RuntimeError) as error:  # The latter for a home of nobody.
+            problems.append(Problem(root.key_where(key), key, node.seen, str(error), ""))
     if problems:
         raise ConfigError(problems)
-    return values, lambda name: f"{path}:{lines[name]}"
+    return values, root.key_where
 
 
-def _read_mapping(path: Path) -> list[tuple[str, int, Any]]:
-    """Keys of the file's one mapping with their lines and values."""
+def _text_of(path: Path, what: str) -> str:
+    """The file's text. ConfigError where it is none, never ends, or is larger than a person would write."""
     try:
-        text = path.read_bytes()
+        content = read_file(path, CONFIG_BYTES_MAX)
+        return content.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([Problem(str(path), "", "", f"the configuration file cannot be read: {error.strerror}", "")]) from None
-    if len(text) > CONFIG_BYTES_MAX:
-        raise ConfigError([Problem(str(path), "", f"{len(text)} bytes", f"the file is larger than {CONFIG_BYTES_MAX} bytes", "")])
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return []
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError([Problem(f"{path}:1", "", "", "the file must hold `setting: value` lines", "")])
-        return [(str(key.value), key.start_mark.line + 1, loader.construct_object(value, deep=True)) for key, value in node.value]
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([Problem(f"{path}:{line}", "", "", f"this is not YAML: {error.problem}", "")]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([Problem(str(path), "", "", f"this is not YAML: {error}", "")]) from None
-    finally:
-        loader.dispose()
+        why = f"{error.strerror}" if error.errno == errno.EFBIG else f"{what} cannot be read: {error.strerror}"
+        raise ConfigError([Problem(str(path), "", "", why, "")]) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(f"{path}:{line}", "", "", "this is no UTF-8 text", "write it in UTF-8")]) from None
 
 
 def _relative_to(folder: Path, key: str, value: object) -> object:
-    if key in {"data_dir", "alerting"} and isinstance(value, str):
+    if key in _PATHS and isinstance(value, str) and value:
         return folder / Path(value).expanduser()
-    if key == "rules":
-        listed = _listed(value)
-        return tuple(folder / Path(str(part)).expanduser() for part in listed) if isinstance(listed, list | tuple) else listed
+    if key == "rules" and isinstance(many := listed(value), list | tuple):
+        if not all(isinstance(part, str) for part in many):
+            raise ValueError("write the name of a file or folder, or a list of such names")
+        return tuple(folder / Path(part).expanduser() for part in many)
     return value
 
 

