@@ -17,11 +17,12 @@ _CHUNK_SIZE, _CHUNK_END, _TRAILERS = range(3)
 _START = b"HTTP/"
 _PLAIN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [\t -\xff]*+)?(\r\n(?:[!-9;-~]++:[\t -\xff]*+\r\n)*+)\r\n")
 """A head with nothing to forgive, as nearly all are; read at once, since each probe reads one."""
-_FORGIVEN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [^\r\n]*+)?(\r\n(?:[^:\n]++:[^\n]*+\n)*+)\r\n")
+_FORGIVEN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [^\n]*?)?(\r\n(?:[^:\n]++:[^\n]*+\n)*+)\r\n")
 _FRAMING = re.compile(rb"\n(content-length|transfer-encoding):([^\n]*)\r")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\n[ \t]+")
 _BLANKS_AFTER_NAME = re.compile(rb"(?<=\n)([^:\n]*?)[ \t]+(?=:)")
+_NO_COLON = re.compile(rb"\n(?![ \t])[^:\n]*(?=\n)")
 _NO_NAME = re.compile(rb"\n:[^\n]*")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _BLANK = b" \t"
@@ -146,14 +147,18 @@ class ResponseReader:
 
 def _forgiven(head: bytes) -> re.Match[bytes]:
     """A head brought into plain form, so far as it can be forgiven. Raises NotHttpError."""
-    head = head.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\0", b" ")  # RFC 9110, 5.5
-    first, _, fields = head.partition(b"\n")
+    first, _, fields = head.replace(b"\r\n", b"\n").partition(b"\n")
+    fields = fields.replace(b"\r", b"?").replace(b"\0", b"?")  # they end nothing, and are no blanks
     if fields[:1] in (b" ", b"\t"):
         raise NotHttpError("its first header begins with a space")
-    fields = _BLANKS_AFTER_NAME.sub(rb"\1", b"\n" + _FOLD.sub(b" ", fields) + b"\n") if fields else b"\n"
-    plain = _FORGIVEN_HEAD.match((first + _NO_NAME.sub(b"", fields) + b"\n").replace(b"\n", b"\r\n"))
+    if fields:
+        fields = b"\n" + fields + b"\n"
+        if _NO_COLON.search(fields):
+            raise NotHttpError("a header has no colon")
+        fields = _NO_NAME.sub(b"", _BLANKS_AFTER_NAME.sub(rb"\1", _FOLD.sub(b" ", fields)))
+    plain = _FORGIVEN_HEAD.match((first + (fields or b"\n") + b"\n").replace(b"\n", b"\r\n"))
     if plain is None:
-        raise NotHttpError("its first line is no status line, or a header has no colon")
+        raise NotHttpError("its first line is no status line")
     return plain
 
 
@@ -230,7 +235,7 @@ def _is_chunked(value: bytes) -> bool:
 
 
 def _chunk_size(line: bytes) -> int:
-    size = line.partition(b";")[0].rstrip(_BLANK)
+    size = line.partition(b";")[0].rstrip(b" \t\r")
     if not _HEXADECIMAL.fullmatch(size) or len(size.lstrip(b"0")) > NUMBER_DIGITS_MAX:
         raise NotHttpError("the size of a chunk is no number")
     return int(size, 16)
