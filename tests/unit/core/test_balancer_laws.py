@@ -44,7 +44,7 @@ def candidates(**fixed: Any) -> st.SearchStrategy[list[Candidate]]:
 POOLS = st.builds(
     Pool, name=st.just("shop"), max_ejection_percent=st.integers(0, 100), panic=st.booleans(), warm_up_ms=st.sampled_from([0, 30_000])
 )
-LAWS = settings(max_examples=100, deadline=None)
+LAWS = settings(max_examples=100)
 
 
 def weighed(pool: Pool, members: list[Candidate]) -> Weighing:

@@ -81,5 +81,5 @@ class BreakerMachine(RuleBasedStateMachine):
             assert state.breaker.state is not Breaker.OPEN
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
 TestBreakerMachine = BreakerMachine.TestCase

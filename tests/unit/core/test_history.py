@@ -132,7 +132,7 @@ def test_quantiles_are_within_five_percent(latencies: list[float], share: float)
     assert abs(found - exact) <= 0.05 * exact
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2 * DAY_MS), st.sampled_from([7_000, 10_000, 60_000, 150_000, HOUR_MS]))
 def test_minutes_hours_and_days_hold_every_result_and_all_of_the_time(offset_ms: int, interval_ms: int) -> None:
     endpoint = Endpoint(id="a", url="http://a/", pool="a", interval_ms=interval_ms)
@@ -308,7 +308,7 @@ def test_history_that_is_damaged_goes_on_within_its_bounds(damage: dict[str, Any
 
 
 @given(st.integers(0, 3 * HOUR_MS), st.integers(0, 9 * DAY_MS))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_long_pause_is_accounted_for_by_the_hour_as_it_is_by_the_minute(lived_ms: int, paused_ms: int) -> None:
     """At once when it ends, or step by step meanwhile."""
     since_ms = 1_700_000_000_000

@@ -16,7 +16,7 @@ from monitor.pool.compose import MemberState, compose, override_of, worth_tellin
 from monitor.pool.snapshot import WEIGHT_SUM, Snapshot, diff, fold
 
 NOW_MS = 1_700_000_000_000
-LAWS = settings(max_examples=150, deadline=None)
+LAWS = settings(max_examples=150)
 SHOP = Pool(name="shop")
 
 
