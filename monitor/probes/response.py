@@ -147,7 +147,7 @@ class ResponseReader:
 
 def _forgiven(head: bytes) -> re.Match[bytes]:
     """A head brought into plain form, so far as it can be forgiven. Raises NotHttpError."""
-    first, _, fields = head.replace(b"\r\n", b"\n").partition(b"\n")
+    first, _, fields = head.removesuffix(b"\r").replace(b"\r\n", b"\n").partition(b"\n")
     fields = fields.replace(b"\r", b"?").replace(b"\0", b"?")  # they end nothing, and are no blanks
     if fields[:1] in (b" ", b"\t"):
         raise NotHttpError("its first header begins with a space")
