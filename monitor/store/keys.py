@@ -52,7 +52,7 @@ wk:i:{alerts}:asserted   hash    subject -> "<ver 13 digits>" + fingerprints of 
 wk:i:{alerts}:assertions zset    subject -> ms at which its alerts end unless they are asserted again, or lease token while claimed
 wk:i:{alerts}:ticks      zset    group key -> next tick ms, or lease token while claimed
 wk:i:{alerts}:group:<key>  hash  "meta" -> GroupMeta JSON, "a:<fingerprint>" -> "", "n:<place>" -> LogEntry JSON,
-                                 "d:<place>" -> id of the delivery in flight; a place is an integration, or one of its services
+                                 "d:<place>" -> id of the delivery in flight; a place is an integration, one of its services or recipients
 wk:i:{alerts}:outbox     zset    delivery id -> due ms, or lease token while claimed
 wk:i:{alerts}:row:<id>   hash    "row" -> Delivery JSON, "group" -> group key, "place" -> its service's place in the group's log
 wk:i:hints               channel "alerts <slot>": its stream has events; a hint only   commit, commit_subject, forget -> alert workers

@@ -34,7 +34,7 @@ _COPIES = ("cc", "bcc")
 
 def recipients_of(service: Any) -> list[Any]:
     """The service once for each of its recipients; itself where it has one, or they cannot be told apart."""
-    lists = {name: value for name in _LISTS if isinstance(value := getattr(service, name, None), list) and value}
+    lists = _lists(service)
     found = [_with(service, lists, {name: [one]}) for name, value in lists.items() for one in value]
     if len(found) != len(service) // (service.retry + 1) or any(len(one) != service.retry + 1 for one in found):
         return [service]
@@ -45,9 +45,13 @@ def recipients_of(service: Any) -> list[Any]:
 
 def shown_recipient(service: Any) -> str:
     """Whom a service with one recipient tells, as far as its privacy form shows it."""
-    (one,) = [item for name in _LISTS for item in (getattr(service, name, None) or ())] or ("",)
+    one = next((value[0] for value in _lists(service).values()), "")
     text = str(next((part for part in reversed(one) if part), "")) if isinstance(one, tuple) else str(one)
     return text if text and text in service.unquote(service.url(privacy=True)) else ""
+
+
+def _lists(service: Any) -> dict[str, list[Any]]:
+    return {name: value for name in _LISTS if isinstance(value := getattr(service, name, None), list) and value}
 
 
 def _with_copies(service: Any, found: list[Any]) -> list[Any]:

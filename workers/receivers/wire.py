@@ -13,11 +13,12 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterable
 from contextvars import ContextVar
+from ipaddress import ip_address
 from typing import Any
 
 from monitor.probes.policy import TargetPolicy
-from monitor.probes.resolver import literal
 from workers.receivers.heard import Heard
 
 HANDLES_MAX = 8
@@ -48,7 +49,7 @@ class Wire:
         """Raise RefusedError where a connection to this host is not allowed, or comes too late."""
         if self.given_up:
             raise RefusedError("given up before it was sent")
-        for address in literal(host) or sorted({str(info[4][0]) for info in socket.getaddrinfo(host or "0.0.0.0", None)}):  # noqa: S104
+        for address in _addresses(host):
             if why := self._policy.refusal(address):
                 self.refusal, self.permanent = f"{why}, by the settings target_allow and target_deny", True
                 raise RefusedError(self.refusal)
@@ -83,6 +84,13 @@ class Wire:
 
 
 WIRE: ContextVar[Wire | None] = ContextVar("wire", default=None)
+
+
+def _addresses(host: str) -> Iterable[str]:
+    try:
+        return (str(ip_address(host)),)
+    except ValueError:
+        return sorted({str(info[4][0]) for info in socket.getaddrinfo(host or "0.0.0.0", None)})  # noqa: S104
 
 
 def guard() -> None:
