@@ -14,11 +14,13 @@ from typing import Any
 from jinja2 import Template, TemplateSyntaxError, meta
 
 from alert_rules.rules.sandbox import Sandbox
-from alert_rules.rules.template_work import WORK, Escape, Work
+from alert_rules.rules.template_work import WORK, WORK_MAX, Escape, Work
 
 SOURCE_LENGTH_MAX = 16_384
 RENDERED_LENGTH_MAX = 16_384
 ERROR_LENGTH_MAX = 200
+TRIAL_STEPS_MAX = 4 * WORK_MAX
+"""Steps in which a template is tried on samples; one that has failed until then is taken to fail always."""
 _BLANKED = dict.fromkeys(
     (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF), " "
 ) | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
@@ -69,7 +71,7 @@ def render(template: Template, values: Mapping[str, Any], length_max: int = REND
 
     What is put into its places is passed through `escape`.
     """
-    text, error = _run(template, values, length_max, escape)
+    text, error = _run(template, values, length_max, Work(escape))
     if error is not None:
         text += f"<template failed: {_place(error)}{escape(cut(str(error), ERROR_LENGTH_MAX))}>"
     return cut(text.strip(), length_max)
@@ -77,12 +79,16 @@ def render(template: Template, values: Mapping[str, Any], length_max: int = REND
 
 def failure(template: Template, samples: Iterable[Mapping[str, Any]]) -> str:
     """Why a template fails on each of these samples of what it may name; "" where it succeeds on one."""
-    why = ""
+    why, left = "", TRIAL_STEPS_MAX
     for values in samples:
-        _, error = _run(template, values, RENDERED_LENGTH_MAX, plain)
+        work = Work(plain)
+        _, error = _run(template, values, RENDERED_LENGTH_MAX, work)
         if error is None:
             return ""
+        left -= WORK_MAX - work.left
         why = why or f"the template always fails: {_place(error)}{cut(str(error), ERROR_LENGTH_MAX)}"
+        if left <= 0:
+            break
     return why
 
 
@@ -98,10 +104,10 @@ def cut(text: str, length_max: int) -> str:
     return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
-def _run(template: Template, values: Mapping[str, Any], length_max: int, escape: Escape) -> tuple[str, Exception | None]:
+def _run(template: Template, values: Mapping[str, Any], length_max: int, work: Work) -> tuple[str, Exception | None]:
     text = ""
     try:
-        for piece in template.generate({**values, WORK: Work(escape)}):
+        for piece in template.generate({**values, WORK: work}):
             text += piece
             if len(text) > length_max:
                 break

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
-from alert_rules.rules.template import TemplateError, compile_template, render
+from alert_rules.rules.template import TemplateError, compile_template, failure, render
 
 VALUES = {
     "endpoint": "shop-1",
@@ -101,6 +102,19 @@ def test_what_a_template_makes_is_bounded_in_steps_and_in_memory(source: str) ->
     assert text.startswith("<template failed: line 1: ") or len(text) < 300
     assert len(text) < 400
     assert most_bytes < 16 * 2**20
+
+
+def test_a_template_that_takes_too_many_steps_on_each_sample_is_tried_on_a_few() -> None:
+    tried: list[int] = []
+
+    def samples() -> Iterator[dict[str, object]]:
+        for number in range(1_000):
+            tried.append(number)
+            yield {**VALUES, "many": "x" * 2_000}
+
+    template = compile_template("{% for a in many %}{% for b in many if b == 'y' %}{% endfor %}{% endfor %}", {"many"})
+    assert "it takes more than 250000 steps" in failure(template, samples())
+    assert len(tried) < 10
 
 
 def test_a_template_that_fails_says_where_and_sends_what_it_wrote_until_then() -> None:
