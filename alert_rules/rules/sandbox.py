@@ -46,6 +46,8 @@ _TEXT_METHODS = (
 )  # fmt: skip
 _GROWING: dict[str, Callable[..., None]] = {"replace": _replaced, "indent": _indented}
 _POSITIONAL_MAX = {"batch": 1, "slice": 1, "sum": 1, "wordwrap": 2}
+_AT_ONCE = frozenset({"count", "d", "default", "first", "length"})
+"""Take as long for a long list as for a short one."""
 _KEYWORDS_REFUSED = frozenset({"fill_with", "start", "wrapstring"})
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(_TEXT_METHODS),
@@ -67,7 +69,7 @@ def _first(function: Any, context: Context) -> tuple[Any, ...]:
 
 
 def _check(work: Work, name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    for one in (value, *args, *kwargs.values()):
+    for one in (value, *args, *kwargs.values()) if name not in _AT_ONCE else ():
         work.look(one)
     work.spend(len(value) // 4 if isinstance(value, str) else 0)  # Some go through a text slowly.
     if any(isinstance(one, int) and abs(one) > VALUE_LENGTH_MAX for one in (*args, *kwargs.values())):

@@ -140,6 +140,13 @@ def test_whatever_is_said_the_message_keeps_its_limits(texts: list[str]) -> None
     assert "\n" not in said.title
 
 
+def test_a_storm_of_sixty_thousand_alerts_is_one_message() -> None:
+    said = message(*[alert("shop-1")] * 60_000)
+    assert said.title.startswith("[FIRING 60000] ")
+    assert "... and 59980 more" in said.body
+    assert said.body.endswith("Receiver ops: first notification.")
+
+
 def test_of_many_alerts_twenty_are_listed_and_the_rest_is_counted() -> None:
     many = [alert(f"shop-{n}") for n in range(10_000)]
     said = message(*many)
