@@ -298,7 +298,7 @@ def next_interval_ms(endpoint: Endpoint, breaker: BreakerState, probes: ProbeSta
 def _moved(before: Record, after: Record) -> bool:
     """Whether the verdict or the graded evidence changed, given that neither breaker nor flapping did."""
     old, new = before.probes, after.probes
-    changed = old.run_outcome is not new.run_outcome or old.last.is_unresolved is not new.last.is_unresolved
+    changed = old.run_outcome is not new.run_outcome or old.last.stale is not new.last.stale
     if changed and verdict(before, no_data=False) is not verdict(after, no_data=False):
         return True
     return evidence_.grade(before.weighing) != evidence_.grade(after.weighing)

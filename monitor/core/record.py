@@ -104,11 +104,6 @@ class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
     stale: StaleAnswer | None = None
     """Of the newest conclusive one too."""
 
-    @property
-    def is_unresolved(self) -> bool:
-        """Whether its name alone has no answer any more."""
-        return self.stale is not None and not self.stale.ours
-
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """What weights are made of: exponentially decayed counts and a peak-sensitive latency (see core/evidence)."""

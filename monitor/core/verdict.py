@@ -18,6 +18,9 @@ def verdict(record: Record, *, no_data: bool) -> Verdict:
     breaker = record.breaker.state
     if breaker is _OPEN:
         return Verdict.UNHEALTHY
-    if breaker is _HALF_OPEN or probes.run_outcome is _FAILURE or probes.flapping or probes.last.is_unresolved:
+    if breaker is _HALF_OPEN or probes.run_outcome is _FAILURE or probes.flapping:
+        return Verdict.DEGRADED
+    stale = probes.last.stale
+    if stale is not None and not stale.ours:
         return Verdict.DEGRADED
     return Verdict.HEALTHY
