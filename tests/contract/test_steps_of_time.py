@@ -239,3 +239,21 @@ async def test_results_keep_a_pace_of_their_own_whatever_is_claimed(house):
             assert before_ms <= pace.since_ms <= await house.store.now_ms()
         else:
             assert (pace.gap_ms, pace.since_ms) == (first.gap_ms, first.since_ms)
+
+
+async def test_a_first_probe_goes_on_waiting_from_where_it_was_and_the_grid_stands(house):
+    day_ms = 24 * HOUR_MS
+    await house.register(house.endpoint("new", interval_ms=day_ms), house.endpoint("later", interval_ms=day_ms, initial_delay_ms=HOUR_MS))
+    claimed = await house.claim_one("old", interval_ms=day_ms)
+    await house.commit(house.result(claimed))
+    grid_ms = await house.score("old")
+    before = {name: await house.score(name) or 0 for name in ("new", "later")}
+    assert await beat(house) == 0
+    for name, score in before.items():
+        await house.make_due(name, score + 2 * HOUR_MS)
+    await was_ahead(house, 2 * HOUR_MS)
+    await beat(house)
+    for name, score in before.items():
+        assert abs((await house.score(name) or 0) - score) <= 70_000
+    assert await house.score("old") == grid_ms
+    assert await beat(house) == 0

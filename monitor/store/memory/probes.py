@@ -11,7 +11,7 @@ from monitor.store import keys
 from monitor.store.memory.pace import move_back
 from monitor.store.memory.state import MemoryState
 from monitor.store.port import Asked, Claim, Claimed, Commit, Committed, Loaded
-from monitor.store.queues import JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time
+from monitor.store.queues import JUDGING_GAP_MS, QUEUES, Queue, at_once, due_time, is_lease
 
 
 class MemoryProbes(MemoryState):
@@ -70,9 +70,13 @@ class MemoryProbes(MemoryState):
             moved += sum(move_back(self._queue(queue), steps, now_ms) for queue, row in QUEUES.items() if not row.per_slot)
             moved += self._move_ends_back(steps, now_ms)
         for endpoint_id, score in home.due.items():
-            plan = home.plans[endpoint_id]
+            plan, due_ms = home.plans[endpoint_id], score
             if score > now_ms + plan.interval_ms + plan.lease_ms + plan.delay_ms:
-                home.due[endpoint_id] = plan.soon(now_ms)
+                due_ms = plan.soon(now_ms)
+            elif back_ms and score > now_ms and not is_lease(score) and (score - plan.phase_ms) % plan.interval_ms > 1:
+                due_ms = min(score, plan.soon(max(now_ms, score - back_ms)))
+            if due_ms != score:
+                home.due[endpoint_id] = due_ms
                 moved += 1
         missing = home.plans.keys() - home.due.keys()
         home.due |= dict.fromkeys(missing, at_once(now_ms))

@@ -62,15 +62,15 @@ class ProbeCalls(Calls):
 
     async def realign(self, slot: int) -> int:
         queues = [keys.in_slot(slot, name) for name in ("pace", "reevaluate", "dirty", "judged", "routing")]
+        back_ms = number(await self._wire.execute_one("HGET", queues[0], "back"))
         moves = [script("realign", queues, 3, JUMP_MS, "0", 0, KNOWN_MS)]
         if slot == 0:
             once = [*ONCE.values(), keys.ALERT_ENDS]
-            back_ms = await self._wire.execute_one("HGET", queues[0], "back")
-            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1", back_ms or 0, KNOWN_MS))
+            moves.append(script("realign", [keys.ALERTS_PACE, *once], len(once), JUMP_MS, "1", back_ms, KNOWN_MS))
         moved: int = sum(await self._wire.execute(*moves))
         names, cursor = [keys.in_slot(slot, "due"), keys.in_slot(slot, "plan")], b"0"
         while True:
-            cursor, now_moved, broken = await self._wire.run("realign_probes", names, cursor, BATCH_MAX, FIRST_WITHIN_MS)
+            cursor, now_moved, broken = await self._wire.run("realign_probes", names, cursor, BATCH_MAX, FIRST_WITHIN_MS, back_ms)
             moved += now_moved
             await self._replan(names, list(map(name_of, broken)))
             if cursor == b"0":
