@@ -97,6 +97,7 @@ class Resolver:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._dns = aiodns.DNSResolver(nameservers, loop=self._loop, timeout=timeout_ms / 1000, tries=tries, lookups="fb")
+        self._hosts_file: aiodns.DNSResolver | None = None
         self._stale_max_ms = stale_max_ms
         self._cache: dict[str, _Entry] = {}
         self._asked: dict[str, asyncio.Task[Lookup | _Silence]] = {}
@@ -148,6 +149,8 @@ class Resolver:
         for task in (*self._asked.values(), *([self._check] if self._check else [])):
             task.cancel()
         await self._dns.close()
+        if self._hosts_file is not None:
+            await self._hosts_file.close()
 
     def _judge(self, host: str, silence: _Silence, *, replied: bool) -> Lookup:
         """Whose error it is that a name has no answer: that of a resolver that does not reply is ours, or has none for most others."""
@@ -183,14 +186,21 @@ class Resolver:
             return Lookup(text=f"{host} has no address" if code == _ERRORS.ARES_ENODATA else f"{host} does not exist")
         addresses = tuple(dict.fromkeys(_text(node.addr[0]) for node in result.nodes))
         ttl_ms = min((getattr(node, "ttl", 0) for node in result.nodes), default=0) * 1000
-        if ttl_ms:
+        if ttl_ms or not await self._in_hosts_file(host):
             self._heard(host if registered else "", answered=True, replied=True)
-        else:
-            self._others.forget(host)  # It may have come from /etc/hosts, of which nothing follows for the resolver.
         if not addresses:
             return Lookup(text=f"{host} has no address")
         self._keep(host, addresses, ttl_ms)
         return Lookup(addresses)
+
+    async def _in_hosts_file(self, host: str) -> bool:
+        """Whether an answer without a time to live came from /etc/hosts, so that nothing follows from it for the resolver."""
+        self._hosts_file = self._hosts_file or aiodns.DNSResolver(loop=self._loop, lookups="f")
+        try:
+            await self._hosts_file.getaddrinfo(host, type=1)
+        except aiodns.error.DNSError:
+            return False
+        return True
 
     def _heard(self, host: str, *, answered: bool, replied: bool) -> None:
         now_ms = self._clock.monotonic_ms()
@@ -240,7 +250,7 @@ class _Others:
         self._answered = 0
 
     def add(self, host: str, now_ms: int, *, answered: bool) -> None:
-        self.forget(host)
+        self._forget(host)
         self._last[host] = now_ms, answered
         self._answered += answered
         self._prune(now_ms)
@@ -261,10 +271,9 @@ class _Others:
             host, (at_ms, _) = next(iter(self._last.items()))
             if at_ms + OTHERS_WINDOW_MS > now_ms and len(self._last) <= CACHE_MAX:
                 return
-            self.forget(host)
+            self._forget(host)
 
-    def forget(self, host: str) -> None:
-        """Nothing follows from this name any more."""
+    def _forget(self, host: str) -> None:
         self._answered -= self._last.pop(host, (0, False))[1]
 
 

@@ -207,7 +207,6 @@ class Dns(asyncio.DatagramProtocol):
     def __init__(self, names: dict[str, str], ttl_s: int = 60) -> None:
         self.names, self.ttl_s, self.silent = names, ttl_s, False
         self.codes: dict[str, int | None] = {}
-        self.ttls_s: dict[str, int] = {}
         self.asked: list[str] = []
         self.server = ""
 
@@ -231,11 +230,7 @@ class Dns(asyncio.DatagramProtocol):
         address = self.names.get(name)
         answers = 1 if address and kind == 1 else 0
         head = data[:2] + struct.pack("!HHHHH", 0x8180 if address else 0x8183, 1, answers, 0, 0) + data[12 : at + 5]
-        record = (
-            b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttls_s.get(name, self.ttl_s), 4) + socket.inet_aton(address)
-            if answers and address
-            else b""
-        )
+        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttl_s, 4) + socket.inet_aton(address) if answers and address else b""
         self.transport.sendto(head + record, addr)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -104,13 +104,12 @@ FAST = {"timeout_ms": 100, "tries": 1}
 
 
 @contextlib.asynccontextmanager
-async def resolving(*names: str, lasting: Sequence[str] = (), **settings: Any) -> AsyncIterator[tuple[Dns, FakeClock, Resolver]]:
-    """A resolver that has asked once for each of these names, and whose answers, but for the lasting ones, have expired since."""
-    async with dns(dict.fromkeys((*names, *lasting), "127.0.0.1"), ttl_s=0) as server:
-        server.ttls_s = dict.fromkeys(lasting, 60)
+async def resolving(*names: str, **settings: Any) -> AsyncIterator[tuple[Dns, FakeClock, Resolver]]:
+    """A resolver that has asked once for each of these names, and whose answers have expired since."""
+    async with dns(dict.fromkeys(names, "127.0.0.1"), ttl_s=0) as server:
         clock = FakeClock()
         resolver = Resolver(clock, [server.server], **FAST, **settings)
-        for name in (*names, *lasting):
+        for name in names:
             assert (await resolver.lookup(name, 2_000)).addresses
         clock.advance(TTL_MIN_MS + 1)
         yield server, clock, resolver
@@ -207,8 +206,8 @@ def test_a_name_that_alone_has_no_answer_is_the_targets_failure(code: int | None
 @pytest.mark.parametrize("code", [SERVFAIL, REFUSED, None])
 def test_where_most_other_names_have_no_answer_either_the_resolver_is_ours(code: int | None) -> None:
     async def main() -> None:
-        failing, well = ["a.test", "b.test"], ["c.test", "d.test"]
-        async with resolving(*failing, "shop.test", lasting=well, stale_max_ms=0) as (server, _, resolver):
+        failing = ["a.test", "b.test"]
+        async with resolving(*failing, "shop.test", "c.test", "d.test", stale_max_ms=0) as (server, _, resolver):
             server.codes |= dict.fromkeys([*failing, "e.test", "shop.test"], code)
             await asyncio.gather(*(resolver.lookup(name, 2_000) for name in failing))
             assert not (await resolver.lookup("shop.test", 2_000)).ours, "half of the others have an answer"
@@ -221,13 +220,15 @@ def test_where_most_other_names_have_no_answer_either_the_resolver_is_ours(code:
 
 
 def test_names_of_the_hosts_file_tell_nothing_of_the_resolver() -> None:
-    """Their answers have no time to live; they come though no resolver replies."""
+    """They are answered though no resolver replies."""
 
     async def main() -> None:
-        async with resolving("a.test", "hosts.test", "shop.test", stale_max_ms=0) as (server, _, resolver):
+        async with resolving("a.test", "shop.test", stale_max_ms=0) as (server, _, resolver):
             server.codes = {"a.test": SERVFAIL, "shop.test": SERVFAIL}
             await resolver.lookup("a.test", 2_000)
-            assert (await resolver.lookup("hosts.test", 2_000)).addresses
+            asked = len(server.asked)
+            assert "127.0.0.1" in (await resolver.lookup("LOCALHOST", 2_000)).addresses
+            assert len(server.asked) == asked
             ours = await resolver.lookup("shop.test", 2_000)
             assert (ours.ours, ours.text) == (True, "no resolver answered for shop.test: it says SERVFAIL; nor for 1 of 1 others")
 
