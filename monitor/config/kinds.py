@@ -96,7 +96,8 @@ def _check_host(host: str | None, port: int | None, deny: Deny | None) -> None:
         raise ValueError("the url has no host; write one after the ://")
     if port == 0:
         raise ValueError("no service listens on port 0; write the service's port")
-    refusals = [deny(address) for address in literal(canonical(host))] if deny is not None else []
+    addresses = literal(canonical(host))
+    refusals = [deny(address) for address in addresses] if deny is not None else []
     if refusals and all(refusals):
         raise ValueError(f"{refusals[0]}; name it in the setting target_allow if it must be probed")
 
