@@ -134,11 +134,12 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         history=past,
         override=subject.override,
         silent=False,
+        outdated=record.outdated and success and breaker.state is not _CLOSED,
         warm_up_since_ms=now_ms if closed else record.warm_up_since_ms,
         since_ms=since_ms,
         decided_ms=now_ms,
     )
-    weigh = bool(transitions) or record.silent or _moved(record, after) or (record.outdated and not after.outdated)
+    weigh = bool(transitions) or record.silent or _moved(record, after) or record.outdated is not after.outdated
     return Decision(after, transitions, writes, interval_ms, weigh)
 
 
@@ -174,7 +175,8 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
     writes: tuple[RowWrite, ...] = ()
     if endpoint.paused is not (past.standing is _PAUSED):
         past, writes = history.pause(past, endpoint, endpoint.paused, now_ms)
-        since_ms = max(now_ms, record.conclusive_ms + 1)  # Silence is counted from the end of a pause; what was known is from before it.
+        since_ms = now_ms  # Silence is counted from the end of a pause.
+        record = replace(record, outdated=record.probes.results > 0)
     after = replace(record, history=past, override=subject.override, since_ms=since_ms, decided_ms=now_ms)
     silent = not endpoint.paused and (record.silent or silent_at_ms(endpoint, after, now_ms, passed.pace) <= now_ms)
     weigh = silent is not record.silent or subject.override is not record.override

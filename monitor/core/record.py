@@ -197,6 +197,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The operator's word that the last decision took into account."""
     silent: bool = False
     """Whether results had stopped coming at the last decision."""
+    outdated: bool = False
+    """Whether what probes told is from before a pause: since it began none has failed, and too few have succeeded to close the breaker."""
     warm_up_since_ms: int = 0
     """When the breaker last closed after a trip; 0 when the endpoint never needs to warm up."""
     since_ms: int = 0
@@ -212,16 +214,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         probes = self.probes
         return max(probes.last_success_ms, probes.last_failure_ms, self.since_ms)
 
-    @property
-    def outdated(self) -> bool:
-        """Whether what probes told is from before a pause: since then none has failed, and too few have succeeded to close the breaker."""
-        probes, since_ms = self.probes, self.since_ms
-        if since_ms <= probes.last_failure_ms or not probes.results:
-            return False
-        return since_ms > probes.last_success_ms or self.breaker.state is not _CLOSED
 
-
-_CLOSED: Final = Breaker.CLOSED
 EMPTY: Final = Record()
 SOURCES_MAX: Final = 64
 EVIDENCE_MAX: Final = 1e6

@@ -185,6 +185,20 @@ def test_what_is_removed_while_it_is_down_is_told_as_removed(plant: Callable[[St
     plant(story)
 
 
+def test_what_is_renamed_while_it_is_down_is_told_as_renamed(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        assert await plant.told(POOL_DOWN)
+        await registry.rename(plant.store, "e", "f", actor="ann")
+        plant.failing.add("f")
+        await plant.work()
+        assert await plant.told("[ENDED] e is down: renamed by ann: to f")
+        assert await plant.told("[FIRING] f is down")
+        assert [title for title in plant.messages if "RESOLVED" in title or "[ENDED] No endpoint" in title] == []
+
+    plant(story)
+
+
 def test_a_pool_whose_endpoints_are_removed_together_is_told_as_removed(plant: Callable[[Story], None]) -> None:
     async def story(plant: Plant) -> None:
         await down(plant)

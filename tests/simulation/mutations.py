@@ -24,7 +24,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.errors import WatchkeeperError
 from monitor.core.observation import ResultPace
 from monitor.core.outcome import Result
-from monitor.core.record import HistoryState, Record
+from monitor.core.record import HistoryState
 from monitor.pool import compose
 from monitor.registry import overrides
 from monitor.store.memory import probes as memory_probes
@@ -330,10 +330,9 @@ def _words_are_not_heard() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(decide, "evaluate", lambda *args, **named: evaluate(*args, **{**named, "said": None}))
 
 
-@contextlib.contextmanager
-def _what_was_known_before_a_pause_counts_after_it() -> Iterator[None]:
-    with mock.patch.object(Record, "outdated", property(lambda _: False)):
-        yield
+def _what_was_known_before_a_pause_counts_after_it() -> contextlib.AbstractContextManager[object]:
+    facts = decide.endpoint_facts
+    return mock.patch.object(decide, "endpoint_facts", lambda one, record: {**facts(one, record), "outdated": one.paused})
 
 
 MUTATIONS: tuple[Mutation, ...] = (

@@ -85,6 +85,11 @@ class House:
             await self.store.ack_alert_events(0, token_ms, [entry_id for entry_id, _ in events])
         return [[alert.labels["alertname"] for alert in decode_assertion(data).alerts] for _, data in events]
 
+    async def ends(self) -> list[str]:
+        """The reasons of what has ended since the last call of `alerts`, or of this."""
+        _, events = await self.store.claim_alert_events(0, 100, 1_000)
+        return [alert.end_reason for _, data in events for alert in decode_assertion(data).ended]
+
     async def aside(self) -> list[tuple[str, str]]:
         """What was kept aside because it could not be read."""
         return [(item.kind, item.key) for item in await self.store.aside()]

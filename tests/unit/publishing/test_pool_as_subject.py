@@ -6,13 +6,15 @@ import asyncio
 
 import pytest
 
+from alert_rules.files.rule_file import load_rules
 from monitor import registry
 from monitor.core.endpoint import Pool
 from monitor.core.record import Breaker
 from monitor.pool.compose import decode_pool_record
+from monitor.registry.endpoints import set_paused
 from monitor.store.port import Epoch, Publication
 from tests.registering import register
-from tests.unit.publishing.house import IDS, House, story
+from tests.unit.publishing.house import IDS, House, endpoint, story
 
 
 @story
@@ -72,6 +74,44 @@ async def test_who_published_an_older_version_tells_what_is_published_now(house:
     held.set()
     await slow_task
     assert (await house.panics(), await house.alerts()) == ([], [])
+
+
+@story
+async def test_who_read_the_members_before_a_pause_fires_nothing_after_it(house: House) -> None:
+    """One loads the pool and is held up; meanwhile somebody pauses all that is down, and another tells the end."""
+    rules = load_rules()
+    first, slow = house.another(rules), house.another(rules)
+    load_subject, loaded, held = house.store.load_subject, asyncio.Event(), asyncio.Event()
+
+    async def held_up(subject: str) -> tuple[int, bytes]:
+        loaded.set()
+        await held.wait()
+        return await load_subject(subject)
+
+    await house.become(Breaker.OPEN, *IDS)
+    await first.publish("shop")
+    assert await house.alerts() == [["PoolDown"]]
+    house.store.load_subject = held_up  # type: ignore[method-assign]
+    slow_task = asyncio.create_task(slow.publish("shop"))
+    await loaded.wait()
+    house.store.load_subject = load_subject  # type: ignore[method-assign]
+    await set_paused(house.store, IDS, paused=True, actor="ann", reason="deploy")
+    await first.publish("shop")
+    held.set()
+    await slow_task
+    assert await house.ends() == ["a paused by ann: deploy; b paused by ann: deploy; c paused by ann: deploy"]
+    assert (await house.store.alerting())[1] == []
+
+
+@story
+async def test_of_many_who_were_spoken_of_some_are_named_and_the_rest_is_counted(house: House) -> None:
+    publisher = house.another(load_rules())
+    await register(house.store, [endpoint(one) for one in "defgh"], [], [])
+    await house.become(Breaker.OPEN, *IDS, *"defgh")
+    await publisher.publish("shop")
+    await set_paused(house.store, [*IDS, *"defgh"], paused=True, actor="ann")
+    await publisher.publish("shop")
+    assert await house.ends() == ["a paused by ann; b paused by ann; c paused by ann; and 5 more"]
 
 
 @story
