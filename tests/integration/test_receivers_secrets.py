@@ -112,6 +112,11 @@ def test_a_password_of_three_letters_is_blanked_and_ordinary_words_are_not(servi
     assert said.endswith('bad password "****" for the hook of "****"; some alerts, a hook, pw12')
 
 
+def test_a_short_password_may_hold_a_space(service: EchoService) -> None:
+    service.answer = lambda _: b"not with ab c d, nor ab%20c%20d, ab+c+d"
+    assert said_of(f"json://me:ab%20c%20d@127.0.0.1:{service.port}/").endswith("not with ****, nor ****, ****")
+
+
 def test_of_several_addresses_in_one_file_no_host_is_blanked(service: EchoService, tmp_path: Path) -> None:
     service.answer = lambda request: f"{request.headers['Host']} {request.headers['Content-Type']} {request.path}".encode()
     file = tmp_path / "urls"

@@ -60,6 +60,8 @@ class _Role(NamedTuple):
 
     needle: str
     """Case folded; a long one without white space."""
+    spaces: bool
+    """White space in it counts."""
     whole: bool
     """It must stand by itself: no letter or digit beside it."""
     placed: bool
@@ -123,7 +125,7 @@ class Secrets:
         chars = [_Char(folded, one.start, one.end) for one in said if spaces or not one.char.isspace() for folded in one.char.casefold()]
         line = "".join(one.char for one in chars)
         for role in self._roles:
-            if (len(role.needle) < LONG_LENGTH) != spaces:
+            if role.spaces != spaces:
                 continue
             at = line.find(role.needle)
             while at >= 0:
@@ -184,9 +186,11 @@ def _parameters(query: str) -> Iterator[str]:
 
 def _add(roles: dict[str, _Role], form: str, *, placed: bool = False, whole: bool = False) -> None:
     folded = form.casefold()
-    needle = "".join(folded.split()) if len("".join(folded.split())) >= LONG_LENGTH else folded.strip()
+    tight = "".join(folded.split())
+    short = len(tight) < LONG_LENGTH
+    needle = folded.strip() if short else tight
     if needle:
-        roles[needle] = _Role(needle, whole=len(needle) < LONG_LENGTH or placed or whole, placed=placed)
+        roles[needle] = _Role(needle, spaces=short, whole=short or placed or whole, placed=placed)
 
 
 def _forms(value: str) -> Iterator[str]:
