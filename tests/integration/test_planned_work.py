@@ -82,7 +82,7 @@ def test_where_one_is_drained_and_the_other_fails_the_pool_is_down(plant: Callab
         await says(plant, Override.DRAIN, "e")
         await failed(plant, "other")
         assert await plant.told(POOL_DOWN)
-        assert any("Of its 2 endpoints 1 failed, and 1 were taken out by an operator." in body for body in plant.bodies)
+        assert any("Of its 2 endpoints 1 failed, and operators took out 1." in body for body in plant.bodies)
         plant.failing.clear()
         await says(plant, None, "e")
         for _ in range(50):
