@@ -33,7 +33,11 @@ _BEARER = re.compile(
     re.IGNORECASE,
 )
 _BASIC = re.compile(r"\b((?i:basic))([ \t]++)(?=[a-z]*[A-Z0-9+/=])(?!realm=)[A-Za-z0-9+/_-]++=*+")
-_PAIR = re.compile(r"""(?<![\w.%-])([\w.%-]++)(["']?\s*+=\s*+|["']\s*+:\s*+|:\s++)("[^"\r\n]*+|'[^'\r\n]*+|[^\s&;,#"'<>)\]}]++)""")
+_QUOTE = r"""(?:\\{0,9}["']|&quot;|&#3[49];|%22)"""
+_PAIR = re.compile(
+    rf"""(?<![\w.%-])([\w.%-]++)({_QUOTE}?\s*+=\s*+{_QUOTE}?|{_QUOTE}\s*+:\s*+{_QUOTE}?|:\s++{_QUOTE}?)"""
+    r"""((?<=")(?:\\.|[^"\r\n\\])++|(?<=')(?:\\.|[^'\r\n\\])++|(?<=;)[^&\s]++|[^\s&;,#"'<>)\]}\\]++)"""
+)
 
 
 def is_reference(text: str) -> bool:
@@ -67,12 +71,11 @@ def scrubbed(text: str) -> str:
 
 
 def _hide_pair(match: re.Match[str]) -> str:
-    name, sign, value = match.groups()
+    name, sign, _ = match.groups()
     plain = unquote(name)
     if _HARMLESS.fullmatch(plain) or not (is_sensitive(plain) or _SENSITIVE_PARAMETER.search(plain)):
         return match[0]
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{name}{sign}{quote}{SECRET}"
+    return f"{name}{sign}{SECRET}"
 
 
 def hide_values(value: Any) -> Any:
