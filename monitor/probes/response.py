@@ -103,9 +103,10 @@ class ResponseReader:
     def _read_heads(self, data: bytes) -> bytes:
         """Read the head, and those of interim responses before it; return what follows."""
         while True:
-            head = _PLAIN_HEAD.match(data)
+            whole = not self._seen or _END_OF_HEAD.search(data, self._seen)  # One that drips is not gone through with every drop.
+            head = _PLAIN_HEAD.match(data) if whole else None
             if head is not None:
-                data = data[head.end() :]
+                data, self._seen = data[head.end() :], 0
             else:
                 end = _END_OF_HEAD.search(data, self._seen)
                 if end is None:

@@ -171,3 +171,19 @@ def test_a_pattern_that_hangs_on_bytes_beyond_the_cap_fails_and_says_so(
     result = against(answer, timeout_ms=20_000, **options)
     assert result.text.startswith(text)
     assert result.failure is (FailureClass.ASSERTION if text else None)
+
+
+def test_a_head_that_drips_is_gone_through_once(monkeypatch: pytest.MonkeyPatch):
+    read = []
+
+    class Counted:
+        def match(self, data: bytes) -> None:
+            read.append(len(data))
+
+    monkeypatch.setattr("monitor.probes.response._PLAIN_HEAD", Counted())
+    head = b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1_000 + b"\r\n"
+    reader = ResponseReader(head_only=True)
+    for at in range(len(head)):
+        reader.feed(head[at : at + 1])
+    assert reader.status == 200
+    assert sum(read) < 2 * len(head)
