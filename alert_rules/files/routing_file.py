@@ -16,7 +16,8 @@ from alert_rules.routes.matcher import Matcher, MatcherError, Op, compile_anchor
 from alert_rules.routes.matcher_text import parse_matchers
 from alert_rules.routes.route import RESOLVE_TIMEOUT_MS, Integration, Receiver, Route, Routing
 from alert_rules.rules.template import TemplateError
-from monitor.config.located import Node, load_yaml, shorten
+from monitor.config.located import Node, load_yaml
+from monitor.core.errors import shorten
 from monitor.core.secret import is_reference
 
 _TOP = ("global", "route", "receivers")

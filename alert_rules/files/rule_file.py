@@ -19,7 +19,8 @@ from alert_rules.rules.cel_cost import CelError, Reading
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
 from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure, names_of
-from monitor.config.located import Node, load_yaml, shorten
+from monitor.config.located import Node, load_yaml
+from monitor.core.errors import shorten
 
 PACKS = Path(__file__).parent.parent / "packs"
 RULES_MAX = 1_000

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli.common import System, needs_system
-from monitor.cli.look import age, stamp
-from monitor.cli.output import emit, output_option, say, sparkline
+from monitor.cli.look import age, probes_line, stamp
+from monitor.cli.output import FAILED, emit, output_option, say, sparkline
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -46,7 +46,8 @@ def history(system: System, endpoint_id: str, by: str, zone: tzinfo | None, outp
     """Show an endpoint's uptime and latency over time: 120 minutes, 192 hours or 400 days.
 
     Uptime is up / (up + down) of time. A result stands until the next one; time without one is unknown, a pause is paused, and neither
-    is ever down. Counts are of results.
+    is ever down. Counts are of results. Below the rows the latencies are drawn: × stands where only failures came, and a gap where
+    nothing is known.
 
     A day goes from midnight to midnight in your zone as far as hours are kept, which is eight days; days before are those of UTC.
 
@@ -87,8 +88,8 @@ def _summary(found: History, zone: tzinfo | None) -> Iterator[str]:
         yield "no result yet"
         return
     yield f"uptime {_percent(found.whole)} since {stamp(found.whole.start_ms, zone)}; unknown for {age(found.whole.unknown_ms)}"
-    yield f"p50 {sparkline([row.p50_ms for row in found.rows])}"
-    yield f"last {len(found.samples)} probes {sparkline([s.duration_ms if s.outcome == 'SUCCESS' else None for s in found.samples])}"
+    yield f"p50 {sparkline([FAILED if row.p50_ms is None and row.failed else row.p50_ms for row in found.rows])}"
+    yield f"last {len(found.samples)} probes {probes_line(found.samples, found.endpoint.interval_ms)}"
 
 
 def _percent(row: Row) -> str | None:

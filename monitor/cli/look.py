@@ -11,7 +11,7 @@ import click
 
 from monitor.cli.common import System, needs_system
 from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
-from monitor.cli.output import emit, emit_one, json_text, output_option, say, sparkline, tell
+from monitor.cli.output import FAILED, emit, emit_one, json_text, output_option, say, sparkline, tell
 from monitor.core.errors import StoreError
 from monitor.core.secret import hide_password
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from alert_rules.routes.matcher import Matcher
+    from monitor.core.history import Sample
     from monitor.core.record import Transition
     from monitor.query.status import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
 
 WATCH_S = 2.0
 FOLLOW_S = 0.5
+MISSING_INTERVALS = 2.5
+"""Between two probes in a row lie two intervals at most: the first may end at once, and the second only when the third begins."""
 EVENTS_SHOWN = 50
 PAUSED = "PAUSED"
 VERDICTS = ("HEALTHY", "DEGRADED", "UNHEALTHY", "UNKNOWN", PAUSED)
@@ -54,6 +57,8 @@ def status(  # noqa: PLR0917 - click passes what people may write.
     output: str,
 ) -> None:
     """Show pools and endpoints: verdict, breaker with its reason, weight, latency, last error.
+
+    HISTORY draws the last probes: a bar for a success, the higher the longer it took, × for a failure, and a gap where nothing is known.
 
     \b
     Examples:
@@ -144,15 +149,29 @@ def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
         "breaker": f"{record.breaker.state.value} ({member.override.override.value})" if member.override else record.breaker.state.value,
         "weight": member.weight,
         "latency": f"{latency_ms:.1f}ms" if latency_ms else None,
-        "history": sparkline([sample.duration_ms if sample.outcome == "SUCCESS" else None for sample in member.samples]),
+        "history": probes_line(member.samples, member.endpoint.interval_ms),
         "since": age(now_ms - since_ms) if since_ms else None,
         "reason": member.override.reason if member.override else record.breaker.reason or None,
         "last_error": stale_text(record, now_ms) or record.probes.last_failure_text or record.probes.last.text or None,
     }
 
 
+def probes_line(samples: Sequence[Sample], interval_ms: int) -> str:
+    """Probes, oldest first: a success as high as it took long, a failure as its mark, a gap for what says nothing and for missing ones."""
+    values: list[float | str | None] = []
+    before_ms = samples[0].at_ms if samples else 0
+    for sample in samples:
+        if sample.at_ms - before_ms > MISSING_INTERVALS * interval_ms:
+            values.append(None)
+        outcome = sample.outcome.value
+        values.append(sample.duration_ms if outcome == "SUCCESS" else FAILED if outcome == "FAILURE" else None)
+        before_ms = sample.at_ms
+    return sparkline(values)
+
+
 def _data_row(member: EndpointStatus) -> dict[str, Any]:
     record, override = member.record, member.override
+    last = record.probes.last
     return {
         "pool": member.endpoint.pool,
         "endpoint": member.endpoint.id,
@@ -163,15 +182,18 @@ def _data_row(member: EndpointStatus) -> dict[str, Any]:
         "override": override.override.value if override else None,
         "reason": override.reason if override else record.breaker.reason,
         "since_ms": record.breaker.since_ms,
+        "state_since_ms": _since_ms(member),
         "open_until_ms": record.breaker.open_until_ms,
         "weight": member.weight,
         "latency_ms": round(record.weighing.latency_ms, 3),
         "flapping": record.probes.flapping,
-        "last_at_ms": record.probes.last.at_ms,
-        "last_outcome": record.probes.last.outcome.value if record.probes.last.at_ms else None,
-        "last_error": record.probes.last_failure_text,
-        "last_error_at_ms": record.probes.last_failure_ms,
-        "stale_answer": {"at_ms": stale.at_ms, "why": stale.why} if (stale := record.probes.last.stale) else None,
+        "last_at_ms": last.at_ms,
+        "last_outcome": last.outcome.value if last.at_ms else None,
+        "last_text": last.text,
+        "last_error": record.probes.last_failure_text or last.text,
+        "last_error_at_ms": record.probes.last_failure_ms if record.probes.last_failure_text or not last.text else last.at_ms,
+        "unreadable": member.unreadable,
+        "stale_answer": {"at_ms": stale.at_ms, "why": stale.why} if (stale := last.stale) else None,
         "samples": [{"at_ms": s.at_ms, "outcome": s.outcome.value, "duration_ms": round(s.duration_ms, 3)} for s in member.samples],
         "alerts": [{"alertname": alert.labels.get("alertname"), "status": alert.status.value} for alert in member.alerts],
     }

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import StringIO
 from typing import Any
 
 import click
 
-from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
+from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean, shorten
 from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_NO_STORE = 3
+LINE_LENGTH_MAX = 1_000
+"""Characters of one line of an error."""
 
 # Section -> command -> (where it lives, what help says of it). A new command is a line here.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -54,8 +57,28 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
+class ReaderGone(Exception):  # noqa: N818 - it is no error
+    """Nobody reads our output any more. Click would make a failure of it."""
+
+
+@contextlib.contextmanager
+def _readers_noticed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 class _Lazy(click.Group):
     """A group that knows its commands by name and summary, and imports one when it is called."""
+
+    def make_context(self, *args: Any, **named: Any) -> click.Context:
+        with _readers_noticed():
+            return super().make_context(*args, **named)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _readers_noticed():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section] + super().list_commands(ctx)
@@ -72,7 +95,7 @@ class _Lazy(click.Group):
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             hint = did_you_mean(args[0], known, "`watchkeeper --help` lists the commands")
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+            raise click.UsageError(f"there is no command {shorten(args[0])}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,7 +132,7 @@ def report(error: WatchkeeperError) -> int:
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            say(hide_password(f"error: {problem}"))
+            say(_cut(hide_password(f"error: {problem}")))
         return EXIT_REFUSED
     if isinstance(error, NoDataSetError):
         say(f"error: {error}")
@@ -127,7 +150,12 @@ def _show(error: click.ClickException) -> None:
 
     text = StringIO()
     error.show(text)
-    say(hide_password(text.getvalue().rstrip("\n")))
+    say("\n".join(_cut(line) for line in hide_password(text.getvalue().rstrip("\n")).split("\n")))
+
+
+def _cut(line: str) -> str:
+    """A line of an error without its middle where it repeats too much of what was written."""
+    return line if len(line) <= LINE_LENGTH_MAX else f"{line[: LINE_LENGTH_MAX // 2]} … {line[-LINE_LENGTH_MAX // 2 :]}"
 
 
 def _check_text(args: Sequence[str]) -> None:
@@ -141,23 +169,29 @@ def _check_text(args: Sequence[str]) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code. That the reader of its output has gone, as `head` does, is no failure."""
+    code: Any = 0
     try:
-        given = list(sys.argv[1:] if args is None else args)
-        _check_text(given)
-        code: Any = cli.main(args=given, prog_name="watchkeeper", standalone_mode=False)
+        code = _run(list(sys.argv[1:] if args is None else args))
+        sys.stdout.flush()
+    except (ReaderGone, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What is left in the buffer has nowhere to go.
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(args: list[str]) -> Any:
+    """Do what was asked for; its exit code, where it is not 0. Raises ReaderGone."""
+    try:
+        _check_text(args)
+        return cli.main(args=args, prog_name="watchkeeper", standalone_mode=False)
     except click.ClickException as error:
         _show(error)
-        code = error.exit_code
+        return error.exit_code
     except click.Abort:
         click.echo("stopped", err=True)
-        code = 130
+        return 130
     except WatchkeeperError as error:
-        code = report(error)
-    except BrokenPipeError:  # The reader of our output has gone, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return report(error)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from monitor.core.said import escaped, escaped_lines
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
+FAILED = "×"
+"""Stands in a sparkline for a failure."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 _STYLES = {
@@ -87,14 +89,18 @@ def cell(value: Any) -> str:
     return escaped(str(value))
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """Draw numbers as bars from the smallest to the largest; None is a gap."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    low, span = min(known), max(known) - min(known)
+def sparkline(values: Sequence[float | str | None]) -> str:
+    """Draw numbers as bars from the smallest to the largest; None is a gap, and a mark stands for itself."""
+    known = [value for value in values if isinstance(value, int | float)]
+    low, span = (min(known), max(known) - min(known)) if known else (0, 0)
     top = len(_BARS) - 1
-    return "".join(" " if value is None else _BARS[round((value - low) / span * top) if span else 0] for value in values)
+
+    def drawn(value: float | str | None) -> str:
+        if value is None or isinstance(value, str):
+            return value or " "
+        return _BARS[round((value - low) / span * top) if span else 0]
+
+    return "".join(map(drawn, values)).rstrip()
 
 
 def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) -> None:
@@ -105,12 +111,15 @@ def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) 
     titles = [[column.replace("_", " ").upper() for column in columns]] if header else []
     widths = [max(map(cell_len, texts)) for texts in zip(*titles, *lines, strict=True)]
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    written: list[str] = []
     for number, texts in enumerate((*titles, *lines)):
         padded = [text + " " * (width - cell_len(text)) for text, width in zip(texts, widths, strict=True)]
         if colours:
             bold = header and number == 0
             padded = [click.style(wide, fg=_STYLES.get(text), bold=bold) for text, wide in zip(texts, padded, strict=True)]
-        click.echo("  ".join(padded).rstrip())
+        written.append("  ".join(padded).rstrip())
+    if written:
+        click.echo("\n".join(written))  # At once: who reads only the first lines of it has not broken it off.
 
 
 def _dump(value: Any, output: str) -> None:

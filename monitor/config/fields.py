@@ -22,6 +22,7 @@ from monitor.core.endpoint import (
     RETRIES_MAX,
     WEIGHT_MAX,
 )
+from monitor.core.errors import shorten
 from monitor.core.policies import POLICIES
 from monitor.core.policies.policy import Scope
 
@@ -119,11 +120,11 @@ def labels(value: Any) -> dict[str, str | None]:
         raise ValueError(f"there are more than {LABELS_MAX} labels; write fewer")
     for key, text in value.items():
         if not _LABEL_NAME.fullmatch(key):
-            raise ValueError(f"{key!r} is no label name; write letters, digits and _, not beginning with a digit")
+            raise ValueError(f"{shorten(key)} is no label name; write letters, digits and _, not beginning with a digit")
         if key in RESERVED_LABELS or key.startswith("__"):
-            raise ValueError(f"the label {key!r} is reserved for Watchkeeper; choose another name")
+            raise ValueError(f"the label {shorten(key)} is reserved for Watchkeeper; choose another name")
         if text is not None and (not isinstance(text, str) or len(text) > LABEL_LENGTH_MAX or not text.isprintable()):
-            raise ValueError(f"the label {key!r} is no printable text of at most {LABEL_LENGTH_MAX} characters; shorten it")
+            raise ValueError(f"the label {shorten(key)} is no printable text of at most {LABEL_LENGTH_MAX} characters; shorten it")
     return dict(value)
 
 

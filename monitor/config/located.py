@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from monitor.core.errors import ConfigError, Problem
+from monitor.core.errors import ConfigError, Problem, shorten
 
 BYTES_MAX = 32 * 1024 * 1024
 NESTING_MAX = 32
@@ -64,11 +64,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.plain()!r} at {self.where})"
-
-
-def shorten(text: str, length_max: int = 80) -> str:
-    """Return what a person wrote as a quoted, printable, short text."""
-    return repr(text if len(text) <= length_max else text[: length_max - 1] + "…")
 
 
 def load_yaml(text: str, source: str, *, bytes_max: int = BYTES_MAX) -> Node:

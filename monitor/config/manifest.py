@@ -18,7 +18,7 @@ from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Parse, name
 from monitor.config.kinds import SECRET_OPTIONS, Deny, Kind, check_secrets, option_kinds, parse_url
 from monitor.config.located import Node, load_yaml
 from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
-from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.errors import ConfigError, Problem, did_you_mean, shorten
 from monitor.core.secret import SECRET, hide_password
 
 PROBLEMS_SHOWN_MAX = 50
@@ -240,7 +240,7 @@ class _Reader:
             why, _, hint = str(error).partition("; ")
             written = {key: place for layer in layers for key, place in layer.places.items()}
             key = next((key for key in written if key in why or key in hint), "url")
-            seen = repr(endpoint.url) if key == "url" else SECRET if key in SECRET_OPTIONS else written[key].seen
+            seen = shorten(endpoint.url) if key == "url" else SECRET if key in SECRET_OPTIONS else written[key].seen
             place = written[key].where if key in written else node.key_where(key)
             self.refuse(place, key, seen, why if place.startswith(node.where) else f"{endpoint.id}: {why}", hint)
 
@@ -265,7 +265,7 @@ class _Reader:
             return parse_url(url_node.value, self.deny)
         except ValueError as error:
             why, _, hint = str(error).partition("; ")
-            seen = repr(hide_password(url_node.value)) if isinstance(url_node.value, str) else url_node.seen
+            seen = shorten(hide_password(url_node.value)) if isinstance(url_node.value, str) else url_node.seen
             self.refuse(url_node.where, "url", seen, why, hint or "write for example http://10.0.0.7:8080/health")
             return "", None, _MISSING
 
@@ -327,7 +327,7 @@ class _Reader:
                 if child.value is None and option.default is None:
                     parsed = None
                 else:
-                    parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS)
+                    parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS, listed=option.repeatable)
                 if parsed is _MISSING:
                     break
                 layer.options.setdefault(holder.name, {})[key] = parsed
@@ -347,8 +347,8 @@ class _Reader:
             hint = did_you_mean(key, known, "the keys are " + ", ".join(sorted(known)))
         self.refuse(where, key, "", why, hint)
 
-    def _parse(self, parse: Parse, key: str, node: Node, help_text: str, *, secret: bool = False) -> Any:
-        """The normalised value, or _MISSING after noting why it is refused."""
+    def _parse(self, parse: Parse, key: str, node: Node, help_text: str, *, secret: bool = False, listed: bool = False) -> Any:
+        """The normalised value, or _MISSING after noting why it is refused. Of a list that may be one the parser names the item."""
         if node.value is None:
             self.refuse(node.where, key, "nothing", "there is no value", "write one, or take the key out")
             return _MISSING
@@ -358,8 +358,10 @@ class _Reader:
             why, _, hint = str(error).partition("; ")
             if secret:
                 for text in _texts(node):
-                    why = why.replace(repr(text), SECRET)
-            self.refuse(node.where, key, SECRET if secret else node.seen, why, hint or help_text)
+                    why = why.replace(shorten(text), SECRET)
+            self.refuse(
+                node.where, key, SECRET if secret else "" if listed and isinstance(node.value, list) else node.seen, why, hint or help_text
+            )
             return _MISSING
 
     def _mapping(self, root: Node, key: str) -> Node | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from monitor.core.errors import shorten
+
 _UNITS_MS = {
     "y": 365 * 86_400_000,
     "w": 7 * 86_400_000,
@@ -28,7 +30,7 @@ def parse_duration(text: str) -> int:
         return 0
     match = _PATTERN.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration; write for example 500ms, 10s or 1h30m")
+        raise ValueError(f"{shorten(text)} is not a duration; write for example 500ms, 10s or 1h30m")
     return sum(int(number) * _UNITS_MS[unit] for unit, number in match.groupdict().items() if number)
 
 

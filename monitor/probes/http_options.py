@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.core.durations import parse_duration
+from monitor.core.errors import shorten
 from monitor.probes.base import Option
 from monitor.probes.host import canonical
 from monitor.probes.pattern import pattern
@@ -28,11 +29,11 @@ def statuses(text: str) -> frozenset[int]:
     for part in text.split(","):
         match = _STATUS.fullmatch(part)
         if match is None:
-            raise ValueError(f"{part!r} is not a status; write for example 2xx, 200-299 or 200,204")
+            raise ValueError(f"{shorten(part)} is not a status; write for example 2xx, 200-299 or 200,204")
         family, first, last = match.groups()
         low, high = (int(family) * 100, int(family) * 100 + 99) if family else (int(first), int(last or first))
         if low > high:
-            raise ValueError(f"the range {part!r} is empty; write the lower status first")
+            raise ValueError(f"the range {shorten(part)} is empty; write the lower status first")
         accepted.update(range(low, high + 1))
     return frozenset(accepted)
 
@@ -47,7 +48,7 @@ def _expect_status(value: Any) -> str:
 def _method(value: Any) -> str:
     text = str(value).upper()
     if not _TOKEN.fullmatch(text) or text == "CONNECT":
-        raise ValueError(f"{value!r} is not a method that can be probed with; write for example GET, HEAD or POST")
+        raise ValueError(f"{shorten(value)} is not a method that can be probed with; write for example GET, HEAD or POST")
     return text
 
 
@@ -60,7 +61,7 @@ def _pairs(value: Any) -> dict[str, Any]:
         for line in [value] if isinstance(value, str) else value:
             name, colon, content = str(line).partition(":")
             if not colon and not name.startswith("!"):
-                raise ValueError(f"{line!r} is not a header; write it as 'Name: value'")
+                raise ValueError(f"{shorten(line)} is not a header; write it as 'Name: value'")
             pairs[name.strip()] = content.strip() if colon else None
     return pairs
 
@@ -70,11 +71,11 @@ def _headers(value: Any) -> dict[str, str]:
     for name, content in _pairs(value).items():
         text = "" if content is None else str(content)
         if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name; write letters, digits and dashes")
+            raise ValueError(f"{shorten(name)} is not a header name; write letters, digits and dashes")
         if name.lower() in _OURS:
-            raise ValueError(f"the header {name!r} is set by the prober; leave it out")
+            raise ValueError(f"the header {shorten(name)} is set by the prober; leave it out")
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
-            raise ValueError(f"the value of header {name!r} has control characters; write it on one line")
+            raise ValueError(f"the value of header {shorten(name)} has control characters; write it on one line")
         headers[name] = text
     return headers
 
@@ -85,7 +86,7 @@ def _expect_headers(value: Any) -> dict[str, str | None]:
     for name, content in _pairs(value).items():
         bare = name.removeprefix("!").strip().lower()
         if not _TOKEN.fullmatch(bare):
-            raise ValueError(f"{name!r} is not a header name; write 'Name: regex', or '!Name' where it must be absent")
+            raise ValueError(f"{shorten(name)} is not a header name; write 'Name: regex', or '!Name' where it must be absent")
         absent = name.startswith("!") or content is None or content is False
         wanted[bare] = None if absent else pattern(str(content) if content else ".*")
     return wanted
@@ -103,14 +104,14 @@ def _boolean(value: Any) -> bool:
     try:
         return known[str(value).lower()]
     except KeyError:
-        raise ValueError(f"{value!r} is neither true nor false; write true or false") from None
+        raise ValueError(f"{shorten(value)} is neither true nor false; write true or false") from None
 
 
 def _whole(low: int, high: int) -> Any:
     def parse(value: Any) -> int:
         text = str(value).strip()
         if isinstance(value, bool) or not text.isdecimal() or not low <= int(text) <= high:
-            raise ValueError(f"{value!r} is out of range; write a whole number from {low} to {high}")
+            raise ValueError(f"{shorten(value)} is out of range; write a whole number from {low} to {high}")
         return int(text)
 
     return parse
@@ -128,7 +129,7 @@ def _server_name(value: Any) -> str:
     try:
         return canonical(str(value).strip()).removesuffix(".")
     except ValueError:
-        raise ValueError(f"{value!r} is not a host name; write for example www.example.com") from None
+        raise ValueError(f"{shorten(value)} is not a host name; write for example www.example.com") from None
 
 
 OPTIONS: tuple[Option, ...] = (

@@ -12,6 +12,8 @@ from typing import Any
 
 import re2
 
+from monitor.core.errors import shorten
+
 PATTERN_LENGTH_MAX = 1_000
 PROGRAM_SIZE_MAX = 1_500
 """Instructions. At the worst a body of 1 MiB costs 10 s of one core, and nobody but its own endpoint waits for it (matching.py)."""
@@ -71,10 +73,12 @@ def _compiled(text: str) -> Any:
         compiled = re2.compile(encoded, _OPTIONS)
     except re2.error as error:
         why = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"{text!r} is not an RE2 regular expression ({why}); RE2 knows no look-around and no back-references") from None
+        raise ValueError(
+            f"{shorten(text)} is not an RE2 regular expression ({why[:200]}); RE2 knows no look-around and no back-references"
+        ) from None
     if compiled.programsize > PROGRAM_SIZE_MAX:
         raise ValueError(
-            f"{text!r} is too dear to match, with {compiled.programsize} instructions where {PROGRAM_SIZE_MAX} are allowed; "
+            f"{shorten(text)} is too dear to match, with {compiled.programsize} instructions where {PROGRAM_SIZE_MAX} are allowed; "
             "repeat less often (.* is far cheaper than .{0,1000}), or leave parts out"
         )
     return compiled

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.core.endpoint import Endpoint
+from monitor.core.errors import shorten
 from monitor.core.outcome import Outcome
 from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
 from monitor.probes.dialogue import Dialogue, Greeting
@@ -31,7 +32,7 @@ def _unescape(text: str) -> bytes:
     try:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("utf-8" if not text.isascii() else "latin-1")
     except UnicodeError as error:
-        raise ValueError(f"{text!r} has a bad escape ({error}); write \\\\ for a backslash") from None
+        raise ValueError(f"{shorten(text)} has a bad escape ({error}); write \\\\ for a backslash") from None
 
 
 OPTIONS: tuple[Option, ...] = (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monitor.core.errors import DECODE_ERRORS
 from tests.fuzz.play import cases
-from workers.broker import SHAPES, TELL_EVERY_S, Door, fresh
+from workers.broker import SHAPES, Door, fresh
 
 JSON = st.recursive(
     st.one_of(
@@ -80,7 +80,7 @@ def test_all_are_counted_and_few_are_told(pieces: list[bytes | None]) -> None:
     for piece in pieces:
         assert door(None if piece is None else [b"probe", piece]) is None
     assert counted == sum(piece is not None for piece in pieces)
-    assert len(told) <= 1 + counted / TELL_EVERY_S
+    assert min(counted, 1) <= len(told) <= 2  # The second where the machine has slept in between.
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -182,3 +183,68 @@ async def _commit(redis_url: str, record: Record, *, vouched_ms: int = 0) -> Non
         assert await store.commit([commit]) == [Committed.OK]
     finally:
         await store.close()
+
+
+COMMANDS = [
+    ("--help",), ("settings",), ("status",), ("status", "-o", "json"), ("status", "--watch"), ("events", "-o", "yaml"), ("events", "-f"),
+    ("explain", "web-1"), ("history", "web-1"), ("export",), ("endpoint", "list"), ("alerts", "list", "-o", "json"), ("receivers", "list"),
+    ("rules", "check", "rules.yml"), ("apply", "-f", "more.yml", "--dry-run"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_reader_that_has_gone_is_no_failure(environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]):
+    (tmp_path / "more.yml").write_text("endpoints: [{url: 'http://127.0.0.1:2/'}]")
+    (tmp_path / "rules.yml").write_text("groups: []")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [str(WATCHKEEPER), *command], stdout=gone, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=60, check=False
+        )
+    assert (done.returncode, b"Broken" in done.stderr, b"Traceback" in done.stderr) == (0, False, False), done.stderr.decode()
+
+
+def test_a_failure_is_one_whether_its_output_is_read_to_the_end_or_not(environment: dict[str, str]):
+    line = f"'{WATCHKEEPER}' probe tcp://127.0.0.1:1 -o json | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stderr
+
+
+@pytest.mark.usefixtures("registered")
+def test_programs_are_told_what_the_table_tells(run: Run, redis_url: str):
+    at_ms = SystemClock().now_ms() - 7_200_000
+    last = LastResult(at_ms=at_ms, outcome=Outcome.INCONCLUSIVE, text="our resolver does not answer")
+    probes = ProbeStatistics(
+        run_outcome=Outcome.SUCCESS, run_length=7, run_since_ms=at_ms - 60_000, last=last, last_success_ms=at_ms - 10_000
+    )
+    asyncio.run(_commit(redis_url, Record(probes=probes, since_ms=at_ms)))
+    line = run("status").stdout.splitlines()[1]
+    (row,) = json.loads(run("status", "-o", "json").stdout)
+    assert line.endswith("our resolver does not answer")
+    assert "  2h1m  " in line
+    assert (row["last_error"], row["last_text"]) == ("our resolver does not answer", "our resolver does not answer")
+    assert (row["last_error_at_ms"], row["state_since_ms"], row["unreadable"]) == (at_ms, at_ms - 60_000, False)
+
+
+LONG = "x" * 60_000
+"""More than anybody writes."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (LONG,), ("status", f"--{LONG}"), ("status", LONG), ("status", "--verdict", LONG), ("status", "--since", LONG), ("explain", LONG),
+        ("events", "-n", LONG), ("breaker", "open", "web-1", "--reason", LONG), ("probe", f"http://u:{LITERAL}@h/{LONG}"),
+        ("probe", "http://h/", "--expect-body", LONG), ("probe", "http://h/", "--headers", LONG), ("probe", LONG), ("rules", "check", LONG),
+        ("apply", "-f", LONG), ("quarantine", "rm", LONG, LONG), ("status", "--redis-url", f"redis://:{LITERAL}@h:{LONG}"),
+    ],
+    ids=lambda command: " ".join(word[:20] for word in command),
+)  # fmt: skip
+def test_an_error_does_not_repeat_all_of_what_was_written(environment: dict[str, str], command: tuple[str, ...]):
+    done = subprocess.run([str(WATCHKEEPER), *command], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode in {1, 2}, done.stderr[:500]
+    assert "Traceback" not in done.stderr
+    assert LITERAL not in done.stderr
+    assert 0 < len(done.stderr) < 2_500

@@ -1,8 +1,13 @@
 """What manifests refuse: each error names its line, key, the value seen and what to write instead."""
 
+import contextlib
+
 import pytest
 
+from monitor.config.fields import ENDPOINT_FIELDS
+from monitor.config.kinds import kinds
 from monitor.config.manifest import PROBLEMS_SHOWN_MAX, Registered, load_sources, read_manifest
+from monitor.config.manifest_writer import entry_node
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem
 from monitor.probes.policy import TargetPolicy
@@ -218,3 +223,36 @@ def test_many_errors_are_counted():
     problems = refused("endpoints:\n" + "  - {url: 'ftp://h'}\n" * 80)
     assert len(problems) == PROBLEMS_SHOWN_MAX + 1
     assert problems[-1].why == "and 30 more errors"
+
+
+SETTINGS = sorted({*ENDPOINT_FIELDS, *(option for kind in kinds().values() for option in kind.options), "id", "pool", "owner", "url"})
+LONG = "Ж" * 100_000
+
+
+LONGS = {"text": LONG, "one": [LONG], "two": [LONG, LONG], "map": {LONG: LONG}, "hints": "; " * 50_000, "open": "(" * 999}
+
+
+@pytest.mark.parametrize("value", LONGS.values(), ids=LONGS)
+@pytest.mark.parametrize("key", SETTINGS)
+def test_an_error_repeats_the_beginning_of_what_was_written_and_no_more(key: str, value: object) -> None:
+    for scheme in ("http", "tcp"):
+        entry: dict[str, object] = {"id": "web", "url": f"{scheme}://h:1/", key: value}
+        with contextlib.suppress(ConfigError):
+            read_manifest([entry_node(entry, entry.keys())])
+            continue
+        with pytest.raises(ConfigError) as caught:
+            read_manifest([entry_node(entry, entry.keys())])
+        assert all(len(str(problem)) < 1_000 for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("value", ["999", "[999]", "[200, 999]", "[" + "200," * 100 + "999]"])
+def test_an_error_in_a_list_tells_the_item(value: str) -> None:
+    (problem,) = refused(entry(f"expect_status: {value}"))
+    assert str(problem) == "a.yml:4: expect_status: '999' is not a status; write for example 2xx, 200-299 or 200,204"
+
+
+def test_a_url_that_is_too_long_is_told_by_its_beginning() -> None:
+    (problem,) = refused(entry("", "http://user:secret@h/" + "x" * 3_000))
+    assert "longer than" in problem.why
+    assert "user:secret" not in problem.seen
+    assert len(problem.seen) < 100

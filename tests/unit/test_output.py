@@ -7,14 +7,31 @@ from typing import Any
 import pytest
 import yaml
 
+from monitor.cli.look import probes_line
 from monitor.cli.main import main
-from monitor.cli.output import cell, emit, emit_one, say, sparkline, tell
+from monitor.cli.output import FAILED, cell, emit, emit_one, say, sparkline, tell
+from monitor.core.history import Sample
+from monitor.core.outcome import Outcome
 
 
-def test_a_sparkline_goes_from_the_smallest_to_the_largest_with_gaps():
+def test_a_sparkline_goes_from_the_smallest_to_the_largest_with_gaps_and_marks():
     assert sparkline([1, 2, None, 8]) == "▁▂ █"
     assert sparkline([3, 3]) == "▁▁"
     assert sparkline([]) == sparkline([None]) == ""
+    assert sparkline([1, FAILED, None, 8, FAILED]) == "▁× █×"
+    assert sparkline([FAILED, FAILED]) == "××"
+
+
+def test_probes_are_drawn_with_failures_marked_and_gaps_where_nothing_is_known():
+    def probe(at_s: float, outcome: Outcome = Outcome.SUCCESS, duration_ms: float = 1) -> Sample:
+        return Sample(int(at_s * 1_000), duration_ms, 0, outcome, None)
+
+    failed, unknown = Outcome.FAILURE, Outcome.INCONCLUSIVE
+    samples = [probe(10), probe(20, duration_ms=8), probe(30, failed), probe(40, unknown), probe(50, failed, 9_000)]
+    assert probes_line(samples, 10_000) == "▁█× ×"
+    assert probes_line([probe(10), probe(30), probe(55.1), probe(65), probe(200, failed)], 10_000) == "▁▁ ▁▁ ×"
+    assert probes_line([probe(10, failed), probe(20, failed)], 10_000) == "××"
+    assert probes_line([], 10_000) == ""
 
 
 @pytest.mark.parametrize(
