@@ -73,7 +73,7 @@ def basic(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-ECHOES: dict[str, Callable[[Request], str]] = {
+ECHOES: dict[str, Callable[[Request], str | bytes]] = {
     "the path": lambda request: f"Cannot POST {request.path}",
     "the header": lambda request: json.dumps(request.headers),
     "the password": lambda _: f"wrong password {PASSWORD} of me",
@@ -83,6 +83,9 @@ ECHOES: dict[str, Callable[[Request], str]] = {
     "the password in HTML": lambda _: f"<p>{html.escape(PASSWORD)}</p>",
     "user and password in base64": lambda _: basic(f"me:{PASSWORD}"),
     "the password in base64": lambda _: base64.urlsafe_b64encode(PASSWORD.encode()).decode().rstrip("="),
+    "the password in Latin-1": lambda _: PASSWORD.encode("latin-1"),
+    "the password in Latin-1, quoted": lambda _: quote(PASSWORD, safe="", encoding="latin-1"),
+    "the password in UTF-16": lambda _: PASSWORD.encode("utf-16"),
     "the password in hex": lambda _: PASSWORD.encode().hex(),
     "the password over two lines": lambda _: f"{PASSWORD[:4]}\n\t{PASSWORD[4:]}",
     "the token": lambda _: "no hook T0kenOfThePath here",
@@ -96,12 +99,22 @@ ECHOES: dict[str, Callable[[Request], str]] = {
 @pytest.mark.parametrize("echo", ECHOES)
 def test_no_secret_of_an_address_comes_back_in_an_answer(service: EchoService, status: int, echo: str, log: Log) -> None:
     service.status = status
-    service.answer = lambda request: ECHOES[echo](request).encode()
+    said_by_it = ECHOES[echo]
+    service.answer = lambda request: said.encode() if isinstance(said := said_by_it(request), str) else said
     said = said_of(f"json://me:{quote(PASSWORD, safe='')}@127.0.0.1:{service.port}/{PATH}?+X-Key={HEADER}")
     assert f"HTTP {status}" in said
     assert "****" in said or "<secret>" in said or echo.startswith("the token where")
     seen = "".join((said + log.text).split()).casefold()
-    for secret in (PASSWORD, PATH, "T0kenOf", HEADER, basic(f"me:{PASSWORD}"), basic(PASSWORD).rstrip("="), PASSWORD.encode().hex()):
+    for secret in (
+        PASSWORD,
+        "s3same",
+        PATH,
+        "T0kenOf",
+        HEADER,
+        basic(f"me:{PASSWORD}"),
+        basic(PASSWORD).rstrip("="),
+        PASSWORD.encode().hex(),
+    ):
         for form in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], html.escape(secret)):
             assert "".join(form.split()).casefold() not in seen, form
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from alert_rules.rules.template import cut
 from monitor.core.said import escaped
-from monitor.core.secret import is_sensitive, scrubbed
+from monitor.core.secret import SECRET, scrubbed
 
 ANSWER_LENGTH_MAX = 300
 TEXT_LENGTH_MAX = 8_192
@@ -26,6 +26,8 @@ LONG_LENGTH = 6
 """A secret of that many characters is blanked also within a word, and with white space in it."""
 WORD_LENGTH_MIN = 4
 """A part of a path that is shorter, or an ordinary word, is blanked in the place of a path or of a whole value alone."""
+OPTION_LENGTH_MAX = 12
+"""A parameter's value of letters alone that is longer is no option of a service, such as `high`."""
 CUT_LENGTH_MIN = 3
 """So many characters of a secret at the end of a text are blanked too: the text may have been cut there."""
 PASSES = 3
@@ -114,7 +116,7 @@ class Secrets:
         said = [_Char(char, place, place + 1) for place, char in enumerate(text)]
         found: list[tuple[int, int]] = []
         for spaces in (True, False):
-            chars = [one for one in said if spaces or not one.char.isspace()]
+            chars = [one for one in said if spaces or _counts(one.char)]
             for _ in range(PASSES + 1):
                 found += self._found(text, chars, spaces=spaces)
                 chars = list(_read(chars if spaces else _finished(chars)))
@@ -122,7 +124,7 @@ class Secrets:
 
     def _found(self, text: str, said: list[_Char], *, spaces: bool) -> Iterator[tuple[int, int]]:
         """Short secrets where white space counts, long ones where it does not."""
-        chars = [_Char(folded, one.start, one.end) for one in said if spaces or not one.char.isspace() for folded in one.char.casefold()]
+        chars = [_Char(folded, one.start, one.end) for one in said if spaces or _counts(one.char) for folded in one.char.casefold()]
         line = "".join(one.char for one in chars)
         for role in self._roles:
             if role.spaces != spaces:
@@ -179,8 +181,11 @@ def _parameters(query: str) -> Iterator[str]:
         name, texts = unquote(name), {value, unquote(value), unquote_plus(value)}
         if _OPEN.fullmatch(name) or any(_ADDRESS.fullmatch(text) for text in texts):
             continue
-        long_enough = len(value) >= (WORD_LENGTH_MIN if name[:1] in "+-:" else LONG_LENGTH) and not _WORD.fullmatch(value)
-        if not _SETTING.fullmatch(value) and (long_enough or is_sensitive(name)):
+        if _SETTING.fullmatch(value) or not value:
+            continue
+        passed_on = name[:1] in "+-:" and len(value) >= WORD_LENGTH_MIN  # Headers and the like, which the operator made up.
+        coded = len(value) >= LONG_LENGTH and (not _WORD.fullmatch(value) or len(value) > OPTION_LENGTH_MAX)
+        if passed_on or coded or SECRET in scrubbed(f"?{name}={value}"):
             yield from texts
 
 
@@ -204,6 +209,7 @@ def _forms(value: str) -> Iterator[str]:
     yield value.replace(" ", "+")
     data = value.encode(errors="surrogatepass")
     yield data.decode("latin-1")
+    yield value.encode("latin-1", "replace").decode(errors="replace")
     if len(data) > 1:
         yield data.hex()
     for code in (base64.b64encode, base64.urlsafe_b64encode):
@@ -234,7 +240,11 @@ def _read(said: list[_Char]) -> Iterator[_Char]:
 
 def _meant(token: str) -> str:
     if token[0] == "%":
-        return unquote(token, errors="replace")
+        data = bytes.fromhex(token.replace("%", ""))
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
     if token[0] == "&":
         return html.unescape(token)
     if token[1] in "ux" and len(token) > 2:
@@ -248,6 +258,11 @@ def _beside(chars: list[_Char], place: int, neighbour: int) -> str:
         return ""
     one, other = sorted((chars[place], chars[neighbour]), key=lambda char: char.start)
     return chars[place].char if one.end >= other.start else ""
+
+
+def _counts(char: str) -> bool:
+    """Whether a character is more than a gap between two others."""
+    return char.isprintable() and not char.isspace()
 
 
 def _wordy(char: str) -> bool:
