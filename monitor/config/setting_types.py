@@ -10,6 +10,7 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
+from monitor.core.errors import shorten
 from monitor.probes.policy import GROUPS
 from monitor.store.redis_url import RedisUrl
 
@@ -54,7 +55,7 @@ def _one_network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(value, strict=False)
     except ValueError:
         names = ", ".join(GROUPS)
-        raise ValueError(f"{value!r} is no network; write an address, a network such as 10.0.0.0/8, or one of {names}") from None
+        raise ValueError(f"{shorten(value)} is no network; write an address, a network such as 10.0.0.0/8, or one of {names}") from None
 
 
 def _resolvers(values: tuple[str, ...]) -> tuple[str, ...]:
