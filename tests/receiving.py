@@ -36,6 +36,7 @@ class Service:
     def __init__(self) -> None:
         self.requests: list[tuple[str, bytes]] = []
         self.methods: list[str] = []
+        self.heads: list[Any] = []
         self.status = 200
         self.headers: dict[str, str] = {}
         self.answer = b'{"ok": true}'
@@ -48,6 +49,7 @@ class Service:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 service.requests.append((self.path, body))
                 service.methods.append(self.command)
+                service.heads.append(self.headers)
                 if service.silent.is_set():
                     service.released.wait(10)
                     return

@@ -30,6 +30,13 @@ def test_a_redirect_that_keeps_the_method_is_followed_with_the_message(service: 
     assert json.loads(body)["message"] == "shop-1"
 
 
+def test_credentials_of_a_url_do_not_follow_a_redirect_to_another_host(service: Service, other: Service) -> None:
+    service.status, service.headers = 307, {"Location": f"http://localhost:{other.port}/"}
+    assert "HTTP 200" in sent(to(f"json://user:sesame-open@127.0.0.1:{service.port}/"))
+    assert len(other.requests) == 1
+    assert [head.get("Authorization") is not None for head in (*service.heads, *other.heads)] == [True, False]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303])
 @pytest.mark.parametrize("scheme", ["json", "form", "xml", "mmost", "ntfy"])
 def test_a_redirect_that_would_drop_the_message_is_a_failure(service: Service, other: Service, status: int, scheme: str) -> None:
