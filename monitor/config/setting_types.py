@@ -74,9 +74,14 @@ def _given(value: object) -> object:
 
 
 def _path(value: Path | None) -> Path | None:
-    if value is not None and "\0" in str(value):
-        raise ValueError("a file's name holds no NUL")
+    if value is not None and ("\0" in str(value) or not _is_utf8(str(value))):
+        raise ValueError("a file's name is UTF-8 text without NUL")
     return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it is text: the system passes bytes that are none on as lone surrogates, which no variable of a part can hold in JSON."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _paths(values: tuple[Path, ...]) -> tuple[Path, ...]:

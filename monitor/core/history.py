@@ -20,7 +20,7 @@ in buckets that grow by 10 %, so a quantile is within 4.9 % of a latency that wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, log
+from math import ceil, inf, log
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -39,6 +39,8 @@ STANDS_INTERVALS: Final = 1.5
 
 _SAMPLE: Final = Struct("<QfHBB")
 # A code is a place in these: finding an enum's member in a short tuple is faster than hashing it. New ones go to the end.
+_LATEST_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: no calendar goes further."""
 _OUTCOMES: Final = tuple(Outcome)
 _FAILURES: Final = (None, *FailureClass)
 
@@ -332,13 +334,13 @@ def quantiles(buckets: Mapping[int, int], shares: Sequence[float]) -> list[float
 
 # Reading ------------------------------------------------------------------------------------------------------------
 def read_samples(ring: bytes) -> list[Sample]:
-    """The ring's results, oldest first; empty places are left out."""
+    """The ring's results, oldest first; empty places are left out, and so are those that hold what no result is: damaged bytes."""
     whole = ring[: len(ring) // SAMPLE_BYTES * SAMPLE_BYTES]
     return sorted(
         (
             Sample(at_ms, duration_ms, status, _OUTCOMES[outcome], _FAILURES[failure])
             for at_ms, duration_ms, status, outcome, failure in _SAMPLE.iter_unpack(whole)
-            if at_ms
+            if 0 < at_ms <= _LATEST_MS and outcome < len(_OUTCOMES) and failure < len(_FAILURES) and 0 <= duration_ms < inf
         ),
         key=lambda sample: sample.at_ms,
     )

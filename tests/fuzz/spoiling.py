@@ -41,13 +41,13 @@ def spoiled(draw: st.DrawFn, whole: Any) -> Any:
         deed = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
         if deed == "replace":
             number = isinstance(holder[last], int | float)
-            holder[last] = draw(st.one_of(NUMBERS, NUMBERS, ODD) if number else ODD)
+            holder[last] = copy.deepcopy(draw(st.one_of(NUMBERS, NUMBERS, ODD) if number else ODD))
         elif deed == "remove":
             del holder[last]
         elif isinstance(holder, list):
             holder.append(holder[last])
         else:
-            holder[draw(st.text(max_size=5))] = draw(ODD)
+            holder[draw(st.text(max_size=5))] = copy.deepcopy(draw(ODD))
     return changed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ route: {receiver: people, group_by: [endpoint], group_wait: 0s, group_interval: 
 receivers: [{name: people, apprise_configs: [{url: "console:"}]}]
 """
 
+_rules = functools.cache(load_rules)
+
 
 class Plant:
     """One worker process's services on a real store, with a prober that the test scripts."""
@@ -43,7 +46,7 @@ class Plant:
         self.messages: list[str] = []
         """The titles that were told."""
         self.bodies: list[str] = []
-        counters, rules = Counters(), load_rules()
+        counters, rules = Counters(), _rules()
         quarantine = Quarantine(self.store, counters)
         cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.alerting = Alerting(
@@ -115,12 +118,16 @@ class Plant:
     async def work(self) -> None:
         """What the alert worker does: weigh, re-evaluate, route, flush and deliver until nothing is due."""
         for _ in range(20):
-            await self.publisher.weigh_leased((0, lease) for lease in await self._due(Queue.DIRTY))
-            await self.deciding.reevaluate(0, await self._due(Queue.REEVALUATE))
-            await self.alerting.route(0)
-            for queue, work in self.alerting.handlers.items():
-                await work(await self._due(queue))
+            await self.work_once()
             await asyncio.sleep(0.01)
+
+    async def work_once(self) -> None:
+        """One turn of it."""
+        await self.publisher.weigh_leased((0, lease) for lease in await self._due(Queue.DIRTY))
+        await self.deciding.reevaluate(0, await self._due(Queue.REEVALUATE))
+        await self.alerting.route(0)
+        for queue, work in self.alerting.handlers.items():
+            await work(await self._due(queue))
 
     async def told(self, title: str) -> bool:
         """Whether it is told by and by: the end of an alert comes with its group's next tick."""

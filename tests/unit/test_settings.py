@@ -200,7 +200,7 @@ def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tm
         ("workers: [1]\n", "wk.yml:1: workers: Input should be a valid integer"),
         ("data_dir: {a: 1}\n", "wk.yml:1: data_dir: "),
         ("data_dir: ~nobody-of-this-name/x\n", "wk.yml:1: data_dir: Could not determine home directory"),
-        ('alerting: "a\\0b"\n', "wk.yml:1: alerting: a file's name holds no NUL"),
+        ('alerting: "a\\0b"\n', "wk.yml:1: alerting: a file's name is UTF-8 text without NUL"),
         ('location: "\\e[31m"\n', "wk.yml:1: location: write a name of letters, digits and signs"),
         ('"\\e[31m": 1\n', "wk.yml:1: \\x1b[31m: there is no such setting"),
         ("[a]: 1\n", "wk.yml:1: a key must be text"),
@@ -259,6 +259,13 @@ def test_an_empty_file_or_variable_says_nothing(tmp_path: Path, monkeypatch: pyt
     assert (load_settings(config=tmp_path / "wk.yml").alerting, load_settings().rules) == (None, ())
     monkeypatch.setenv("WATCHKEEPER_DATA_DIR", "")
     with pytest.raises(ConfigError, match="WATCHKEEPER_DATA_DIR: data_dir: write the name of a folder"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["RULES", "DATA_DIR", "ALERTING", "ALIVE_FILE", "LOCATION", "REDIS_URL"])
+def test_a_value_that_is_no_text_is_refused_for_no_part_could_be_told_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"WATCHKEEPER_{name}", "redis://caf\udce9")
+    with pytest.raises(ConfigError, match=f"WATCHKEEPER_{name}: "):
         load_settings()
 
 

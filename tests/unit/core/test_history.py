@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -53,6 +54,22 @@ def everything(period: history.Period, past: HistoryState, written: Written, end
     present = history.open_rows(past, endpoint, until_ms)[period.name]
     newer = {row.start_ms for row in present}
     return [*(row for row in history.read_rows(period, written.data[period.name], until_ms) if row.start_ms not in newer), *present]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (2**64 - 1, 1.0, 200, 0, 0),
+        (1, nan, 200, 0, 0),
+        (1, inf, 200, 0, 0),
+        (1, -1.0, 200, 0, 0),
+        (1, 1.0, 200, 255, 0),
+        (1, 1.0, 200, 0, 255),
+    ],
+)
+def test_a_place_of_the_ring_that_holds_no_result_hides_no_other(fields: tuple[float, ...]) -> None:
+    good = history._SAMPLE.pack(5, 1.0, 200, 0, 0)
+    assert [sample.at_ms for sample in history.read_samples(history._SAMPLE.pack(*fields) + good + b"torn")] == [5]
 
 
 def test_a_result_comes_back_from_the_ring() -> None:
