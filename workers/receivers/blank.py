@@ -179,13 +179,12 @@ def _parameters(query: str) -> Iterator[str]:
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         name, texts = unquote(name), {value, unquote(value), unquote_plus(value)}
-        if _OPEN.fullmatch(name) or any(_ADDRESS.fullmatch(text) for text in texts):
-            continue
-        if _SETTING.fullmatch(value) or not value:
+        if not value or _SETTING.fullmatch(value) or _OPEN.fullmatch(name):
             continue
         passed_on = name[:1] in "+-:" and len(value) >= WORD_LENGTH_MIN  # Headers and the like, which the operator made up.
         coded = len(value) >= LONG_LENGTH and (not _WORD.fullmatch(value) or len(value) > OPTION_LENGTH_MAX)
-        if passed_on or coded or SECRET in scrubbed(f"?{name}={value}"):
+        told = any(_ADDRESS.fullmatch(text) for text in texts)
+        if SECRET in scrubbed(f"?{name}={value}") or ((passed_on or coded) and not told):
             yield from texts
 
 
