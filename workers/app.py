@@ -22,6 +22,7 @@ from celery.worker.consumer.consumer import STOP_CONDITIONS, Consumer
 from kombu.entity import Queue
 
 from monitor.config.settings import LOG_FORMAT, find_redis_url, load_settings
+from monitor.core.errors import WatchkeeperError
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE
 from monitor.store.redis_url import RedisUrl
 from workers.broker import Transport
@@ -170,7 +171,13 @@ def work(queue: str, log_level: str) -> int:
     return int(worker.exitcode or 0)
 
 
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Whether it is told here: Celery writes a traceback of what ends beat, and our own errors are told in words by whoever runs it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], WatchkeeperError))
+
+
 def beat(log_level: str) -> None:
     """Run beat until the process is told to stop."""
     app.conf.include = []  # Beat publishes by name: it need not load what it starts.
+    logging.getLogger("celery.beat").addFilter(_not_ours)
     app.Beat(loglevel=log_level, schedule=os.devnull, quiet=True, redirect_stdouts=False).run()

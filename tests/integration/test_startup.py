@@ -89,3 +89,11 @@ def test_a_redis_that_comes_late_is_enough(part: str, new_server: NewServer, tmp
             assert process.wait(15) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_nobody_lets_in_says_so_in_words(part: str, tmp_path: Path) -> None:
+    status, said = ends(part, environment("redis://:wrong@127.0.0.1:1/0", tmp_path, WATCHKEEPER_STORE_WAIT_MS="200"))
+    assert status == 1
+    assert "error: given up after 0.2 s: the store does not answer" in said
+    assert "Traceback" not in said
