@@ -89,7 +89,7 @@ def test_an_address_from_a_stale_answer_is_told_to_people_and_to_programs(run: R
 def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: str):
     run("endpoint", "add", "tcp://127.0.0.1:1", "--pool", "db", "--id", "db-1")
     with redis.Redis.from_url(redis_url) as client:
-        client.zadd(keys.in_slot(0, "judged"), {"web": 1})
+        client.zadd(keys.in_slot(0, "judged"), {"web": 1, "db": SystemClock().now_ms() + 3_600_000})
     assert "pool web: no results come" in run("status").stderr
     assert "no results come" not in run("status", "db").stderr
     asyncio.run(_commit(redis_url, Record(), vouched_ms=60_000))

@@ -8,10 +8,12 @@ import re
 
 import redis
 
+from monitor.core.endpoint import Pool
 from monitor.core.record import Override
 from monitor.registry import set_override
 from monitor.store import keys
 from tests.integration.test_journey import Plant, down
+from tests.registering import register
 
 _ROW = re.compile(r"^((?:wk:|_kombu|probe|alert)\S*)\s+(string|hash|set|zset|stream|list)\s", re.MULTILINE)
 
@@ -36,6 +38,7 @@ def test_every_key_of_a_journey_stands_in_the_legend_with_its_type(redis_url: st
     async def journey() -> None:
         plant = await Plant(redis_url).open()
         try:
+            await register(plant.store, pools=[Pool(name="shop", warm_up_ms=1_000)])
             await down(plant)
             await set_override(plant.store, "other", Override.DRAIN, "kernel update", actor="ada")
             await plant.redis("HSET", keys.in_slot(0, "rec"), "e", "rubbish")
