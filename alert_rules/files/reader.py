@@ -86,11 +86,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return did_you_mean(word, known, f"there are {', '.join(known)}")
 
 
-def read_files(paths: Sequence[Path]) -> list[Node]:
+def read_yaml_files(paths: Sequence[Path]) -> list[Node]:
     """Read YAML files, and the `*.yml` and `*.yaml` of folders in the order of their names. Raises ConfigError."""
-    return [read_file(file) for path in paths for file in yaml_files(path)]
+    return [read_yaml(file) for path in paths for file in yaml_files(path)]
 
 
-def read_file(path: Path) -> Node:
+def read_yaml(path: Path) -> Node:
     """Return the document of a YAML file. ConfigError where it is too large, cannot be read or is not valid."""
     return load_yaml(read_text(path, FILE_BYTES_MAX), str(path))

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alert_rules.files.reader import Reader, nearest, read_file
+from alert_rules.files.reader import Reader, nearest, read_yaml
 from alert_rules.notify.message import always_fails
 from alert_rules.routes.matcher import Matcher, MatcherError, Op, compile_anchored, matchers_text
 from alert_rules.routes.matcher_text import parse_matchers
 from alert_rules.routes.route import RESOLVE_TIMEOUT_MS, Integration, Receiver, Route, Routing
 from alert_rules.rules.template import TemplateError
 from monitor.config.located import Node, load_yaml
-from monitor.core.errors import shorten
 from monitor.core.secret import is_reference
+from monitor.core.texts import shorten
 
 _TOP = ("global", "route", "receivers")
 _TOP_LATER = ("inhibit_rules", "templates", "time_intervals", "mute_time_intervals", "tracing", "event_recorder")
@@ -62,7 +62,7 @@ _APPRISE_URL = {
 
 def load_routing(path: str | Path) -> Routing:
     """Read a routing file. Raises ConfigError with every problem found."""
-    return _RoutingReader(read_file(Path(path))).routing()
+    return _RoutingReader(read_yaml(Path(path))).routing()
 
 
 def parse_routing(text: str, source: str = "alerting.yml") -> Routing:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Template
 
-from alert_rules.files.reader import Reader, nearest, read_files
+from alert_rules.files.reader import Reader, nearest, read_yaml_files
 from alert_rules.routes.matcher import labels_text
 from alert_rules.rules.cel import compile_expression
 from alert_rules.rules.cel_cost import CelError, Reading
@@ -20,7 +20,7 @@ from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
 from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure, names_of
 from monitor.config.located import Node, load_yaml
-from monitor.core.errors import shorten
+from monitor.core.texts import shorten
 
 PACKS = Path(__file__).parent.parent / "packs"
 RULES_MAX = 1_000
@@ -48,9 +48,9 @@ def load_rules(paths: Sequence[str | Path] = (), *, include_pack: bool = True) -
     A user's rule takes the place of all shipped rules of the same name. Raises ConfigError with every problem found.
     """
     reader = Reader()
-    own = parse_rules(read_files([Path(path) for path in paths]), reader)
+    own = parse_rules(read_yaml_files([Path(path) for path in paths]), reader)
     names = {rule.name for rule in own}
-    pack = [rule for rule in parse_rules(read_files([PACKS]), reader) if rule.name not in names] if include_pack else []
+    pack = [rule for rule in parse_rules(read_yaml_files([PACKS]), reader) if rule.name not in names] if include_pack else []
     reader.done()
     return RuleSet((*pack, *own), _version([*pack, *own]))
 

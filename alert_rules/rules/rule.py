@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Template
 
 from alert_rules.rules.facts import COUNTED, FROM_PROBES, VARIABLES, Facts, Scope
-from alert_rules.rules.template import cut
+from monitor.core.texts import cut
 
 ANNOTATION_LENGTH_MAX = 2_000
 VALUE_LENGTH_MAX = 300

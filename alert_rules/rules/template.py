@@ -15,6 +15,7 @@ from jinja2 import Template, TemplateSyntaxError, meta
 
 from alert_rules.rules.sandbox import Sandbox
 from alert_rules.rules.template_work import WORK, WORK_MAX, Escape, Work
+from monitor.core.texts import cut
 
 SOURCE_LENGTH_MAX = 16_384
 RENDERED_LENGTH_MAX = 16_384
@@ -97,11 +98,6 @@ class AnyText(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         return name
-
-
-def cut(text: str, length_max: int) -> str:
-    """The text, shortened to `length_max` characters with an ellipsis as the last."""
-    return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
 def _run(template: Template, values: Mapping[str, Any], length_max: int, work: Work) -> tuple[str, Exception | None]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from monitor.core.texts import shorten
+
 if TYPE_CHECKING:
     from alert_rules.routes.matcher import Matcher
 
@@ -43,7 +45,7 @@ class _SinceType(click.ParamType[Since]):
         try:
             return Since(None, int(datetime.fromisoformat(value).timestamp() * 1000))  # Without an offset it is the reader's own time.
         except (ValueError, OverflowError, OSError):
-            self.fail(f"{value[:80]!r} is no time; {SINCE_HINT}", param, ctx)
+            self.fail(f"{shorten(value)} is no time; {SINCE_HINT}", param, ctx)
 
 
 class _LabelType(click.ParamType[Any]):
@@ -58,7 +60,7 @@ class _LabelType(click.ParamType[Any]):
         try:
             return parse_matchers(value).matchers
         except MatcherError as error:
-            self.fail(f'{value[:80]!r} is no matcher ({error}); write for example team=shop or team=~"shop|pay"', param, ctx)
+            self.fail(f'{shorten(value)} is no matcher ({error}); write for example team=shop or team=~"shop|pay"', param, ctx)
 
 
 def matches(given: Sequence[Sequence[Matcher]], labels: Mapping[str, str]) -> bool:

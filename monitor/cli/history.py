@@ -10,6 +10,7 @@ import click
 from monitor.cli.common import System, needs_system
 from monitor.cli.look import age, probes_line, stamp
 from monitor.cli.output import FAILED, emit, output_option, say, sparkline
+from monitor.core.texts import shorten
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -31,7 +32,7 @@ class _Zone(click.ParamType["tzinfo"]):
         try:
             return ZoneInfo(value)
         except (ValueError, OSError, LookupError):  # Names that no file has, that lead out of the folder, or that a folder has.
-            self.fail(f"there is no zone {value[:80]!r}; write for example Europe/Berlin or UTC", param, ctx)
+            self.fail(f"there is no zone {shorten(value)}; write for example Europe/Berlin or UTC", param, ctx)
 
 
 @click.command()

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean, shorten
+from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
 from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
+from monitor.core.texts import shorten
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2

@@ -9,8 +9,8 @@ import click
 from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.look import stamp
 from monitor.cli.output import emit, output_option, say, tell
-from monitor.core.errors import SEEN_LENGTH_MAX
 from monitor.core.secret import SECRET
+from monitor.core.texts import SEEN_LENGTH_MAX, cut
 from monitor.store.names import printable
 
 if TYPE_CHECKING:
@@ -93,5 +93,5 @@ def rm(  # noqa: PLR0917 - its arguments and options are as many.
         say(f"{printable(item.kind)} {printable(item.key)} stays: another copy has come in its place meanwhile; look at that one")
     if stayed or not (gone or everything):
         if not stayed:
-            say(f"there is no copy of {str(kind)[:SEEN_LENGTH_MAX]} {str(key)[:SEEN_LENGTH_MAX]}")
+            say(f"there is no copy of {cut(str(kind), SEEN_LENGTH_MAX)} {cut(str(key), SEEN_LENGTH_MAX)}")
         raise click.exceptions.Exit(1)

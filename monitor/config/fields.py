@@ -22,9 +22,9 @@ from monitor.core.endpoint import (
     RETRIES_MAX,
     WEIGHT_MAX,
 )
-from monitor.core.errors import shorten
 from monitor.core.policies import POLICIES
 from monitor.core.policies.policy import Scope
+from monitor.core.texts import shorten
 
 LABEL_LENGTH_MAX = 256
 RESERVED_LABELS = frozenset({"alertname", "endpoint", "pool", "severity"})

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from monitor.core.errors import ConfigError, Problem, shorten
+from monitor.core.errors import ConfigError, Problem
+from monitor.core.texts import shorten
 
 BYTES_MAX = 32 * 1024 * 1024
 NESTING_MAX = 32

@@ -18,8 +18,9 @@ from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Parse, name
 from monitor.config.kinds import SECRET_OPTIONS, Deny, Kind, check_secrets, option_kinds, parse_url
 from monitor.config.located import Node, load_yaml
 from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
-from monitor.core.errors import ConfigError, Problem, did_you_mean, shorten
+from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.secret import SECRET, hide_password
+from monitor.core.texts import shorten
 
 PROBLEMS_SHOWN_MAX = 50
 TIMEOUT_DEFAULT_MS = 5_000

@@ -10,11 +10,10 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
-from monitor.core.errors import shorten
+from monitor.core.endpoint import PORT_MAX
+from monitor.core.texts import shorten
 from monitor.probes.policy import GROUPS
 from monitor.store.redis_url import RedisUrl
-
-PORT_MAX = 65_535
 
 
 def listed(value: object) -> object:

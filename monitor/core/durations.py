@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from monitor.core.errors import shorten
+from monitor.core.texts import shorten
 
 _UNITS_MS = {
     "y": 365 * 86_400_000,

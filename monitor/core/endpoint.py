@@ -24,6 +24,7 @@ WEIGHT_MAX = 1_000
 URL_LENGTH_MAX = 2_048
 OWNER_MANUAL = "manual"
 """The owner of what people register one by one, and of manifests that name none."""
+PORT_MAX = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none, by its scheme."""
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 DECODE_ERRORS = (ValueError, RecursionError)
 """What decoding raises for bytes that are not what was expected; msgspec's own errors are among them."""
 
-SEEN_LENGTH_MAX = 80
-"""So many characters of what somebody wrote an error repeats."""
-
 
 class WatchkeeperError(Exception):
     """Anything that Watchkeeper itself reports to its user."""
@@ -79,12 +76,6 @@ class DeliveryError(WatchkeeperError):
         self.retry_after_ms = retry_after_ms
         self.unheard = unheard
         self.asked = asked
-
-
-def shorten(value: object, length_max: int = SEEN_LENGTH_MAX) -> str:
-    """What a person wrote as a quoted, printable, short text."""
-    text = str(value)
-    return repr(text if len(text) <= length_max else text[: length_max - 1] + "…")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.core.outcome import TEXT_LENGTH_MAX
 from monitor.core.secret import scrubbed
+from monitor.core.texts import cut
 
 EXCERPT_LENGTH_MAX = 60
 LOOKED_AT_LENGTH_MAX = 8_192
@@ -22,15 +23,13 @@ def escaped_lines(text: str) -> str:
 
 def clean(text: str) -> str:
     """Return `text` scrubbed of secrets and escaped, at most TEXT_LENGTH_MAX characters long."""
-    text = escaped(scrubbed(text[:LOOKED_AT_LENGTH_MAX])[: TEXT_LENGTH_MAX + 1])
-    return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
+    return cut(escaped(scrubbed(text[:LOOKED_AT_LENGTH_MAX])[: TEXT_LENGTH_MAX + 1]), TEXT_LENGTH_MAX)
 
 
 def excerpt(data: bytes | str) -> str:
     """Return the start of what was received, as a person may read it; secrets are scrubbed before it is cut."""
     text = data if isinstance(data, str) else data[:LOOKED_AT_LENGTH_MAX].decode("utf-8", "backslashreplace")
-    head = scrubbed(text[:LOOKED_AT_LENGTH_MAX])
-    return head if len(head) <= EXCERPT_LENGTH_MAX else head[:EXCERPT_LENGTH_MAX] + "…"
+    return cut(scrubbed(text[:LOOKED_AT_LENGTH_MAX]), EXCERPT_LENGTH_MAX)
 
 
 def got(data: bytes | str) -> str:

@@ -19,13 +19,13 @@ WIRE_BYTES_MAX = 8 * BODY_BYTES_MAX
 class HttpExchange(Connection):
     """A response as far as it came: `status`, headers by `values`, `body`.
 
-    The body is decoded and kept only where `want_body` says so. What exceeds `body_max` bytes (after decoding) is
+    The body is decoded and kept only where `want_body` says so. What exceeds BODY_BYTES_MAX (after decoding) is
     neither read nor kept: `truncated` tells. `body_bytes` counts what was read. A response that leads on, by one of the statuses in
     `follows` and a Location, ends with its head: nobody judges its body.
     """
 
     __slots__ = (
-        "_body_max", "_decoder", "_follows", "_pieces", "_reader", "_want_body", "_wire_bytes",
+        "_decoder", "_follows", "_pieces", "_reader", "_want_body", "_wire_bytes",
         "body_bytes", "http_version", "matching_ms", "status", "truncated",
     )  # fmt: skip
 
@@ -37,12 +37,11 @@ class HttpExchange(Connection):
         *,
         head_only: bool = False,
         want_body: bool = False,
-        body_max: int = BODY_BYTES_MAX,
         follows: frozenset[int] = frozenset(),
         spent: list[float] | None = None,
     ) -> None:
         super().__init__(network, to, request, spent)
-        self._want_body, self._body_max, self._follows = want_body, body_max, follows
+        self._want_body, self._follows = want_body, follows
         self._reader = ResponseReader(head_only=head_only)
         self._pieces: list[bytes] = []
         self._decoder: Decoder | None = None
@@ -119,7 +118,7 @@ class HttpExchange(Connection):
     def _take(self, piece: memoryview | bytes) -> None:
         """Keep a piece of the body, as far as it is wanted and below the cap."""
         if self._want_body:
-            room = self._body_max + 1 - self.body_bytes
+            room = BODY_BYTES_MAX + 1 - self.body_bytes
             if self._decoder is not None:
                 try:
                     piece = self._decoder.decode(bytes(piece), room)
@@ -128,8 +127,8 @@ class HttpExchange(Connection):
                     return
             self._pieces.append(bytes(piece[: room - 1]))
         self.body_bytes += len(piece)
-        if self.body_bytes > self._body_max:
-            self.body_bytes, self.truncated = self._body_max, True
+        if self.body_bytes > BODY_BYTES_MAX:
+            self.body_bytes, self.truncated = BODY_BYTES_MAX, True
             self._end()
 
     def _ended_by_peer(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from monitor.core.endpoint import DEFAULT_PORTS, PORT_MAX
 from monitor.core.outcome import FailureClass
 from monitor.core.said import clean
 from monitor.probes.cookies import CookieJar
@@ -20,9 +21,7 @@ SCHEMES = ("http", "https")
 USER_AGENT = "watchkeeper"
 HOPS_CACHED_MAX = 32
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-PORT_MAX = 65_535
 
-_USUAL_PORTS = {"http": 80, "https": 443}
 _PRIVATE = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
@@ -70,9 +69,9 @@ class Hops:
             return FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_place(url)}"
         if url.scheme not in SCHEMES:
             return FailureClass.POLICY, f"redirect to {_place(url)}, want http or https"
-        fault = _fault(url)
-        if fault:
-            return FailureClass.PROTOCOL, f"redirect to what is not a URL: {fault}"
+        flaw = _flaw(url)
+        if flaw:
+            return FailureClass.PROTOCOL, f"redirect to what is not a URL: {flaw}"
         method = hop.method
         if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
             method = "GET"  # RFC 9110, 15.4; what browsers do
@@ -116,7 +115,7 @@ class Hops:
         request = "\r\n".join(lines).encode("utf-8") + (b"\r\nCookie: " + cookies if cookies else b"") + b"\r\n\r\n" + body
         to = Destination(
             host=url.raw_host.decode("ascii"),
-            port=url.port or _USUAL_PORTS[url.scheme],
+            port=url.port or DEFAULT_PORTS[url.scheme],
             tls=url.scheme == "https",
             verify=self._verify,
             server_name=self._server_name if same_host else "",
@@ -125,7 +124,7 @@ class Hops:
         return Hop(url, clean(shown), to, request, method, credentials)
 
 
-def parse_url(text: str) -> httpx.URL:
+def http_url(text: str) -> httpx.URL:
     """Return an http or https URL. Raises ValueError with a hint."""
     hint = "write for example http://127.0.0.1:8080/health"
     try:
@@ -135,8 +134,8 @@ def parse_url(text: str) -> httpx.URL:
     if url.scheme not in SCHEMES or not url.raw_host:
         raise ValueError(f"not an http or https URL with a host; {hint}")
     canonical(url.raw_host.decode("ascii"))
-    if fault := _fault(url):
-        raise ValueError(f"not a URL ({fault}); {hint}")
+    if flaw := _flaw(url):
+        raise ValueError(f"not a URL ({flaw}); {hint}")
     return url.copy_with(fragment=None)
 
 
@@ -148,7 +147,7 @@ def _text(location: bytes) -> str:
         return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in location)
 
 
-def _fault(url: httpx.URL) -> str:
+def _flaw(url: httpx.URL) -> str:
     """Return what makes it impossible to connect to where a URL points, or nothing."""
     if url.port is not None and not 0 < url.port <= PORT_MAX:
         return f"the port is not from 1 to {PORT_MAX}"
@@ -170,4 +169,4 @@ def _same_origin(first: httpx.URL, second: httpx.URL) -> bool:
 
 def _place(url: httpx.URL) -> str:
     """Scheme and host: the rest of a URL that a target sent may hold secrets, and what is told of a probe is published."""
-    return f"{url.scheme}:" if not url.raw_host or _fault(url) else f"{url.scheme}://{url.netloc.decode('ascii')}"
+    return f"{url.scheme}:" if not url.raw_host or _flaw(url) else f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -14,7 +14,7 @@ from monitor.core.secret import is_sensitive
 from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
 from monitor.probes.cookies import CookieJar
 from monitor.probes.exchange import HttpExchange
-from monitor.probes.hops import REDIRECTS, SCHEMES, Hop, Hops, Refusal, parse_url
+from monitor.probes.hops import REDIRECTS, SCHEMES, Hop, Hops, Refusal, http_url
 from monitor.probes.http_options import OPTIONS, statuses
 from monitor.probes.matching import LOOP_WORK_MAX, Late
 from monitor.probes.network import DATA_ERRORS
@@ -38,7 +38,7 @@ class HttpProber:
 
     def validate(self, endpoint: Endpoint) -> None:
         """Raises ValueError where its options contradict each other."""
-        url = parse_url(endpoint.url)
+        url = http_url(endpoint.url)
         chosen = _DEFAULTS | endpoint.options
         if chosen["method"] == "HEAD" and (chosen["expect_body"] or chosen["expect_body_not"]):
             raise ValueError("a response to HEAD has no body to match; write method: GET, or leave expect_body out")
@@ -82,7 +82,7 @@ class HttpProbe:
         self._limit_ms: int | None = chosen["expect_response_time"]
         self._days: int | None = chosen["expect_certificate_days"]
         self._want_body = self._body_must is not None or self._body_must_not is not None
-        self._hops = Hops(parse_url(endpoint.url), chosen, want_body=self._want_body)
+        self._hops = Hops(http_url(endpoint.url), chosen, want_body=self._want_body)
         self._unexpecting = not (self._want_body or self._headers_must or self._days is not None or self._limit_ms is not None)
 
     async def attempt(self, context: ProbeContext, timeout_ms: int) -> Attempt:
@@ -139,7 +139,7 @@ class HttpProbe:
     async def _judge_rest(
         self, exchange: HttpExchange, certificates: Certificates, context: ProbeContext, deadline: float, timeout_ms: int
     ) -> tuple[FailureClass | None, str] | None:
-        """Judge beside the loop where that may last; no failure and a text where it did not end in time by our own fault."""
+        """Judge beside the loop where that may last; no failure and a text where it did not end in time by our own error."""
         now_ms = context.clock.now_ms()
         work = self._body_size * exchange.body_bytes + self._headers_size * exchange.header_bytes
         if work <= LOOP_WORK_MAX:

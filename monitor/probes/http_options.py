@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.core.durations import parse_duration
-from monitor.core.errors import shorten
+from monitor.core.texts import shorten
 from monitor.probes.base import Option
 from monitor.probes.host import canonical
 from monitor.probes.pattern import pattern

@@ -12,7 +12,7 @@ from typing import Any
 
 import re2
 
-from monitor.core.errors import shorten
+from monitor.core.texts import shorten
 
 PATTERN_LENGTH_MAX = 1_000
 PROGRAM_SIZE_MAX = 1_500

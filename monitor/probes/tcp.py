@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.core.endpoint import Endpoint
-from monitor.core.errors import shorten
 from monitor.core.outcome import Outcome
+from monitor.core.texts import shorten
 from monitor.probes.base import Attempt, Option, ProbeContext, failed, inconclusive
 from monitor.probes.dialogue import Dialogue, Greeting
 from monitor.probes.host import canonical

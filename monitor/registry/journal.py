@@ -10,6 +10,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import Transition
+from monitor.core.texts import cut, shorten
 from monitor.store.names import printable
 from monitor.store.port import Entry, RegistryAnswer, SetAside, Store
 
@@ -116,7 +117,7 @@ class Act(msgspec.Struct, frozen=True):
                 kind=KIND,
                 old=old,
                 new=new,
-                reason=reason if len(reason) <= _SHOWN_MAX else reason[: _SHOWN_MAX - 1] + "…",
+                reason=cut(reason, _SHOWN_MAX),
                 at_ms=self.at_ms,
                 actor=self.actor,
             )
@@ -133,7 +134,7 @@ async def act(store: Store, actor: str, reason: str = "") -> Act:
     actor, reason = actor.strip(), reason.strip()
     if not actor or len(actor) > ACTOR_LENGTH_MAX or not actor.isprintable():
         why = f"the name is no printable text of 1 to {ACTOR_LENGTH_MAX} characters"
-        raise ConfigError([Problem("--by", "actor", repr(actor[:80]), why, "say who does this; events carry the name")])
+        raise ConfigError([Problem("--by", "actor", shorten(actor), why, "say who does this; events carry the name")])
     if reason:
         check_reason(reason)
     return Act(actor, await store.now_ms(), reason)
@@ -144,7 +145,7 @@ def check_reason(reason: str) -> str:
     reason = reason.strip()
     if not reason or len(reason) > REASON_LENGTH_MAX or not reason.isprintable():
         why = f"the reason is no printable text of 1 to {REASON_LENGTH_MAX} characters"
-        raise ConfigError([Problem("--reason", "reason", repr(reason[:80]), why, "say in a few words why; others will read it")])
+        raise ConfigError([Problem("--reason", "reason", shorten(reason), why, "say in a few words why; others will read it")])
     return reason
 
 

@@ -8,6 +8,7 @@ from monitor.config.fields import name as checked_name
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.core.record import decode_record, encode_record
+from monitor.core.texts import shorten
 from monitor.registry.apply import differences
 from monitor.registry.journal import Act, Rounds, act
 from monitor.registry.known import Known, among, named, read_known, readable
@@ -26,7 +27,7 @@ async def rename(store: Store, old_id: str, new_id: str, *, actor: str, reason: 
     try:
         checked_name(new_id)
     except ValueError as error:
-        raise ConfigError([Problem("", "new name", repr(new_id[:80]), str(error), "")]) from None
+        raise ConfigError([Problem("", "new name", shorten(new_id), str(error), "")]) from None
     rounds = Rounds()
     while True:
         known = await read_known(store)

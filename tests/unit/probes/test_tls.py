@@ -9,7 +9,7 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.core.outcome import FailureClass, Outcome, Result
-from monitor.probes.hops import parse_url
+from monitor.probes.hops import http_url
 from monitor.probes.http import HttpProber
 from tests.unit.probes.servers import answering, ending, make_tls, probe, response, run, serving
 
@@ -135,7 +135,7 @@ def test_how_tls_ends(answer: bytes, polite: bool, text: str, options: dict[str,
 def test_one_rule_for_names_of_urls_and_of_tls() -> None:
     (server_name,) = (option for option in HttpProber.options if option.name == "server_name")
     name = server_name.parse("faß.test.")
-    assert name == parse_url("https://faß.test/").raw_host.decode() == "xn--fa-hia.test"
+    assert name == http_url("https://faß.test/").raw_host.decode() == "xn--fa-hia.test"
     assert over_tls(make_tls((name,)), server_name=name).outcome is Outcome.SUCCESS
 
 
