@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from monitor.config.located import load_yaml
 from monitor.config.setting_types import Address, Folder, Name, Networks, OnePath, Paths, Resolvers, Url, listed
+from monitor.config.text_files import text_of
 from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 from monitor.core.said import clean
@@ -258,14 +259,10 @@ def _file_layer(path: Path | None) -> Layer:
 def _text_of(path: Path, what: str) -> str:
     """The file's text. ConfigError where it is none, never ends, or is larger than a person would write."""
     try:
-        content = read_file(path, CONFIG_BYTES_MAX)
-        return content.decode("utf-8-sig")
+        return text_of(str(path), read_file(path, CONFIG_BYTES_MAX), CONFIG_BYTES_MAX)
     except OSError as error:
         why = f"{error.strerror}" if error.errno == errno.EFBIG else f"{what} cannot be read: {error.strerror}"
         raise ConfigError([Problem(str(path), "", "", why, "")]) from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(f"{path}:{line}", "", "", "this is no UTF-8 text", "write it in UTF-8")]) from None
 
 
 def _relative_to(folder: Path, key: str, value: object) -> object:

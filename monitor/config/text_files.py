@@ -20,7 +20,8 @@ def yaml_files(path: Path) -> list[Path]:
 
 
 def read_text(path: Path, bytes_max: int) -> str:
-    """The text of a file. ConfigError where it cannot be read, is larger than `bytes_max` or is no UTF-8."""
+    """The text of a file, or of a pipe, which is what shells make of `<(…)`. ConfigError where it cannot be read, is larger than
+    `bytes_max` or is no UTF-8."""
     try:
         with path.open("rb") as file:
             return text_of(str(path), file.read(bytes_max + 1), bytes_max)

@@ -10,13 +10,14 @@ from typing import Any
 
 from monitor.core.durations import parse_duration
 from monitor.core.texts import shorten
+from monitor.files import read_file
 from monitor.probes.base import Option
 from monitor.probes.host import canonical
 from monitor.probes.pattern import pattern
 
 BODY_LENGTH_MAX = 65_536
 REDIRECTS_MAX = 20
-SECRET_LENGTH_MAX = 16_384
+SECRET_BYTES_MAX = 16_384
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _STATUS = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
@@ -166,8 +167,7 @@ def secret(value: str) -> tuple[str, bool]:
         text = os.environ[name]
     elif kind == "file" and colon:
         try:
-            with Path(name).open(encoding="utf-8") as file:
-                text = file.read(SECRET_LENGTH_MAX).rstrip("\r\n")
+            text = read_file(Path(name), SECRET_BYTES_MAX).decode().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise ValueError(f"the file {name!r} cannot be read ({reason}); give the worker access to it") from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,24 @@ def test_apprise_can_be_imported_beforehand() -> None:
 @pytest.mark.parametrize("url", ["env:WK_NOT_SET_ANYWHERE", "file:/nowhere/at/all", "nosuchservice://x"])
 def test_what_cannot_be_read_is_permanent(url: str) -> None:
     assert refused(to(url)).permanent
+
+
+NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a pipe": (os.mkfifo, "is a pipe"),
+    "without end": (lambda path: path.symlink_to("/dev/zero"), "larger than"),
+    "no text": (lambda path: path.write_bytes(b"json://caf\xe9/"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_whatever_stands_in_the_place_of_an_addresss_file_is_refused_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    make, why = NO_FILES[name]
+    make(tmp_path / "url")
+    integration = to("", url_file=f"{tmp_path}/url")
+    assert services_of(integration) == (integration,)
+    error = refused(integration)
+    assert why in str(error)
+    assert error.permanent
 
 
 @pytest.mark.parametrize(

@@ -225,8 +225,8 @@ NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to itself": (lambda path: path.symlink_to(path), "cannot be read: Too many levels"),
     "without end": (lambda path: path.symlink_to("/dev/zero"), "larger than 1000000 bytes"),
     "huge": (lambda path: path.write_text("#" * 1_000_001), "larger than 1000000 bytes"),
-    "UTF-16": (lambda path: path.write_bytes("\nworkers: 2\n".encode("utf-16")), "1: this is no UTF-8 text; write it in UTF-8"),
-    "Latin-1": (lambda path: path.write_bytes(b"workers: 2\nlocation: caf\xe9\n"), "2: this is no UTF-8 text; write it in UTF-8"),
+    "UTF-16": (lambda path: path.write_bytes("\nworkers: 2\n".encode("utf-16")), "1: the file is no UTF-8 text"),
+    "Latin-1": (lambda path: path.write_bytes(b"workers: 2\nlocation: caf\xe9\n"), "2: the file is no UTF-8 text"),
     "binary": (lambda path: path.write_bytes(bytes(range(1, 128))), "this is not YAML"),
 }
 

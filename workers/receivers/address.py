@@ -16,6 +16,7 @@ from typing import Any
 from alert_rules.routes.route import Integration
 from monitor.core.errors import DeliveryError
 from monitor.core.secret import SECRET, is_reference
+from monitor.files import read_file
 from workers.receivers import plugins
 from workers.receivers.recipients import recipients_of
 
@@ -126,9 +127,8 @@ def read(integration: Integration) -> str:
     if not reference.startswith("file:"):
         return reference
     try:
-        with Path(reference[5:]).open(encoding="utf-8") as file:
-            return file.read(REFERENCE_BYTES_MAX).strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_file(Path(reference[5:]), REFERENCE_BYTES_MAX).decode().strip()
+    except (OSError, ValueError) as error:  # The latter for bytes that are no text, and for a name with NUL.
         why = error.strerror if isinstance(error, OSError) else error
         raise DeliveryError(f"{reference[5:]} cannot be read: {why}", permanent=True) from None
 

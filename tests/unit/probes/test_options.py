@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +87,15 @@ def test_nonsense_is_refused(name: str, written: Any) -> None:
 def test_contradictions_are_refused(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"write|leave|set it|give"):
         prepare(endpoint(url, **options))
+
+
+@pytest.mark.parametrize(("make", "why"), [(os.mkfifo, "is a pipe"), (lambda path: path.symlink_to("/dev/zero"), "larger than")])
+def test_whatever_stands_in_the_place_of_a_secrets_file_is_refused_and_not_waited_for(
+    make: Callable[[Path], object], why: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "key")
+    with pytest.raises(ValueError, match=why):
+        prepare(endpoint("http://a/", headers={"X-Key": f"file:{tmp_path}/key"}))
 
 
 def test_registration_reads_no_secrets() -> None:
