@@ -18,7 +18,8 @@ _USERINFO = re.compile(r"(?<=//)([^/?#\s:@]*):(?!\d+(?:[/?#]|$)).*(?=@)")  # A p
 _PASSWORD_PARAMETER = re.compile(r"(?<=[?&])((?:ssl_)?password=)[^&#\s]+")
 _SENSITIVE = re.compile(r"auth|cookie|token|secret|passw|api-?key|credential|signature", re.IGNORECASE)
 _SENSITIVE_PARAMETER = re.compile(
-    r"passphrase|session|jwt|(?:api|access|private)[-_.]?key|(?:^|[-_.])(?:key|sig|pass|pwd|pw|sid|otp)$", re.IGNORECASE
+    r"passphrase|sess(?:ion|id)|jwt|(?:api|access|account|private|shared)[-_.]?key|(?:^|[-_.])(?:key|sig|pass|pwd|pw|sid|otp)$",
+    re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"authors?|authority|www-authenticate", re.IGNORECASE)
 
@@ -34,10 +35,10 @@ _BEARER = re.compile(
 )
 _BASIC = re.compile(r"\b((?i:basic))([ \t]++)(?=[a-z]*[A-Z0-9+/=])(?!realm=)[A-Za-z0-9+/_-]++=*+")
 _QUOTE = r"""(?:\\{0,9}["']|&quot;|&#3[49];|%22)"""
-_PAIR = re.compile(
-    rf"""(?<![\w.%-])([\w.%-]++)({_QUOTE}?\s*+=\s*+{_QUOTE}?|{_QUOTE}\s*+:\s*+{_QUOTE}?|:\s++{_QUOTE}?)"""
-    r"""((?<=")(?:\\.|[^"\r\n\\])++|(?<=')(?:\\.|[^'\r\n\\])++|(?<=;)[^&\s]++|[^\s&;,#"'<>)\]}\\]++)"""
-)
+_NAME = re.compile(rf"(?<![\w.%-])([\w.%-]++)(?:{_QUOTE}?\s*+=\s*+{_QUOTE}?|{_QUOTE}\s*+:\s*+{_QUOTE}?|:\s++{_QUOTE}?)")
+_VALUE = re.compile(r"""(?<=")(?:\\.|[^"\r\n\\])++|(?<=')(?:\\.|[^'\r\n\\])++|(?<=;)[^&\s]++|[^\s&;,#"'<>)\]}\\]++""")
+_ESCAPED_NAME = re.compile(r"(?:(?<=%3f)|(?<=%26)|(?<![\w.%-]))([\w.-]++)%3d", re.IGNORECASE)
+_ESCAPED_VALUE = re.compile(r"""(?:(?!%26|%23)[^\s&#"'<>])++""", re.IGNORECASE)
 
 
 def is_reference(text: str) -> bool:
@@ -66,16 +67,26 @@ def scrubbed(text: str) -> str:
         text = _ESCAPED_USERINFO.sub(f"{SECRET}%40", _ANY_USERINFO.sub(f"{SECRET}@", text))
     if ":" in text or "=" in text:
         text = _HEADER.sub(rf"\1\2{SECRET}", text)
-        text = _PAIR.sub(_hide_pair, text)
-    return _BASIC.sub(rf"\1\2{SECRET}", _BEARER.sub(rf"\1\2{SECRET}", text))
+    text = _BASIC.sub(rf"\1\2{SECRET}", _BEARER.sub(rf"\1\2{SECRET}", text))
+    if "%3" in text:
+        text = _without_values(text, _ESCAPED_NAME, _ESCAPED_VALUE)
+    return _without_values(text, _NAME, _VALUE) if ":" in text or "=" in text else text
 
 
-def _hide_pair(match: re.Match[str]) -> str:
-    name, sign, _ = match.groups()
-    plain = unquote(name)
-    if _HARMLESS.fullmatch(plain) or not (is_sensitive(plain) or _SENSITIVE_PARAMETER.search(plain)):
-        return match[0]
-    return f"{name}{sign}{SECRET}"
+def _without_values(text: str, names: re.Pattern[str], values: re.Pattern[str]) -> str:
+    """The text without the values of sensitive names; the value of any other name may hold names itself (`url=http://h/?token=…`)."""
+    pieces, at = [], 0
+    for name in names.finditer(text):
+        if name.start() < at or not _is_secret(unquote(name[1])):
+            continue
+        if value := values.match(text, name.end()):
+            pieces += [text[at : name.end()], SECRET]
+            at = value.end()
+    return "".join(pieces) + text[at:]
+
+
+def _is_secret(name: str) -> bool:
+    return not _HARMLESS.fullmatch(name) and (is_sensitive(name) or _SENSITIVE_PARAMETER.search(name) is not None)
 
 
 def hide_values(value: Any) -> Any:

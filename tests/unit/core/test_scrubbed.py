@@ -32,6 +32,12 @@ from monitor.core.secret import scrubbed
         ("api_key: s3cret", "api_key: <secret>"),
         ("Authorization: Digest a=s3cret\r\nX: 1", "Authorization: <secret>\r\nX: 1"),
         ("cookie: a=s3cret; b=s3cret", "cookie: <secret>"),
+        ("url=http://h/?token=s3cret", "url=http://h/?token=<secret>"),
+        ("X: password=s3cret", "X: password=<secret>"),
+        ("a: b: secret: s3cret", "a: b: secret: <secret>"),
+        ("next=%2Fx%3Fa%3D1%26token%3Ds3cret%26b%3D2&c=3", "next=%2Fx%3Fa%3D1%26token%3D<secret>%26b%3D2&c=3"),
+        ("authorization=Bearer s3cret", "authorization=<secret> <secret>"),
+        ("PHPSESSID=s3cret AccountKey=s3cret", "PHPSESSID=<secret> AccountKey=<secret>"),
         ("not Bearer s3cret, but Basic bWU6czNjcmV0", "not Bearer <secret>, but Basic <secret>"),
     ],
 )  # fmt: skip
@@ -63,6 +69,8 @@ def test_no_secret_is_cut_in_two_before_it_is_known():
     assert "s3cret" not in clean("x" * 280 + " http://me:s3cret" + "3" * 300 + "@host/")
 
 
-@pytest.mark.parametrize("piece", ["a", "//a:", "%2f%2f", "token", "token ", "cookie:", "Basic ", "bearer ", "=", "a=", ' "', "@//"])
+@pytest.mark.parametrize(
+    "piece", ["a", "//a:", "%2f%2f", "token", "token ", "cookie:", "Basic ", "bearer ", "=", "a=", ' "', "@//", "a%3D", "token%3D", "x: "]
+)
 def test_hostile_texts_are_read_in_linear_time(piece: str):
     assert scrubbed(piece * 1_000_000)  # hours otherwise
