@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ HOPS_CACHED_MAX = 32
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _PRIVATE = frozenset({"authorization", "cookie", "proxy-authorization"})
+_AUTHORITY = re.compile(r"(?:[^:/?#]*+:)?+//([^/?#]*+)")
+_PORT = re.compile(r"(?<=:)(?!-?[0-9]*$)[^:@\]]*$")
+"""What is no port, in a port's place: Python reads `+80` and `8_0` as one, and digits of other scripts."""
 
 
 @dataclass(slots=True)
@@ -56,20 +60,24 @@ class Hops:
         self._body: bytes = options["body"].encode()
         self._want_body = want_body
         self._headers: list[tuple[str, str, bool]] = [(name, *secret(value)) for name, value in options["headers"].items()]
-        self.first = self._hop(url, options["method"], credentials=True)
+        self._method: str = options["method"]
+        self.first = self._hop(url, self._method, credentials=True)
         self._made: dict[tuple[str, str, bool], Hop] = {}
 
     def follow(self, hop: Hop, hops: int, status: int, location: bytes, *, jar: CookieJar, now_ms: int) -> Hop | Refusal:
         """Return the next hop, after so many; or why there is none, which is the target's failure."""
         try:
-            url = hop.url.join(_text(location)).copy_with(userinfo=b"", fragment=None)
+            text = _text(location)
+            url = hop.url.join(text).copy_with(userinfo=b"", fragment=None)
+            if text.partition("#")[0] == "?":  # It takes the query away (RFC 3986, 5.2.2).
+                url = url.copy_with(query=b"")
         except (httpx.InvalidURL, ValueError):
             return FailureClass.PROTOCOL, "redirect to what is not a URL"
         if hops == self._max:
             return FailureClass.ASSERTION, f"more than {hops} redirects, the last to {_place(url)}"
         if url.scheme not in SCHEMES:
             return FailureClass.POLICY, f"redirect to {_place(url)}, want http or https"
-        flaw = _flaw(url)
+        flaw = _written(text) or _flaw(url)
         if flaw:
             return FailureClass.PROTOCOL, f"redirect to what is not a URL: {flaw}"
         method = hop.method
@@ -108,7 +116,8 @@ class Hops:
                 continue
             if credentials or not (private or lower in _PRIVATE):
                 lines.append(f"{name}: {value}")
-        body = self._body if method not in ("GET", "HEAD") or url == self._url else b""
+        kept = method == self._method and (method not in ("GET", "HEAD") or url == self._url)
+        body = self._body if kept else b""
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}")
         lines.append("Connection: close")
@@ -134,7 +143,7 @@ def http_url(text: str) -> httpx.URL:
     if url.scheme not in SCHEMES or not url.raw_host:
         raise ValueError(f"not an http or https URL with a host; {hint}")
     canonical(url.raw_host.decode("ascii"))
-    if flaw := _flaw(url):
+    if flaw := _written(text) or _flaw(url):
         raise ValueError(f"not a URL ({flaw}); {hint}")
     return url.copy_with(fragment=None)
 
@@ -145,6 +154,16 @@ def _text(location: bytes) -> str:
         return location.decode("utf-8")
     except UnicodeDecodeError:
         return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in location)
+
+
+def _written(text: str) -> str:
+    """Return what is wrong with the host and port of a URL as it is written, which none of its parts tells any more; or nothing."""
+    authority = _AUTHORITY.match(text)
+    if authority is None:
+        return ""
+    if not authority[1]:
+        return "it has no host"
+    return "the port is no number" if _PORT.search(authority[1]) else ""
 
 
 def _flaw(url: httpx.URL) -> str:

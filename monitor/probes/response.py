@@ -149,7 +149,7 @@ class ResponseReader:
 def _forgiven(head: bytes) -> re.Match[bytes]:
     """A head brought into plain form, so far as it can be forgiven. Raises NotHttpError."""
     first, _, fields = head.removesuffix(b"\r").replace(b"\r\n", b"\n").partition(b"\n")
-    fields = fields.replace(b"\r", b"?").replace(b"\0", b"?")  # they end nothing, and are no blanks
+    fields = fields.replace(b"\r", b"\x7f").replace(b"\0", b"\x7f")  # they end nothing, are no blanks, and mean nothing in a URL
     if fields[:1] in (b" ", b"\t"):
         raise NotHttpError("its first header begins with a space")
     if fields:
@@ -219,7 +219,7 @@ def _length(value: bytes, before: int | None) -> int | None:
     """The length that a header says, once or several times, beside what another said before."""
     for text in value.split(b","):
         digits = text.strip(_BLANK)
-        if not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
+        if not digits.isdigit() or len(digits.lstrip(b"0")) > NUMBER_DIGITS_MAX:
             raise NotHttpError("its Content-Length is no number")
         said = int(digits)
         if before is not None and before != said:

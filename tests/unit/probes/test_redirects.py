@@ -49,6 +49,13 @@ def moved(location: str, *cookies: str) -> bytes:
         (b"http://127.0.0.1:0/", ": the port is not from 1 to 65535"),
         (b"//127.0.0.1:65536", ": the port is not from 1 to 65535"),
         (b"http://127.0.0.1:port/", ""),
+        (b"http://127.0.0.1:+80/", ": the port is no number"),
+        (b"http://127.0.0.1:8_0/", ": the port is no number"),
+        ("http://127.0.0.1:\uff18\uff10/".encode(), ": the port is no number"),
+        (b"http:///x", ": it has no host"),
+        (b"http://", ": it has no host"),
+        (b"///x", ": it has no host"),
+        (b"/a\0b", ""),
         (b"http://[fe80::1%25eth0]/", ": a zone names an interface of one machine, and every worker may probe"),
         (b"http://[fe80::1%eth0]/", ": a zone names an interface of one machine, and every worker may probe"),
         (b"http://[::1", ""),
@@ -101,6 +108,9 @@ def test_a_later_hop_that_does_not_exist_is_the_targets_failure() -> None:
         ("/café".encode(), b"/caf%C3%A9"),
         (b"next", b"/a/next"),
         (b"?q=1", b"/a/b?q=1"),
+        (b"?", b"/a/b?"),
+        (b"?#x", b"/a/b?"),
+        (b"http://127.0.0.1:00PORT/x", b"/x"),
         (b"//127.0.0.1:PORT/x#y", b"/x"),
         (b"http:x", b"/a/x"),
         (b"http://me:s3cret@127.0.0.1:PORT/x", b"/x"),
@@ -115,7 +125,7 @@ def test_what_is_followed(location: bytes, path: bytes) -> None:
         port = request.split(b"\r\nHost: ")[1].split()[0].rpartition(b":")[2]
         return answers.pop().replace(b"%s", location.replace(b"PORT", port))
 
-    result, requests = site(answer, "/a/b")
+    result, requests = site(answer, "/a/b?before=1")
     assert (result.outcome, result.text) == (Outcome.SUCCESS, "")
     assert requests[1].split()[1] == path
     assert b"s3cret" not in requests[1]
@@ -153,6 +163,25 @@ def test_a_password_in_a_redirect_is_neither_sent_nor_told() -> None:
     assert result.text.startswith("more than 5 redirects, the last to http://127.0.0.1:")
     assert "s3cret" not in f"{result}"
     assert not any(b"me" in line or b"Authorization" in line for request in requests for line in request.split(b"\r\n")[1:])
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "then", "body"),
+    [
+        (301, "POST", b"GET", b""),
+        (302, "POST", b"GET", b""),
+        (303, "PUT", b"GET", b""),
+        (307, "POST", b"POST", b"said"),
+        (308, "PUT", b"PUT", b"said"),
+        (302, "GET", b"GET", b"said"),
+    ],
+)
+def test_a_body_goes_where_its_method_goes(status: int, method: str, then: bytes, body: bytes) -> None:
+    answers = [response(200), response(status, b"", "Location: /", "Set-Cookie: a=1")]
+    result, requests = site(lambda _, __: answers.pop(), method=method, body="said")
+    assert result.outcome is Outcome.SUCCESS
+    assert requests[1].startswith(then + b" / ")
+    assert (b"Content-Length: 4" in requests[1]) is bool(body)
 
 
 def test_a_site_that_sets_a_cookie_and_redirects_to_itself() -> None:
