@@ -10,7 +10,7 @@ CHARSETS_CACHED_MAX = 256
 CONTENT_TYPE_LENGTH_MAX = 200
 """How much of a Content-Type is searched for its charset."""
 
-_CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:+-]{1,40})""", re.IGNORECASE)
+_CHARSET = re.compile(rb"""(?<![\w-])charset\s*=\s*["']?\s*([\w.:+-]{1,40})""", re.IGNORECASE)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
@@ -19,10 +19,18 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BOM_STARTS = {mark[:1] for mark, _ in _BOMS}
+_LABELS = {
+    "windows-31j": "cp932", "windows-874": "cp874", "dos-874": "cp874", "koi8": "koi8-r", "koi": "koi8-r", "koi8-ru": "koi8-u",
+    "iso-8859-8-i": "iso8859-8", "iso-8859-8-e": "iso8859-8", "logical": "iso8859-8", "visual": "iso8859-8",
+    "unicode": "utf-16-le", "ucs-2": "utf-16-le", "csunicode": "utf-16-le", "iso-10646-ucs-2": "utf-16-le",
+    "unicode11utf8": "utf-8", "unicode20utf8": "utf-8", "x-unicode20utf8": "utf-8", "unicode-1-1-utf-8": "utf-8",
+}  # fmt: skip
+"""Labels that browsers know and Python does not (WHATWG Encoding Standard, 4.2)."""
 _TEXT = re.compile(
     r"utf-(?:8|16|32)(?:-[bl]e)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|gb\w+|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|johab|hz|tis-620"
 )
 """Python's codecs that decode any bytes to text in linear time: not punycode, for example."""
+_UNREGISTERED = re.compile(r"^(?:x-)+")
 _AS_BROWSERS = {
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874", "gb2312": "gb18030",
     "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "utf-16": "utf-16-le", "utf-32": "utf-32-le",
@@ -52,7 +60,8 @@ def _charset(content_type: bytes) -> str:
     if said is None:
         return "utf-8"
     try:
-        name = codecs.lookup(said[1].decode("ascii")).name
+        label = said[1].decode("ascii").lower()
+        name = codecs.lookup(_LABELS.get(label) or _UNREGISTERED.sub("", label)).name
     except (LookupError, ValueError):
         return ""
     name = _AS_BROWSERS.get(name, name)

@@ -14,7 +14,10 @@ MEMBERS_MAX = 256
 """Members of one gzip body: each costs some microseconds, however empty it is."""
 
 _GZIP = b"\x1f\x8b"
-_SLIPS = frozenset({"", "identity", "none", "null", "binary", "7bit", "8bit", "raw", "plain", "text", "chunked"})
+_SLIPS = frozenset({
+    "", "identity", "none", "null", "no", "off", "false", "default", "auto", "binary", "7bit", "8bit", "raw", "plain", "text", "html",
+    "json", "unicode", "chunked", "aws-chunked", "amz-1.0",
+})  # fmt: skip
 
 
 class UnsupportedCodingError(Exception):
@@ -126,7 +129,7 @@ def decoder_for(codings: str) -> Decoder | None:
     Raises UnsupportedCodingError for what we cannot undo. A charset and the like in its place are slips of whoever configured
     the server: browsers take the bytes as they are.
     """
-    decoders = [_one(coding) for text in codings.split(",") if not _is_slip(coding := text.strip().lower())]
+    decoders = [_one(coding) for text in codings.split(",") if not _is_slip(coding := _bare(text))]
     if len(decoders) > CODINGS_MAX:
         raise UnsupportedCodingError(f"more than {CODINGS_MAX} content codings are not supported")
     return (_Chain(decoders[::-1]) if len(decoders) > 1 else decoders[0]) if decoders else None
@@ -143,6 +146,11 @@ def _one(coding: str) -> Decoder:
     if coding == "br" and (brotli := _brotli()) is not None:
         return _Brotli(brotli)
     raise UnsupportedCodingError(f"content coding {coding!r} is not supported")
+
+
+def _bare(text: str) -> str:
+    """A coding without what is none of its name: quotes, a weight, `charset=` before a charset."""
+    return text.partition(";")[0].strip(" \t\"'").lower().removeprefix("charset=")
 
 
 def _is_slip(coding: str) -> bool:

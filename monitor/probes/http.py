@@ -21,7 +21,7 @@ from monitor.probes.network import DATA_ERRORS
 from monitor.probes.pattern import Pattern
 
 DAY_MS = 86_400_000
-MORE = (b"x", b" ")
+MORE = (b"_", b" ")
 """What may follow where a body was cut: a pattern that asks for the end of a text or a word is found before one and not before both."""
 
 Certificates = Sequence[Certificate | None]

@@ -26,6 +26,10 @@ from tests.unit.probes.test_http import against
         ("text/html", codecs.BOM_UTF32_LE + "Größe: 5".encode("utf-32-le")),
         ("text/html; charset=iso-8859-1", codecs.BOM_UTF8 + "Größe: 5".encode()),
         ("text/html", "Größe: 5".encode()),
+        ("text/html; xcharset=iso-8859-1", "Größe: 5".encode()),
+        ("text/html; charset=x-cp1252", "Größe: 5".encode("cp1252")),
+        ("text/html; charset=UCS-2", "Größe: 5".encode("utf-16-le")),
+        ("text/html; charset=x-mac-roman", "Größe: 5".encode("mac-roman")),
         ("text/html; charset=punycode", "Größe: 5".encode()),
         ("text/html; charset=", "Größe: 5".encode()),
     ],
@@ -35,7 +39,7 @@ def test_patterns_match_text(content_type: str, body: bytes) -> None:
     assert (result.outcome, result.text) == (Outcome.SUCCESS, "")
 
 
-@pytest.mark.parametrize("charset", ["gbk", "gb2312", "gb18030"])
+@pytest.mark.parametrize("charset", ["gbk", "gb2312", "gb18030", "x-gbk"])
 def test_gbk(charset: str) -> None:
     answer = response(200, "服务正常".encode("gbk"), f"Content-Type: text/html; charset={charset}")
     assert against(answer, expect_body="服务正.$").outcome is Outcome.SUCCESS
