@@ -15,9 +15,11 @@ import redis
 import redis.backoff
 import redis.retry
 
+from monitor.config.settings import Settings
 from tests.waiting import until
 from workers.local.embedded import EmbeddedServer
 from workers.local.supervisor import Supervisor
+from workers.part import open_listener
 
 
 def with_server(data_dir: Path, story: Callable[[EmbeddedServer, Supervisor], Coroutine[Any, Any, None]]) -> str:
@@ -48,6 +50,16 @@ def test_it_serves_its_url_and_nobody_without_the_password(tmp_path: Path) -> No
             assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
         with redis.Redis(port=server.identity.port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
+
+    with_server(tmp_path, story)
+
+
+def test_it_and_the_listener_are_on_loopback_alone_unless_told_otherwise(tmp_path: Path) -> None:
+    async def story(server: EmbeddedServer, supervisor: Supervisor) -> None:
+        with redis.Redis.from_url(server.url) as client:
+            assert client.config_get("bind") == {"bind": "127.0.0.1"}
+        with open_listener(Settings().listen.replace(":8780", ":0")) as listener:
+            assert listener.getsockname()[0] == "127.0.0.1"
 
     with_server(tmp_path, story)
 
