@@ -115,3 +115,27 @@ def test_a_damaged_body_does_not_undo_what_the_status_says(body: bytes) -> None:
         error = refused(to(f"json://127.0.0.1:{service.port}/"))
         assert "HTTP 500 Oh cut short" in str(error)
         assert not error.unheard
+
+
+def test_a_head_that_only_announces_an_answer_is_none() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    with peer(answers(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")) as service:
+        assert sent(to(f"json://127.0.0.1:{service.port}/")) == "JSON: HTTP 200 OK done"
+
+
+def test_the_answer_to_an_earlier_request_is_not_that_to_one_that_got_none() -> None:
+    """A plugin that logs in first: the failure is the message's."""
+    answered = threading.Event()
+
+    def play(connection: socket.socket, _over: threading.Event) -> None:
+        read_request(connection)
+        if not answered.is_set():
+            answered.set()
+            said = b'{"status": "success", "data": {"authToken": "t", "userId": "u"}}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
+
+    with peer(play) as service:
+        error = refused(to(f"rocket://user:password@127.0.0.1:{service.port}/#room"))
+    assert "HTTP 200" not in str(error)
+    assert "Remote end closed connection" in str(error)
+    assert error.unheard

@@ -79,7 +79,15 @@ def test_a_service_that_goes_on_for_ever_is_given_up_at_the_deadline(url: str, p
 
 @pytest.mark.parametrize(
     ("head", "drop"),
-    [(b"Content-Length: 100000\r\n\r\n", b"x"), (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), (b"\r\n", b"x")],
+    [
+        (b"Content-Length: 100000\r\n\r\n", b"x"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        (b"Transfer-Encoding: chunked\r\n\r\n2;", b"extension"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"Trailer: x\r\n"),
+        (b"Content-Length: 100000\r\n\r\nx", b""),
+        (b"\r\n", b"x"),
+    ],
 )
 def test_a_body_that_drips_does_not_undo_what_the_status_says(head: bytes, drop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """To send it again would be to say it twice."""

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.probes.policy import TargetPolicy
 from tests.integration.commands import Run
-from tests.receiving import Service, refused, sent, to
+from tests.receiving import Service, answers, peer, refused, sent, to
 from workers.receivers.answers import REDIRECTS_MAX
 from workers.receivers.send import Receivers
 
@@ -80,16 +80,43 @@ def test_a_redirect_without_a_location_is_a_failure(service: Service) -> None:
     assert "HTTP 302" in str(refused(to(f"json://127.0.0.1:{service.port}/")))
 
 
+@pytest.mark.parametrize("status", [300, 305, 306, 399])
+def test_an_answer_that_leads_elsewhere_without_being_a_known_redirect_says_where(service: Service, status: int) -> None:
+    service.status, service.headers = status, {"Location": "http://other.example.org/new"}
+    error = refused(to(f"json://127.0.0.1:{service.port}/"))
+    assert f"HTTP {status}" in str(error)
+    assert "redirects to http://other.example.org, which would not be sent the message" in str(error)
+
+
+def test_a_redirect_to_where_nobody_answers_says_where_and_why(service: Service) -> None:
+    service.status, service.headers = 307, {"Location": "http://nowhere.invalid/new"}
+    error = refused(to(f"json://127.0.0.1:{service.port}/"))
+    assert "redirects to http://nowhere.invalid; " in str(error)
+    assert "Failed to resolve" in str(error)
+    assert not error.permanent
+
+
+def test_a_redirect_to_where_the_answer_is_lost_may_have_been_heard(service: Service) -> None:
+    with peer(answers(b"")) as silent:
+        service.status, service.headers = 307, {"Location": f"http://127.0.0.1:{silent.port}/new"}
+        error = refused(to(f"json://127.0.0.1:{service.port}/"))
+    assert f"redirects to http://127.0.0.1:{silent.port}; " in str(error)
+    assert error.unheard
+
+
 def test_redirects_in_a_circle_end(service: Service) -> None:
     service.status, service.headers = 307, {"Location": "/again"}
     error = refused(to(f"json://127.0.0.1:{service.port}/"))
     assert "HTTP 307" in str(error)
+    assert f"redirects to http://127.0.0.1:{service.port}" in str(error)
     assert len(service.requests) == REDIRECTS_MAX + 1
 
 
 def test_redirects_are_not_followed_where_the_address_says_so(service: Service, other: Service) -> None:
     service.status, service.headers = 307, {"Location": f"http://127.0.0.1:{other.port}/"}
-    assert "HTTP 307" in str(refused(to(f"json://127.0.0.1:{service.port}/?redirect=no")))
+    error = refused(to(f"json://127.0.0.1:{service.port}/?redirect=no"))
+    assert "HTTP 307" in str(error)
+    assert f"redirects to http://127.0.0.1:{other.port}" in str(error)
     assert other.requests == []
 
 

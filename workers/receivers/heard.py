@@ -35,20 +35,29 @@ class Heard:
     reason: str = ""
     body: str = ""
     retry_after: str = ""
+    redirected: str = ""
+    """What is told of the last redirect, until what it leads to has answered."""
     told: list[Any] = field(default_factory=list)
     """Recipients that have accepted the message."""
 
+    def asks(self) -> None:
+        """Forget the answer to an earlier request: this one may get none."""
+        if not self.redirected:
+            self.lines.clear()
+        self.status, self.reason, self.body, self.retry_after = 0, "", "", ""
+
     def answered(self, status: int, reason: str, body: bytes, retry_after: str) -> None:
         """Keep the last answer, and the start of what it says."""
-        self.status, self.reason, self.retry_after = status, reason, retry_after
+        self.status, self.reason, self.retry_after, self.redirected = status, reason, retry_after, ""
         self.body = body[: 8 * ANSWER_LENGTH_MAX].decode(errors="replace")[: 2 * ANSWER_LENGTH_MAX]
 
     @property
     def answer(self) -> str:
         """What a person is told of it, on one line."""
         if self.status:
-            return " ".join(f"HTTP {self.status} {self.reason} {self.body}".split())
-        return " ".join("; ".join([*self.lines][-2:]).split()) or "no answer"
+            return " ".join(f"{self.redirected or f'HTTP {self.status} {self.reason}'} {self.body}".split())
+        parts = [self.redirected, *[*self.lines][-2:]]
+        return " ".join("; ".join(part for part in parts if part).split()) or "no answer"
 
     @property
     def permanent(self) -> bool:

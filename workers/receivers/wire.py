@@ -70,8 +70,12 @@ class Wire:
 
     def cut(self) -> None:
         """Give up: end what is connected, in whatever it is, and let nothing more be connected."""
+        self.given_up = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End what is connected, in whatever it is."""
         with self._lock:
-            self.given_up = True
             for handle in self._handles:
                 with contextlib.suppress(OSError):  # It was not connected yet, or has ended.
                     handle.shutdown(socket.SHUT_RDWR)
