@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import select
+from time import perf_counter
 from typing import Protocol
 
 READ, WRITE = 1, 4  # the values of EPOLLIN and EPOLLOUT
-EVENTS_MAX = 256
+EVENTS_MAX = 16
+"""Asked for at once; who was not among them comes first the next time."""
+SLICE_S = 0.02
+"""After so long the event loop has its turn, and with it deadlines."""
 
 
 class Waiting(Protocol):
@@ -63,10 +67,15 @@ class EpollPoller:
 
     def _dispatch(self) -> None:
         waiting = self._waiting
-        for fd, events in self._epoll.poll(0, EVENTS_MAX):
-            who = waiting.get(fd)
-            if who is not None:
-                who.on_ready(events)
+        until = perf_counter() + SLICE_S
+        while True:
+            ready = self._epoll.poll(0, EVENTS_MAX)
+            for fd, events in ready:
+                who = waiting.get(fd)
+                if who is not None:
+                    who.on_ready(events)
+            if len(ready) < EVENTS_MAX or perf_counter() > until:
+                return
 
 
 class LoopPoller:
