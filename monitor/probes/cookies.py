@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.cookiejar import http2time  # type: ignore[attr-defined]
+from itertools import islice
 
 import httpx
 
 COOKIES_MAX = 50
 """Cookies of one probe."""
+COOKIE_LINES_MAX = 100
+"""Set-Cookie lines of one response."""
 COOKIE_BYTES_MAX = 4_096
 COOKIE_LINE_BYTES_MAX = 8_190
 """Longest Cookie header; servers refuse longer ones."""
@@ -50,7 +53,7 @@ class CookieJar:
 
     def take(self, url: httpx.URL, lines: Iterable[bytes], now_ms: int) -> None:
         """Keep what the Set-Cookie lines of a response from `url` set; a line that breaks the rules sets nothing."""
-        for line in lines:
+        for line in islice(lines, COOKIE_LINES_MAX):
             cookie = _parsed(url, line, now_ms) if len(line) <= COOKIE_BYTES_MAX else None
             if cookie is None:
                 continue

@@ -21,6 +21,8 @@ from monitor.probes.network import Destination
 SCHEMES = ("http", "https")
 USER_AGENT = "watchkeeper"
 HOPS_CACHED_MAX = 32
+LOCATION_BYTES_MAX = 16_384
+"""Usual servers take no longer request, and it is read on the event loop."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _PRIVATE = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -66,6 +68,8 @@ class Hops:
 
     def follow(self, hop: Hop, hops: int, status: int, location: bytes, *, jar: CookieJar, now_ms: int) -> Hop | Refusal:
         """Return the next hop, after so many; or why there is none, which is the target's failure."""
+        if len(location) > LOCATION_BYTES_MAX:
+            return FailureClass.PROTOCOL, f"redirect to what is longer than {LOCATION_BYTES_MAX} bytes"
         try:
             text = _text(location)
             url = hop.url.join(text).copy_with(userinfo=b"", fragment=None)

@@ -25,6 +25,8 @@ _BLANKS_AFTER_NAME = re.compile(rb"(?<=\n)([^:\n]*?)[ \t]+(?=:)")
 _NO_COLON = re.compile(rb"\n(?![ \t])[^:\n]*(?=\n)")
 _NO_NAME = re.compile(rb"\n:[^\n]*")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
+_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+_TRAILER_LINES = re.compile(rb"(?:(?:[^:\n]*+:|[ \t])[^\n]*+\n)*+")
 _BLANK = b" \t"
 _WITHOUT_BODY = frozenset({101, 204, 304})
 
@@ -185,6 +187,15 @@ class _Chunks:
                 self._left -= len(piece)
                 if self._left:
                     break
+            if self._state == _CHUNK_SIZE and (head := _CHUNK_HEAD.match(data, at)):  # Whole and plain chunks, of which there may be many.
+                start = head.end()
+                end = start + int(head[1], 16)
+                if start < end and data[end : end + 2] == b"\r\n":
+                    pieces.append(data[start:end])
+                    at = end + 2
+                    continue
+            elif self._state == _TRAILERS:
+                at = _TRAILER_LINES.match(data, at).end()  # type: ignore[union-attr]  # It matches nothing, too.
             end = data.find(b"\n", at)
             if end < 0:
                 break
