@@ -42,10 +42,8 @@ def service() -> Iterator[EchoService]:
     service.stop()
 
 
-def told(url: str, **more: str) -> None:
-    integration = Integration(
-        key="r/apprise/0", receiver="r", url=url, title=TITLE, body=BODY, receiver_labels={"mention": "@channel"}, **more
-    )
+def told(url: str, body: str = BODY) -> None:
+    integration = Integration(key="r/apprise/0", receiver="r", url=url, title=TITLE, body=body, receiver_labels={"mention": "@channel"})
     alert = Alert(labels={"alertname": "A", "path": SAID}, annotations={"summary": SAID}, starts_at_ms=1, fingerprint="f")
     notification = Notification(
         integration=integration.key,
@@ -66,8 +64,9 @@ def payload(service: EchoService) -> Any:
 
 
 def data_of(text: str) -> str:
-    """The lines of a message that others have said, without the operator's own."""
-    return "\n".join(line for line in text.replace("<br/>", "\n").splitlines() if "wiki" not in line)
+    """The lines of a message that others have said, without the operator's own and without the tags of a title."""
+    lines = re.sub("</?h1>", "", text.replace("<br/>", "\n")).splitlines()
+    return "\n".join(line for line in lines if "wiki" not in line)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +110,50 @@ def test_no_mention_link_or_image_of_others_is_live_elsewhere(service: EchoServi
     told(url.format(port=service.port))
     said = payload(service)
     for text in (data_of(said[body]), data_of(said[title])):
-        assert not LIVE.search(text.replace("<h1>", "").replace("</h1>", "").replace("<br/>", "")), text
+        assert not LIVE.search(text), text
         assert "click" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("gotify://127.0.0.1:{port}/devicetoken?format=markdown", "message"),
+        ("ntfy://127.0.0.1:{port}/topic?format=markdown", "message"),
+        ("mmost://127.0.0.1:{port}/3ccdd113474722377935511fc85d3dd4?format=markdown", "text"),
+        ("json://127.0.0.1:{port}/?format=markdown", "message"),
+    ],
+)
+def test_a_template_is_in_markdown_where_the_address_says_so(service: EchoService, url: str, body: str) -> None:
+    told(url.format(port=service.port))
+    text = payload(service)[body]
+    assert "**firing** [wiki](https://wiki.example)" in text
+    assert "click" in data_of(text)
+    assert not LIVE.search(data_of(text)), text
+    assert not MARKED.search(data_of(text)), text
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("ntfy://127.0.0.1:{port}/topic?format=html", "message"),
+        ("matrix://hooktoken@127.0.0.1:{port}?mode=matrix&format=html", "text"),
+        ("json://127.0.0.1:{port}/?format=html", "message"),
+    ],
+)
+def test_a_template_is_in_html_where_the_address_says_so(service: EchoService, url: str, body: str) -> None:
+    told(url.format(port=service.port), body="<b>{{ status }}</b> <a href='https://wiki.example'>wiki</a>\n{{ alerts[0].labels.path }}")
+    text = payload(service)[body]
+    assert "<b>firing</b> <a href='https://wiki.example'>wiki</a>" in text
+    assert "click" in data_of(text)
+    assert not LIVE.search(data_of(text)), text
+
+
+def test_a_message_without_a_template_is_plain_whatever_the_address_says(service: EchoService) -> None:
+    told(f"json://127.0.0.1:{service.port}/?format=html", body="")
+    text = payload(service)["message"]
+    assert "FIRING<br/>" in text
+    assert "&lt;img" in text
+    assert "<img" not in text
 
 
 @pytest.mark.parametrize("markdown", [False, True])
@@ -123,6 +164,7 @@ def test_discord_pings_nobody_for_others(service: EchoService, monkeypatch: pyte
     said = payload(service)
     if markdown:  # apprise looks for mentions in the text itself then, and finds the operator's alone.
         assert said["allow_mentions"] == {"parse": ["channel"], "users": [], "roles": []}
+        assert "**firing** [wiki](https://wiki.example)" in said["embeds"][0]["description"]
         texts = [said["embeds"][0]["title"], data_of(said["embeds"][0]["description"])]
     else:
         assert "@channel **firing** [wiki](https://wiki.example)" in said["content"]

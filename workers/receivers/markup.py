@@ -7,7 +7,9 @@ takes as plain, and titles that are sent apart from the text.
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 from alert_rules.notify.message import Escaping
@@ -49,15 +51,34 @@ def unmarked(text: str) -> str:
     return NOTHING + text if begins else text
 
 
-def escaping_of(service: Any) -> Escaping:
+def tagged(text: str) -> str:
+    """As `unlinked`, for readers of HTML."""
+    return html.escape(unlinked(text))
+
+
+def language_of(service: Any, *, written: bool) -> str:
+    """What a message's text is written in: what the address says (`format=markdown`), where the operator wrote it; else it is plain."""
+    chosen = service._format_override is not None or "notify_format" in vars(service)
+    return str(service.resolve_format("text").value) if written and chosen else "text"
+
+
+def escaping_of(service: Any, language: str = "text") -> Escaping:
     """How data is to be written for a service. What is not in the tables gets no live mention and no live link, and looks as before."""
     kind = type(service)
+    if language != "text":
+        body = unmarked if language == "markdown" else tagged
+        return Escaping(_read_by(service) if service.title_maxlen > 0 else body, body)
     if kind.__name__ in _DATA:
         return Escaping()
-    formats = service.resolve_format("text"), kind.notify_format
-    apart = service.title_maxlen > 0
-    if formats[0] == "text":
+    if service.resolve_format("text") == "text":
         escape = unmarked if kind.__name__ in _MARKDOWN else unlinked
         return Escaping(escape, escape)
-    reads_markdown = kind.__name__ in _MARKDOWN or formats[1] == "markdown"
-    return Escaping(unmarked if reads_markdown and apart else unlinked, unlinked)
+    return Escaping(_read_by(service) if service.title_maxlen > 0 else unlinked, unlinked)
+
+
+def _read_by(service: Any) -> Callable[[str], str]:
+    """For a title of its own, which no `format` changes."""
+    kind = type(service)
+    if kind.__name__ in _DATA:
+        return plain
+    return unmarked if kind.__name__ in _MARKDOWN or kind.notify_format == "markdown" else unlinked

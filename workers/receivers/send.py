@@ -18,7 +18,7 @@ from monitor.probes.policy import TargetPolicy
 from workers.receivers import address, plugins
 from workers.receivers.blank import secrets_of
 from workers.receivers.heard import HEARD, Heard
-from workers.receivers.markup import escaping_of
+from workers.receivers.markup import escaping_of, language_of
 from workers.receivers.recipients import shown_recipient
 from workers.receivers.turns import Turns
 from workers.receivers.wire import WIRE, Wire
@@ -161,11 +161,12 @@ def _told(integration: Integration, text: str, compose: Compose, wire: Wire) -> 
     several = len(service) > service.retry + 1
     told = wire.heard.told
     service.mark_delivered = lambda recipient, *_, **__: told.append(recipient)
-    message = compose(escaping_of(service))
+    language = language_of(service, written=bool(integration.body))
+    message = compose(escaping_of(service, language))
     title, body = message.title, message.body
     if service.interpret_emojis:
         title, body = apprise.emojis.apply_emojis(title), apprise.emojis.apply_emojis(body)
-    accepted = _notify(service, wire, body=body, title=title, notify_type=message.kind.value, body_format=apprise.NotifyFormat.TEXT)
+    accepted = _notify(service, wire, body=body, title=title, notify_type=message.kind.value, body_format=language)
     heard = wire.heard
     said = heard.answer if accepted else wire.refusal or heard.answer
     whom = shown_recipient(service) if integration.whole else ""
