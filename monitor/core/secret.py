@@ -35,7 +35,8 @@ _BEARER = re.compile(
 )
 _BASIC = re.compile(r"\b((?i:basic))([ \t]++)(?=[a-z]*[A-Z0-9+/=])(?!realm=)[A-Za-z0-9+/_-]++=*+")
 _QUOTE = r"""(?:\\{0,9}["']|&quot;|&#3[49];|%22)"""
-_NAME = re.compile(rf"(?<![\w.%-])([\w.%-]++)(?:{_QUOTE}?\s*+=\s*+{_QUOTE}?|{_QUOTE}\s*+:\s*+{_QUOTE}?|:\s++{_QUOTE}?)")
+_TIGHT = r"(?i:(?<=token)|(?<=secret)|(?<=password)|(?<=passwd)|(?<=pwd)|(?<=api[-_]key)|(?<=apikey)):(?![\d\s/:<])"
+_NAME = re.compile(rf"(?<![\w.%-])([\w.%-]++)(?:(?:{_QUOTE}?\s*+=>?|{_QUOTE}\s*+:|:(?=\s))\s*+(?:\[\s*+)?{_QUOTE}?|{_TIGHT})")
 _VALUE = re.compile(r"""(?<=")(?:\\.|[^"\r\n\\])++|(?<=')(?:\\.|[^'\r\n\\])++|(?<=;)[^&\s]++|[^\s&;,#"'<>)\]}\\]++""")
 _ESCAPED_NAME = re.compile(r"(?:(?<=%3f)|(?<=%26)|(?<![\w.%-]))([\w.-]++)%3d", re.IGNORECASE)
 _ESCAPED_VALUE = re.compile(r"""(?:(?!%26|%23)[^\s&#"'<>])++""", re.IGNORECASE)

@@ -38,6 +38,9 @@ from monitor.core.secret import scrubbed
         ("next=%2Fx%3Fa%3D1%26token%3Ds3cret%26b%3D2&c=3", "next=%2Fx%3Fa%3D1%26token%3D<secret>%26b%3D2&c=3"),
         ("authorization=Bearer s3cret", "authorization=<secret> <secret>"),
         ("PHPSESSID=s3cret AccountKey=s3cret", "PHPSESSID=<secret> AccountKey=<secret>"),
+        ('{"secrets": ["s3cret"]}', '{"secrets": ["<secret>"]}'),
+        ("'token' => 's3cret'", "'token' => '<secret>'"),
+        ("refresh_token:s3cret DB_PASSWORD:s3cret", "refresh_token:<secret> DB_PASSWORD:<secret>"),
         ("not Bearer s3cret, but Basic bWU6czNjcmV0", "not Bearer <secret>, but Basic <secret>"),
     ],
 )  # fmt: skip
@@ -53,6 +56,7 @@ def test_secrets_are_replaced(text: str, shown: str):
         "https://h/@joe",
         "http://h:80/@x",
         "author=Joe, monkey=3",
+        "image auth:latest, tcp://secret:80",
         'WWW-Authenticate: Basic realm="x"',
         "Basic authentication required",
         "Bearer token missing",
