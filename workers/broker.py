@@ -64,7 +64,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 
 
-class Door:
+class Inspector:
     """Takes what BRPOP answers, and lets messages of ours in.
 
     `tell` takes the name of the list, what was refused, and why; `count` the name of a counter and by how much it grows.
@@ -120,16 +120,16 @@ def fresh(data: bytes) -> bytes:
     return msgspec.json.encode(made)
 
 
-DOOR = Door()
+INSPECTOR = Inspector()
 """That of this process."""
 
 
 class Channel(redis.Channel):
-    """Kombu's, with a door before what it pops."""
+    """Kombu's, whose messages are inspected as they are popped."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous=asynchronous)  # type: ignore[no-untyped-call]
-        client.set_response_callback("BRPOP", DOOR)
+        client.set_response_callback("BRPOP", INSPECTOR)
         return client
 
 

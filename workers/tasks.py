@@ -15,7 +15,7 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from monitor.store.port import Lease
 from workers.app import app
-from workers.broker import DOOR
+from workers.broker import INSPECTOR
 from workers.runtime.services import RUNTIME
 
 DRAIN_S = 2.0
@@ -85,7 +85,7 @@ def refused(queue: str, data: bytes, why: str) -> None:
     RUNTIME.set_aside("message", queue, data, why)
 
 
-DOOR.tell, DOOR.count = refused, RUNTIME.count
+INSPECTOR.tell, INSPECTOR.count = refused, RUNTIME.count
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

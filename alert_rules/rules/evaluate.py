@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 
 from alert_rules.rules.alert import AlertState, AlertStatus
-from alert_rules.rules.facts import DAY_MS, Facts, Scope, scope_of
+from alert_rules.rules.facts import Facts, Scope, scope_of
 from alert_rules.rules.memory import ASSERT_EVERY_MS, FOLLOW_MS, Ended, Memory, waits, without_step
 from alert_rules.rules.rule import ANNOTATION_LENGTH_MAX, Rule, RuleSet, explain
 from alert_rules.rules.template import render
+from monitor.core.durations import DAY_MS
 from monitor.core.record import Record
 from monitor.core.tilt import judging_ms
 
@@ -28,7 +29,7 @@ RULE_GONE = "its rule is no more"
 RELABELLED = "it goes on under other labels"
 
 
-class Said(msgspec.Struct, frozen=True):
+class OperatorsWord(msgspec.Struct, frozen=True):
     """What operators say of a subject: who said what and why, and the facts as they would be if nobody had."""
 
     text: str
@@ -62,14 +63,14 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     now_ms: int,
     *,
     version: str = "",
-    said: Said | None = None,
+    word: OperatorsWord | None = None,
     tilted: bool = False,
 ) -> Evaluation:
     """Decide what the rules say of one subject.
 
     `old_facts` are those that `memory` was decided on; None evaluates every rule. So does a memory of another `version`: that of
     the rules with what else decides (the endpoint's labels), the rules' own where none is given. An alert that would go on if operators
-    had not `said` what they have ends by their word. While `tilted` neither a `for` nor a `keep_firing_for` passes, and after a step of
+    had not said their `word` ends by it. While `tilted` neither a `for` nor a `keep_firing_for` passes, and after a step of
     time both go on from where they were.
     """
     version = version or rules.version
@@ -78,7 +79,7 @@ def evaluate(  # noqa: PLR0917 - one decision about one subject has this many pa
     if known is not None and not memory.states and scoped.pick(known) == scoped.pick(new_facts):
         return Evaluation(memory)
     now_ms = judging_ms(now_ms, memory.judged_ms)
-    run = _Run(subject_labels, known, new_facts, now_ms, said=said, last=old_facts)
+    run = _Run(subject_labels, known, new_facts, now_ms, word=word, last=old_facts)
     states = run.over(scoped.rules, without_step(memory, now_ms, tilted=tilted).states)
     firing = [state for state in states if state.status is AlertStatus.FIRING]
     before = {(state.rule, state.fired_at_ms) for state in memory.firing}
@@ -113,16 +114,23 @@ def next_change_ms(rules: RuleSet, record: Record, now_ms: int) -> int:
 class _Run:
     """One evaluation."""
 
-    __slots__ = ("ended", "errors", "follows", "last", "new", "now_ms", "old", "said", "states", "subject_labels", "wakes")
+    __slots__ = ("ended", "errors", "follows", "last", "new", "now_ms", "old", "states", "subject_labels", "wakes", "word")
 
     def __init__(
-        self, subject_labels: Mapping[str, str], old: Facts | None, new: Facts, now_ms: int, *, said: Said | None, last: Facts | None
+        self,
+        subject_labels: Mapping[str, str],
+        old: Facts | None,
+        new: Facts,
+        now_ms: int,
+        *,
+        word: OperatorsWord | None,
+        last: Facts | None,
     ) -> None:
         self.subject_labels = subject_labels
         self.old = old
         self.new = new
         self.now_ms = now_ms
-        self.said = said
+        self.word = word
         self.last = last
         """The facts before, also where they were held against other rules."""
         self.follows = False
@@ -139,7 +147,7 @@ class _Run:
             state = remembered.pop(rule.key, None)
             if outdated and rule.from_probes:
                 if state is not None:
-                    self._end(rule, state, "" if state.false_since_ms else self.said.text if self.said else PAUSED)
+                    self._end(rule, state, "" if state.false_since_ms else self.word.text if self.word else PAUSED)
                 continue
             unchanged = self.old is not None and rule.same(self.old, self.new)
             if state is None:
@@ -151,7 +159,7 @@ class _Run:
             if labels == state.labels:
                 self._go_on(rule, state, truth)
             else:  # With other labels it is another alert: the old one ends.
-                self._end(rule, state, RELABELLED if truth else self._word(rule))
+                self._end(rule, state, RELABELLED if truth else self._by_word(rule))
                 if truth:
                     self._begin(rule, labels)
         for state in remembered.values():
@@ -175,9 +183,9 @@ class _Run:
             self.errors.append(f"rule {rule.name}: {explain(error)}")
             return False
 
-    def _word(self, rule: Rule) -> str:
+    def _by_word(self, rule: Rule) -> str:
         """The operators' word that made a rule false, or "" where it is false for itself."""
-        return self.said.text if self.said is not None and self._truth(rule, self.said.unsaid) else ""
+        return self.word.text if self.word is not None and self._truth(rule, self.word.unsaid) else ""
 
     def _begin(self, rule: Rule, labels: dict[str, str]) -> None:
         state = AlertState(rule=rule.key, status=AlertStatus.PENDING, active_since_ms=self.now_ms, labels=labels)
@@ -196,7 +204,7 @@ class _Run:
         elif truth:
             self._keep(self._followed(rule, state))
         else:
-            word = self._word(rule)
+            word = self._by_word(rule)
             ends_at_ms = (state.false_since_ms or self.now_ms) + (0 if word else rule.keep_firing_for_ms)
             if self.now_ms >= ends_at_ms:
                 self._end(rule, state, word)

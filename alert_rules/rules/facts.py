@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from monitor.core.durations import DAY_MS
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
-DAY_MS = 86_400_000
 NO_CERTIFICATE_DAYS = 36_500
 _CLOSED = Breaker.CLOSED
 OUT = frozenset({Override.FORCED_OPEN, Override.DRAIN})

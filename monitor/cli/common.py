@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from monitor.core.errors import NoDataSetError
+from monitor.cli.output import say
+from monitor.core.errors import NoDataSetError, StoreError
 
 if TYPE_CHECKING:
     from monitor.config.kinds import Deny
@@ -120,3 +121,17 @@ def needs_system(command: F) -> F:
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]
+
+
+async def again_and_again(show: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Until Ctrl-C. Who watches wants to see the system come back: that the store is away is said once, and ends nothing."""
+    away = False
+    while True:
+        try:
+            await show()
+            away = False
+        except StoreError as error:
+            if not away:
+                say(f"{str(error).rstrip('.')}; trying again")
+            away = True
+        await asyncio.sleep(pause_s)

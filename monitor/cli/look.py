@@ -1,18 +1,16 @@
-"""`watchkeeper status`, `events` and `explain`: what is true, what changed, and why."""
+"""`watchkeeper status` and `explain`: what is true, and why."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.common import System, needs_system
+from monitor.cli.common import System, again_and_again, needs_system
 from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
-from monitor.cli.output import FAILED, emit, emit_one, json_text, output_option, say, sparkline, tell
-from monitor.core.errors import StoreError
+from monitor.cli.output import FAILED, emit, emit_one, output_option, say, sparkline, tell
 from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
@@ -20,15 +18,12 @@ if TYPE_CHECKING:
 
     from alert_rules.routes.matcher import Matcher
     from monitor.core.history import Sample
-    from monitor.core.record import Transition
     from monitor.query.status import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
 
 WATCH_S = 2.0
-FOLLOW_S = 0.5
 MISSING_INTERVALS = 2.5
 """Between two probes in a row lie two intervals at most: the first may end at once, and the second only when the third begins."""
-EVENTS_SHOWN = 50
 PAUSED = "PAUSED"
 VERDICTS = ("HEALTHY", "DEGRADED", "UNHEALTHY", "UNKNOWN", PAUSED)
 """As the table shows them: an endpoint that is paused is only that."""
@@ -92,21 +87,7 @@ def status(  # noqa: PLR0917 - click passes what people may write.
         for line in _words(found, await store.lagging()):
             say(line)
 
-    system.run(lambda store: _again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
-
-
-async def _again_and_again(show: Callable[[], Awaitable[None]], pause_s: float) -> None:
-    """Until Ctrl-C. Who watches wants to see the system come back: that the store is away is said once, and ends nothing."""
-    away = False
-    while True:
-        try:
-            await show()
-            away = False
-        except StoreError as error:
-            if not away:
-                say(f"{str(error).rstrip('.')}; trying again")
-            away = True
-        await asyncio.sleep(pause_s)
+    system.run(lambda store: again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
 
 
 def _words(pools: Sequence[PoolStatus], lagging: Sequence[str]) -> Iterator[str]:
@@ -206,92 +187,6 @@ def age(ms: int) -> str:
     seconds = max(0, ms) // 1000
     coarse = seconds if seconds < 3600 else seconds // 60 * 60 if seconds < 86_400 else seconds // 3600 * 3600
     return format_duration(coarse * 1000)
-
-
-@click.command()
-@pool_option
-@click.option("--endpoint", multiple=True, metavar="ENDPOINT", help="Only of this endpoint. May be repeated: of any of them.")
-@label_option("endpoint's labels (as they are now)")
-@since_option("those since then")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
-@click.option("-n", "--limit", default=EVENTS_SHOWN, show_default=True, type=click.IntRange(1, 10_000), help="How many of the last ones.")
-@output_option
-@needs_system
-def events(  # noqa: PLR0917 - click passes what people may write.
-    system: System,
-    pool: tuple[str, ...],
-    endpoint: tuple[str, ...],
-    label: tuple[Sequence[Matcher], ...],
-    since: Since | None,
-    follow: bool,
-    limit: int,
-    output: str,
-) -> None:
-    """Show transitions with their reasons, oldest first. Filters look through the newest 50,000.
-
-    \b
-    Examples:
-      watchkeeper events
-      watchkeeper events -f --pool shop
-      watchkeeper events --since 2h --label team=shop
-      watchkeeper events -n 1000 -o json
-    """
-    from monitor.query.events import Wanted, read_events  # noqa: PLC0415 - after the help
-
-    filtered = bool(pool or endpoint or label or since)
-
-    async def read(store: Store, after: str = "") -> tuple[list[Transition], str]:
-        wanted = None
-        if filtered:
-            since_ms = since.start_ms(await store.now_ms()) if since else 0
-            by_label = (lambda labels: matches(label, labels)) if label else None
-            wanted = Wanted(pools=pool, endpoints=endpoint, labels=by_label, since_ms=since_ms)
-        return await read_events(store, limit, after, wanted)
-
-    if not follow:
-        found, _ = system.run(read)
-        if found or output != "table":
-            emit([event_row(transition, table=output == "table") for transition in found], EVENT_COLUMNS, output)
-        else:
-            say("no event is as you ask" if filtered else "nothing has changed yet")
-        return
-    cursor = ""
-
-    async def show_new(store: Store) -> None:
-        nonlocal cursor
-        found, cursor = await read(store, cursor)
-        for transition in found:
-            print_line(transition, output)
-
-    system.run(lambda store: _again_and_again(lambda: show_new(store), FOLLOW_S))
-
-
-EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reason")
-
-
-def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
-    """A transition as a row: short for the table, with generation and evidence for programs."""
-    row = {
-        "at": stamp(transition.at_ms),
-        "pool": transition.pool,
-        "endpoint": transition.endpoint or None,
-        "kind": transition.kind,
-        "old": transition.old,
-        "new": transition.new,
-        "actor": transition.actor or None,
-        "reason": transition.reason,
-    }
-    return row if table else {**row, "at_ms": transition.at_ms, "gen": transition.gen, "evidence": transition.evidence}
-
-
-def print_line(transition: Transition, output: str) -> None:
-    """One line for one event: a follower's reader wants each as it comes."""
-    row = event_row(transition, table=output == "table")
-    if output == "table":
-        by = f" (by {row['actor']})" if row["actor"] else ""
-        tell(f"{row['at']}  {row['endpoint'] or row['pool'] or '-'}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}{by}")
-    else:
-        click.echo(json_text(row))
 
 
 def stamp(at_ms: int, zone: tzinfo | None = None) -> str:

@@ -35,7 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("monitor.cli.look:status", "Show pools and endpoints as they stand."),
         "explain": ("monitor.cli.look:explain", "Show why an endpoint stands as it does."),
         "history": ("monitor.cli.history:history", "Show uptime and latency over minutes, hours and days."),
-        "events": ("monitor.cli.look:events", "Show transitions with their reasons."),
+        "events": ("monitor.cli.events:events", "Show transitions with their reasons."),
         "alerts": ("monitor.cli.alerts:alerts", "List alerts, and notifications that were sent."),
         "rules": ("monitor.cli.alerts:rules", "Check alert rules."),
         "receivers": ("monitor.cli.alerts:receivers", "List receivers and send test messages."),

@@ -95,7 +95,7 @@ def _folder(value: object) -> object:
     return value
 
 
-def _shown(value: str) -> str:
+def _printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError("write a name of letters, digits and signs on one line")
     return value
@@ -108,4 +108,4 @@ Resolvers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterV
 Url = Annotated[str | None, AfterValidator(_redis_url)]
 Address = Annotated[str, AfterValidator(_address)]
 Folder = Annotated[Path, BeforeValidator(_folder), AfterValidator(_path)]
-Name = Annotated[str, AfterValidator(_shown)]
+Name = Annotated[str, AfterValidator(_printable)]

@@ -9,10 +9,12 @@ import re
 
 from monitor.core.texts import shorten
 
+DAY_MS = 86_400_000
+
 _UNITS_MS = {
-    "y": 365 * 86_400_000,
-    "w": 7 * 86_400_000,
-    "d": 86_400_000,
+    "y": 365 * DAY_MS,
+    "w": 7 * DAY_MS,
+    "d": DAY_MS,
     "h": 3_600_000,
     "m": 60_000,
     "s": 1_000,

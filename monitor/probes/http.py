@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from monitor.core.durations import format_duration
+from monitor.core.durations import DAY_MS, format_duration
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Certificate, FailureClass, Outcome
 from monitor.core.said import got
@@ -20,7 +20,6 @@ from monitor.probes.matching import LOOP_WORK_MAX, Late
 from monitor.probes.network import DATA_ERRORS
 from monitor.probes.pattern import Pattern
 
-DAY_MS = 86_400_000
 MORE = (b"_", b" ")
 """What may follow where a body was cut: a pattern that asks for the end of a text or a word is found before one and not before both."""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monitor.core.errors import DECODE_ERRORS
 from tests.fuzz.play import cases
-from workers.broker import SHAPES, Door, fresh
+from workers.broker import SHAPES, Inspector, fresh
 
 JSON = st.recursive(
     st.one_of(
@@ -69,16 +69,16 @@ def test_a_message_goes_on_clean_or_is_refused(data: bytes, place: int, piece: b
 @cases(100)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=50)), max_size=30))
 def test_all_are_counted_and_few_are_told(pieces: list[bytes | None]) -> None:
-    door, told, counted = Door(), list[bytes](), 0
+    inspector, told, counted = Inspector(), list[bytes](), 0
 
     def count(name: str, by: int) -> None:
         nonlocal counted
         assert name == "messages_refused"
         counted += by
 
-    door.count, door.tell = count, lambda _queue, data, _why: told.append(data)
+    inspector.count, inspector.tell = count, lambda _queue, data, _why: told.append(data)
     for piece in pieces:
-        assert door(None if piece is None else [b"probe", piece]) is None
+        assert inspector(None if piece is None else [b"probe", piece]) is None
     assert counted == sum(piece is not None for piece in pieces)
     assert min(counted, 1) <= len(told) <= 2  # The second where the machine has slept in between.
 

@@ -29,13 +29,13 @@ import os, sys
 import redis
 from celery import bootsteps
 from workers.app import app
-from workers.broker import DOOR, SHAPES
+from workers.broker import INSPECTOR, SHAPES
 
 app.conf.include = []
 seen = redis.Redis.from_url(os.environ["REDIS_URL"])
 SHAPES["mark"] = tuple[str]
-DOOR.count = seen.incrby
-DOOR.tell = lambda queue, data, why: seen.rpush("told", f"{queue} {len(data)} {why}")
+INSPECTOR.count = seen.incrby
+INSPECTOR.tell = lambda queue, data, why: seen.rpush("told", f"{queue} {len(data)} {why}")
 
 @app.task(name="mark")
 def mark(name):

@@ -14,7 +14,7 @@ import msgspec
 
 from alert_rules.rules import memory as memories
 from alert_rules.rules.alert import AlertStatus
-from alert_rules.rules.evaluate import Said, evaluate, next_change_ms
+from alert_rules.rules.evaluate import OperatorsWord, evaluate, next_change_ms
 from alert_rules.rules.facts import Facts, endpoint_facts
 from alert_rules.rules.memory import Ended, Memory
 from alert_rules.rules.rule import RuleSet
@@ -296,7 +296,7 @@ class DecideStep:
                 memory,
                 at_ms,
                 version=self._rules.version + prepared.digest,
-                said=_said(facts, said, record, paused) if said or paused else None,
+                word=_word(facts, said, record, paused) if said or paused else None,
                 tilted=tilted,
             ),
         )
@@ -352,12 +352,12 @@ class DecideStep:
             self._route(slot)
 
 
-def _said(facts: Facts, override: OverrideRecord | None, before: Record, paused: str) -> Said:
+def _word(facts: Facts, override: OverrideRecord | None, before: Record, paused: str) -> OperatorsWord:
     """What operators say of an endpoint. That it is silent is forgotten with a pause."""
     unsaid = {**facts, "override": ""}
     if paused:
         unsaid |= {"paused": False, "no_data": before.silent}
-    return Said("; ".join(filter(None, (paused, words.overridden(override) if override else ""))), unsaid)
+    return OperatorsWord("; ".join(filter(None, (paused, words.overridden(override) if override else ""))), unsaid)
 
 
 def _vouched_ms(prepared: Prepared, observation: Observation, *, tilted: bool) -> int:

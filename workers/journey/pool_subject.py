@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from alert_rules.rules.evaluate import Said, evaluate
+from alert_rules.rules.evaluate import OperatorsWord, evaluate
 from alert_rules.rules.facts import OUT, pool_facts, unsaid_pool_facts
 from alert_rules.rules.memory import Ended, Memory, decode_memory, encode_memory, pool_subject
 from alert_rules.rules.rule import RuleSet
@@ -65,9 +65,9 @@ class PoolSubject:
             reason = ": ".join([EMPTIED, *await self._gone(name, 1)]) if memory.firing else ""
             ended = tuple(Ended(state, reason) for state in memory.firing)
             return Told(b"", memory=Memory() if ended else None, transitions=transitions, ended=ended)
-        said = Said(BY_WORD, unsaid_pool_facts(snapshot, left)) if left or any(map(_spoken_of, states)) else None
+        word = OperatorsWord(BY_WORD, unsaid_pool_facts(snapshot, left)) if left or any(map(_spoken_of, states)) else None
         facts = pool_facts(snapshot, {state.endpoint.id for state in states if _outdated(state)})
-        evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, facts, memory, at_ms, said=said, tilted=tilted))
+        evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, facts, memory, at_ms, word=word, tilted=tilted))
         ended = evaluation.ended
         if any(one.reason == BY_WORD for one in ended):
             text = await self._words(name, states, left)

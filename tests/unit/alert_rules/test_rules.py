@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from alert_rules.files.rule_file import load_rules, parse_rule_text
 from alert_rules.rules.alert import Alert, AlertStatus
-from alert_rules.rules.evaluate import Evaluation, Said, evaluate, next_change_ms
-from alert_rules.rules.facts import DAY_MS, VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
+from alert_rules.rules.evaluate import Evaluation, OperatorsWord, evaluate, next_change_ms
+from alert_rules.rules.facts import VARIABLES, Scope, endpoint_facts, pool_facts, system_facts, two_digits
 from alert_rules.rules.memory import (
     ASSERT_EVERY_MS,
     EMPTY,
@@ -25,6 +25,7 @@ from alert_rules.rules.memory import (
     encode_memory,
 )
 from alert_rules.rules.rule import RuleSet
+from monitor.core.durations import DAY_MS
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Certificate, FailureClass, Outcome
 from monitor.core.record import Breaker, BreakerState, LastResult, Override, ProbeStatistics, Record
@@ -62,12 +63,12 @@ class Timeline:
         self.evaluation = Evaluation(EMPTY)
         self.now_ms = 0
 
-    def at(self, seconds: float, *, tilted: bool = False, said: Said | None = None, **changes: Any) -> Timeline:
-        return self.facts(seconds, (self.old or facts()) | changes, tilted=tilted, said=said)
+    def at(self, seconds: float, *, tilted: bool = False, word: OperatorsWord | None = None, **changes: Any) -> Timeline:
+        return self.facts(seconds, (self.old or facts()) | changes, tilted=tilted, word=word)
 
-    def facts(self, seconds: float, new: dict[str, Any], *, tilted: bool = False, said: Said | None = None) -> Timeline:
+    def facts(self, seconds: float, new: dict[str, Any], *, tilted: bool = False, word: OperatorsWord | None = None) -> Timeline:
         self.now_ms = int(seconds * 1000) + 1_000
-        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms, said=said, tilted=tilted)
+        self.evaluation = evaluate(self.rules, self.labels, self.old, new, self.memory, self.now_ms, word=word, tilted=tilted)
         self.old, self.memory, self.errors = new, self.evaluation.memory, self.evaluation.errors
         self.begun, self.ended = [], []
         if self.evaluation.asserts:
@@ -290,7 +291,7 @@ def test_a_rule_that_is_gone_and_other_labels_say_so() -> None:
 
 
 def said(line: Timeline, seconds: float, text: str, unsaid: dict[str, Any], **changes: Any) -> str:
-    line.at(seconds, said=Said(text, {**(line.old or {}), **unsaid}), **changes)
+    line.at(seconds, word=OperatorsWord(text, {**(line.old or {}), **unsaid}), **changes)
     assert len(line.evaluation.ended) == 1
     return line.evaluation.ended[0].reason
 
