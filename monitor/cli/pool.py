@@ -8,7 +8,7 @@ import click
 
 from monitor.cli.common import System, by_option, needs_system, why_option
 from monitor.cli.output import emit, output_option, say
-from monitor.core.record import Override
+from monitor.core.record import DRAINED, Override
 
 
 @click.group()
@@ -67,7 +67,7 @@ def reset(system: System, pool_name: str, actor: str, reason: str) -> None:
 
 @pool.command()
 @click.argument("endpoint_id", metavar="ENDPOINT")
-@click.option("--reason", default="drained by an operator", show_default=True, help="Why; `status`, `explain` and `events` show it.")
+@click.option("--reason", default=DRAINED, show_default=True, help="Why; `status`, `explain` and `events` show it.")
 @by_option
 @needs_system
 def drain(system: System, endpoint_id: str, actor: str, reason: str) -> None:

@@ -23,6 +23,10 @@ class Breaker(StrEnum):
     HALF_OPEN = "HALF_OPEN"
 
 
+DRAINED = "drained by an operator"
+"""The reason of a drain for which nobody gave one."""
+
+
 class Override(StrEnum):
     """What an operator has said; it beats the breaker until it is taken back."""
 

@@ -19,6 +19,7 @@ ABSENT: Final = "ABSENT"
 REGISTERED: Final = "REGISTERED"
 CHANGED: Final = "CHANGED"
 REMOVED: Final = "REMOVED"
+MOVED: Final = "MOVED"
 RENAMED: Final = "RENAMED"
 ACTIVE: Final = "ACTIVE"
 PAUSED: Final = "PAUSED"
@@ -61,11 +62,13 @@ class Act(msgspec.Struct, frozen=True):
         return (self._of(endpoint, UNREADABLE, REGISTERED, self.reason or "written anew"),)
 
     def changed(self, old: Endpoint, new: Endpoint, fields: Fields) -> tuple[bytes, ...]:
-        """One transition for the settings together, one for a pause or its end, one for another owner."""
+        """One transition for the settings together, one in the pool that it leaves, one for a pause or its end, one for another owner."""
         told = []
         settings = {key: both for key, both in fields.items() if key not in {"paused", "owner"}}
         if settings:
             told.append(self._of(new, REGISTERED, CHANGED, self._because(shown_fields(settings))))
+        if old.pool != new.pool:
+            told.append(self._of(old, REGISTERED, MOVED, self._because(f"to pool {new.pool}")))
         if old.paused is not new.paused:
             told.append(self._of(new, _pause_state(old), _pause_state(new), self.reason or WITHOUT_REASON[_pause_state(new)]))
         if old.owner != new.owner:

@@ -8,7 +8,7 @@ import pytest
 
 from monitor import registry
 from monitor.config.manifest import load_sources
-from monitor.core.record import Override
+from monitor.core.record import DRAINED, Override
 from monitor.query.alerts import read_alerts
 from tests.integration.plant import Plant, Story, down, endpoint
 from tests.registering import register
@@ -210,6 +210,46 @@ def test_a_pool_whose_endpoints_are_removed_together_is_told_as_removed(plant: C
             await plant.work()
         assert ended[0].startswith("[ENDED] No endpoint of shop is fit for traffic: the pool has no endpoint any more: ")
         assert ended[0].endswith(" removed by ann: shop closed")
+        assert resolved(plant) == []
+
+    plant(story)
+
+
+def test_who_moves_an_endpoint_out_of_a_pool_that_is_down_is_named(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        assert await plant.told(POOL_DOWN)
+        await registry.edit(plant.store, "e", {"pool": "cart"}, actor="ann", reason="wrong shelf")
+        await plant.work()
+        assert await plant.told("[ENDED] No endpoint of shop is fit for traffic: e moved by ann: wrong shelf: to pool cart")
+        assert resolved(plant) == []
+
+    plant(story)
+
+
+def test_a_drain_without_a_reason_is_told_once(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await down(plant)
+        await registry.set_override(plant.store, "e", Override.DRAIN, DRAINED, actor="ann")
+        await plant.work()
+        assert await plant.told("[ENDED] e is down: drained by ann")
+
+    plant(story)
+
+
+def test_a_pool_that_becomes_worse_has_resolved_nothing(plant: Callable[[Story], None]) -> None:
+    async def story(plant: Plant) -> None:
+        await healthy(plant, "e", "other")
+        for name, title in ("e", POOL_DEGRADED), ("other", "[FIRING] other is down"):
+            plant.failing.add(name)
+            for _ in range(3):
+                await plant.round()
+            assert await plant.told(title)
+        for _ in range(100):
+            if ended := [body for body in plant.bodies if "no endpoint of the pool is fit for traffic any more" in body]:
+                break
+            await plant.work()
+        assert "1 firing, 0 resolved, 1 ended" in ended[0]
         assert resolved(plant) == []
 
     plant(story)

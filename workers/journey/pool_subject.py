@@ -21,6 +21,7 @@ from workers.journey.subject import Subjects, Told, heard
 
 EMPTIED = "the pool has no endpoint any more"
 MEMBERS_LEFT = "endpoints have left the pool"
+STILL_DOWN = "no endpoint of the pool is fit for traffic any more"
 BY_WORD = "by an operator's word"
 """Stands in the place of the words until they are read."""
 
@@ -72,6 +73,8 @@ class PoolSubject:
         if any(one.reason == BY_WORD for one in ended):
             text = await self._words(name, states, left)
             ended = tuple(one._replace(reason=text) if one.reason == BY_WORD else one for one in ended)
+        if facts["pool_failed"] and not facts["pool_admitted"]:  # What is true no more has become worse, and nothing is resolved.
+            ended = tuple(one if one.reason else one._replace(reason=STILL_DOWN) for one in ended)
         alerting = bool(evaluation.memory.states)
         after = msgspec.structs.replace(after, size=size if alerting else 0, memory=msgspec.Raw(encode_memory(evaluation.memory)))
         asserted = evaluation.memory if evaluation.asserts else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from monitor.core.errors import DECODE_ERRORS
-from monitor.core.record import Override, OverrideRecord, Transition
-from monitor.registry.journal import KIND, PAUSED, REMOVED, unexplained
+from monitor.core.record import DRAINED, Override, OverrideRecord, Transition
+from monitor.registry.journal import KIND, MOVED, PAUSED, REMOVED, unexplained
 from monitor.store.port import Store
 
 TOLD_MAX = 3
@@ -27,7 +27,7 @@ _decode = msgspec.json.Decoder(Transition).decode
 
 def overridden(override: OverrideRecord) -> str:
     """`drained by ann: kernel update`."""
-    return _told(_DONE[override.override], override.by, override.reason)
+    return _told(_DONE[override.override], override.by, "" if override.reason == DRAINED else override.reason)
 
 
 async def paused(store: Store, endpoint_id: str) -> str:
@@ -41,9 +41,9 @@ async def removed(store: Store, endpoint_id: str) -> str:
 
 
 async def left(store: Store, pool: str) -> list[str]:
-    """Who was removed from a pool of late, newest first: `shop-1 removed by ann: moved to the cloud`."""
+    """Who was taken from a pool of late, newest first: `shop-1 removed by ann: moved to the cloud`."""
     events = [_read(data) for _, data in await store.events(EVENTS_READ_MAX)]
-    return [f"{one.endpoint} {_of(one)}" for one in reversed(events) if one and one.endpoint and (one.pool, one.new) == (pool, REMOVED)]
+    return [f"{one.endpoint} {_of(one)}" for one in reversed(events) if one and _took_out(one, pool)]
 
 
 def listed(words: Sequence[str]) -> str:
@@ -59,6 +59,10 @@ async def _last(store: Store, endpoint_id: str, done: str = "") -> str:
         if transition is not None and transition.kind == KIND and transition.new == (done or transition.new):
             return _of(transition)
     return ""
+
+
+def _took_out(one: Transition, pool: str) -> bool:
+    return bool(one.endpoint) and one.kind == KIND and one.pool == pool and one.new in {MOVED, REMOVED}
 
 
 def _read(data: bytes) -> Transition | None:
