@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -15,13 +16,17 @@ import click
 from monitor.core.errors import ConfigError, NoDataSetError, Problem, StoreError, WatchkeeperError, did_you_mean
 from monitor.core.parts import PartName
 from monitor.core.secret import hide_password
-from monitor.core.texts import shorten
+from monitor.core.texts import SEEN_LENGTH_MAX, shorten
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_NO_STORE = 3
 LINE_LENGTH_MAX = 1_000
 """Characters of one line of an error."""
+WRITTEN_LENGTH_MAX = 160
+"""Characters of an argument, and of any word, that an error repeats whole; of a longer one its two ends, SEEN_LENGTH_MAX in all."""
+
+_LONG_WORD = re.compile(rf"\S{{{WRITTEN_LENGTH_MAX + 1},}}")
 
 # Section -> command -> (where it lives, what help says of it). A new command is a line here.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -127,13 +132,13 @@ def cli() -> None:
     """
 
 
-def report(error: WatchkeeperError) -> int:
-    """Print the error for a person on stderr and return its exit code."""
+def report(error: WatchkeeperError, args: Sequence[str] = ()) -> int:
+    """Print the error for a person on stderr and return its exit code. `args` are what was written on the command line."""
     from monitor.cli.output import say  # noqa: PLC0415 - help needs none of it
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            say(_cut(hide_password(f"error: {problem}")))
+            say(_cut(hide_password(f"error: {problem}"), args))
         return EXIT_REFUSED
     if isinstance(error, NoDataSetError):
         say(f"error: {error}")
@@ -145,18 +150,27 @@ def report(error: WatchkeeperError) -> int:
     return EXIT_FAILED
 
 
-def _show(error: click.ClickException) -> None:
+def _show(error: click.ClickException, args: Sequence[str]) -> None:
     """As click shows it; what it repeats of an argument shows no password and cannot move the cursor."""
     from monitor.cli.output import say  # noqa: PLC0415 - help needs none of it
 
     text = StringIO()
     error.show(text)
-    say("\n".join(_cut(line) for line in hide_password(text.getvalue().rstrip("\n")).split("\n")))
+    say("\n".join(_cut(line, args) for line in hide_password(text.getvalue().rstrip("\n")).split("\n")))
 
 
-def _cut(line: str) -> str:
-    """A line of an error without its middle where it repeats too much of what was written."""
+def _cut(line: str, args: Sequence[str]) -> str:
+    """A line of an error that does not repeat all of what was written where that is long."""
+    for written in sorted({part for arg in args for part in (arg, arg.partition("=")[2])}, key=len, reverse=True):
+        if len(written) > WRITTEN_LENGTH_MAX:
+            line = line.replace(written, _middle_cut(written))
+    line = _LONG_WORD.sub(lambda word: _middle_cut(word[0]), line)
     return line if len(line) <= LINE_LENGTH_MAX else f"{line[: LINE_LENGTH_MAX // 2]} … {line[-LINE_LENGTH_MAX // 2 :]}"
+
+
+def _middle_cut(written: str) -> str:
+    """What is too long, with its end: of a path that tells the most."""
+    return f"{written[: SEEN_LENGTH_MAX // 2]}…{written[-SEEN_LENGTH_MAX // 2 :]}"
 
 
 def _check_text(args: Sequence[str]) -> None:
@@ -186,13 +200,13 @@ def _run(args: list[str]) -> Any:
         _check_text(args)
         return cli.main(args=args, prog_name="watchkeeper", standalone_mode=False)
     except click.ClickException as error:
-        _show(error)
+        _show(error, args)
         return error.exit_code
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
     except WatchkeeperError as error:
-        return report(error)
+        return report(error, args)
 
 
 if __name__ == "__main__":

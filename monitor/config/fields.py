@@ -72,9 +72,9 @@ def whole(low: int, high: int) -> Parse:
 
     def parse(value: Any) -> int:
         text = text_of(value)
-        if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        if not re.fullmatch(r"-?[0-9]+", text):
             raise ValueError(f"this is no whole number; write {low} to {high}")
-        if not low <= int(text) <= high:
+        if len(text) > 9 or not low <= int(text) <= high:
             raise ValueError(f"the number is out of range; write {low} to {high}")
         return int(text)
 

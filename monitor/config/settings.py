@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
+from annotated_types import Ge, Le, MaxLen
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -28,6 +29,7 @@ from monitor.core.endpoint import SLOTS_MAX
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, did_you_mean
 from monitor.core.said import clean
 from monitor.core.secret import hide_password
+from monitor.core.texts import SEEN_LENGTH_MAX, cut
 from monitor.files import read_file
 from monitor.store.redis_url import shown
 
@@ -279,6 +281,16 @@ def _problem(fault: Mapping[str, Any], sources: Mapping[str, str]) -> Problem:
     name = str(fault["loc"][0]) if fault["loc"] else ""
     seen = str(fault.get("input", "")) if name in Settings.model_fields else ""
     seen = clean(shown(seen) if name == "redis_url" else hide_password(seen))
-    choices = get_args(LogLevel) if name == "log_level" else ()
+    seen = cut(seen, SEEN_LENGTH_MAX)
     why = str(fault["msg"]).removeprefix("Value error, ")
-    return Problem(sources.get(name, ""), name, seen, why, f"choose one of {', '.join(choices)}" if choices else "")
+    return Problem(sources.get(name, ""), name, seen, why, _hint(name))
+
+
+def _hint(name: str) -> str:
+    """What to write where pydantic says only what is wrong; readers of our own say it themselves."""
+    if name == "log_level":
+        return f"choose one of {', '.join(get_args(LogLevel))}"
+    limits = {type(limit): limit for limit in Settings.model_fields[name].metadata} if name in Settings.model_fields else {}
+    if Ge in limits and Le in limits:
+        return f"write a whole number from {limits[Ge].ge} to {limits[Le].le}"
+    return f"write a text of at most {limits[MaxLen].max_length} characters" if MaxLen in limits else ""

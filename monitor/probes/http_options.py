@@ -16,6 +16,7 @@ from monitor.probes.host import canonical
 from monitor.probes.pattern import pattern
 
 BODY_LENGTH_MAX = 65_536
+METHOD_LENGTH_MAX = 32
 REDIRECTS_MAX = 20
 SECRET_BYTES_MAX = 16_384
 
@@ -48,7 +49,7 @@ def _expect_status(value: Any) -> str:
 
 def _method(value: Any) -> str:
     text = str(value).upper()
-    if not _TOKEN.fullmatch(text) or text == "CONNECT":
+    if not _TOKEN.fullmatch(text) or len(text) > METHOD_LENGTH_MAX or text == "CONNECT":
         raise ValueError(f"{shorten(value)} is not a method that can be probed with; write for example GET, HEAD or POST")
     return text
 
@@ -134,7 +135,7 @@ def _server_name(value: Any) -> str:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("method", _method, "Request method.", "GET"),
+    Option("method", _method, f"Request method, at most {METHOD_LENGTH_MAX} characters.", "GET"),
     Option("headers", _headers, "Request headers; a value may be a reference to a secret: env:NAME or file:PATH.", {}, repeatable=True),
     Option("body", _body, "Request body.", ""),
     Option("expect_status", _expect_status, "Accepted statuses: 2xx, 200-299 or 200,204.", "2xx", repeatable=True),

@@ -181,7 +181,8 @@ def test_the_file_may_be_named_by_a_variable_and_its_paths_are_relative_to_it(tm
     [
         ("worker: 2\n", "wk.yml:1: worker: there is no such setting; did you mean workers?"),
         ("workers: 2\n\nworkers: 3\n", "wk.yml:3: workers: the key is written twice, first at "),
-        ("\nworkers: 0\n", "wk.yml:2: workers: Input should be greater than or equal to 1 (got 0)"),
+        ("\nworkers: 0\n", "wk.yml:2: workers: Input should be greater than or equal to 1 (got 0); write a whole number from 1 to 64"),
+        ("location: " + "x" * 5_000, "characters (got " + "x" * 79 + "…); write a text of at most 64 characters"),
         ("listen: here\n", "wk.yml:1: listen: write HOST:PORT"),
         ("target_deny: [10.0.0.0/33]\n", "wk.yml:1: target_deny:"),
         ("nameservers: [127.0.0.1:53, resolver]\n", "wk.yml:1: nameservers:"),
