@@ -79,9 +79,9 @@ def parse_rules(files: Sequence[Node], reader: Reader) -> list[Rule]:
         reader.refuse(files[0].where, "groups", f"there are more than {RULES_MAX} rules", "", str(len(rules)))
     steps = sum(rule.steps for rule in rules.values())
     if steps > RULES_STEPS_MAX:
-        dearest = max(rules.values(), key=lambda rule: rule.steps)
-        why = f"the rules together could take {steps} steps, and at most {RULES_STEPS_MAX} are allowed; this one could take {dearest.steps}"
-        reader.refuse(dearest.where, f"{dearest.name}.expr", why, "loop over less")
+        worst = max(rules.values(), key=lambda rule: rule.steps)
+        why = f"the rules together could take {steps} steps, and at most {RULES_STEPS_MAX} are allowed; this one could take {worst.steps}"
+        reader.refuse(worst.where, f"{worst.name}.expr", why, "loop over less")
     return list(rules.values())
 
 

@@ -1,6 +1,6 @@
 """What an expression names and at most costs, told from its text before it is compiled.
 
-The CEL library cannot be interrupted, so whatever is dear is refused before the library sees it. The bound is an upper one: every
+The CEL library cannot be interrupted, so whatever is costly is refused before the library sees it. The bound is an upper one: every
 operand of a sequence counts as evaluated, whatever its operators are, and a value made of others is as large as all of them.
 """
 
@@ -81,7 +81,7 @@ class Reading(NamedTuple):
 def read_expression(text: str, maps: frozenset[str] = frozenset({"labels"})) -> Reading:
     """Read an expression; `maps` are the variables that hold labels, all others hold numbers or texts.
 
-    Raises CelError where it is too long, too deep or too dear, CelSyntaxError where it is no expression but harmless to compile.
+    Raises CelError where it is too long, too deep or too costly, CelSyntaxError where it is no expression but harmless to compile.
     """
     if len(text) > LENGTH_MAX:
         raise CelError(f"the expression is longer than {LENGTH_MAX} characters")

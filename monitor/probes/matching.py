@@ -47,7 +47,7 @@ class Late(NamedTuple):
         """What to say of it; `size` is that of the text."""
         if self.ours:
             return f"no processor was free to match {size} bytes within {format_duration(timeout_ms)}"
-        return f"timeout after {format_duration(timeout_ms)}: {size} bytes were still being matched, for which the pattern is too dear"
+        return f"timeout after {format_duration(timeout_ms)}: {size} bytes were still being matched, for which the pattern is too costly"
 
 
 class _Match(Generic[T]):

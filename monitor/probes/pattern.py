@@ -78,7 +78,7 @@ def _compiled(text: str) -> Any:
         ) from None
     if compiled.programsize > PROGRAM_SIZE_MAX:
         raise ValueError(
-            f"{shorten(text)} is too dear to match, with {compiled.programsize} instructions where {PROGRAM_SIZE_MAX} are allowed; "
+            f"{shorten(text)} is too costly to match, with {compiled.programsize} instructions where {PROGRAM_SIZE_MAX} are allowed; "
             "repeat less often (.* is far cheaper than .{0,1000}), or leave parts out"
         )
     return compiled

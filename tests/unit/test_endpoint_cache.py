@@ -159,11 +159,11 @@ def test_settings_of_a_pool_that_cannot_be_read_are_told_by_whoever_judges_its_m
     asyncio.run(story())
 
 
-def test_a_stored_pattern_that_is_too_dear_by_now_is_told_and_harms_nobody_else() -> None:
+def test_a_stored_pattern_that_is_too_costly_by_now_is_told_and_harms_nobody_else() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
     cache = EndpointCache(store, clock, prepare, Quarantine(store, Counters()))
-    dear = [
+    costly = [
         Endpoint(id="http", url="http://h/", pool="p", options={"expect_body": r"\d.{0,1000}x"}),
         Endpoint(id="header", url="http://h/", pool="p", options={"expect_headers": {"server": r"\d.{0,1000}x"}}),
         Endpoint(id="tcp", url="tcp://h:1", kind="tcp", pool="p", options={"expect": r"\d.{0,1000}x"}),
@@ -171,13 +171,13 @@ def test_a_stored_pattern_that_is_too_dear_by_now_is_told_and_harms_nobody_else(
 
     async def story() -> None:
         await store.open(create=True)
-        await register(store, [*dear, Endpoint(id="plain", url="http://h/", pool="p")], [], [])
+        await register(store, [*costly, Endpoint(id="plain", url="http://h/", pool="p")], [], [])
         ready = await cache.ready(0, 1, ["http", "header", "tcp", "plain"])
         for name in ("http", "header", "tcp"):
             one = ready[name]
             assert one is not None
             assert one.probe is None
-            assert "is too dear to match" in one.error
+            assert "is too costly to match" in one.error
         assert (plain := ready["plain"]) is not None
         assert plain.probe is not None
 

@@ -1,4 +1,4 @@
-"""Regular expressions of probes: which are accepted, and that a dear one costs nobody but its own endpoint."""
+"""Regular expressions of probes: which are accepted, and that a costly one costs nobody but its own endpoint."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def text_of(alphabet: bytes, size: int) -> bytes:
 
 HOSTILE = {r"\d.{0,100}x": b"0123456789abcdefghij ", r"[a-f]\w{0,250}x": b"ag", r"(a?){400}[ag]{50}x": b"ag", r"(a|b)*a(a|b){12}x": b"ab"}
 """Expressions that are accepted, and of what a text is made that drives RE2 out of its states."""
-DEAR, DEAR_BODY = r"[a-f]\w{0,250}x", text_of(b"ag", BODY_BYTES_MAX)
+COSTLY, COSTLY_BODY = r"[a-f]\w{0,250}x", text_of(b"ag", BODY_BYTES_MAX)
 """Some seconds of a processor."""
 
 
 @pytest.mark.parametrize("text", [r"\d.{0,1000}x", r"(\d|\pL){2}", r"(?i)" + "é.*" * 300, r"\pL{9}", r"((a{1,10}){1,10}){1,10}b.{1,99}"])
-def test_a_pattern_that_is_too_dear_is_refused_with_what_to_write(text: str) -> None:
+def test_a_pattern_that_is_too_costly_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(ValueError, match=rf"instructions where {PROGRAM_SIZE_MAX} are allowed; repeat less often"):
         pattern(text)
 
@@ -94,8 +94,8 @@ async def judged(made: ProbeContext, url: str, **settings: object) -> Result:
     return await run_probe(watched, prepare(watched), made, 1_000)
 
 
-def test_a_dear_match_goes_on_beside_the_loop_and_is_none_of_the_targets_time() -> None:
-    body = DEAR_BODY[: QUICK_WORK_MAX // Pattern(DEAR).size] + b"agggx"
+def test_a_costly_match_goes_on_beside_the_loop_and_is_none_of_the_targets_time() -> None:
+    body = COSTLY_BODY[: QUICK_WORK_MAX // Pattern(COSTLY).size] + b"agggx"
 
     async def main() -> tuple[Result, float, Counter[str], int]:
         turns = 0
@@ -108,7 +108,7 @@ def test_a_dear_match_goes_on_beside_the_loop_and_is_none_of_the_targets_time() 
 
         async with context() as (made, counted), serving(answering(response(200, body))) as port:
             turning, begun = asyncio.create_task(turn()), perf_counter()
-            result = await judged(made, f"http://127.0.0.1:{port}/", expect_body=DEAR, timeout_ms=60_000)
+            result = await judged(made, f"http://127.0.0.1:{port}/", expect_body=COSTLY, timeout_ms=60_000)
             turning.cancel()
             return result, (perf_counter() - begun) * 1_000, counted, turns
 
@@ -121,8 +121,8 @@ def test_a_dear_match_goes_on_beside_the_loop_and_is_none_of_the_targets_time() 
 
 def test_a_match_that_comes_to_no_end_ends_with_its_probe_and_the_next_one_waits_for_it() -> None:
     async def main() -> tuple[list[Result], Counter[str]]:
-        async with context() as (made, counted), serving(answering(response(200, DEAR_BODY))) as port:
-            watched = endpoint(f"http://127.0.0.1:{port}/", expect_body=DEAR, timeout_ms=100)
+        async with context() as (made, counted), serving(answering(response(200, COSTLY_BODY))) as port:
+            watched = endpoint(f"http://127.0.0.1:{port}/", expect_body=COSTLY, timeout_ms=100)
             prepared = prepare(watched)
             return [await run_probe(watched, prepared, made, 1_000) for _ in range(3)], counted
 
@@ -130,7 +130,7 @@ def test_a_match_that_comes_to_no_end_ends_with_its_probe_and_the_next_one_waits
     for result in results:
         if result.outcome is Outcome.FAILURE:
             assert result.failure is FailureClass.TIMEOUT
-            assert result.text == "timeout after 100ms: 1048576 bytes were still being matched, for which the pattern is too dear"
+            assert result.text == "timeout after 100ms: 1048576 bytes were still being matched, for which the pattern is too costly"
         else:  # The machine is busy.
             assert result.text == "no processor was free to match 1048576 bytes within 100ms"
             assert result.outcome is Outcome.INCONCLUSIVE
@@ -148,7 +148,7 @@ def test_a_match_that_had_no_processor_says_nothing_of_its_text_and_one_that_had
 
     def spin() -> bool:
         while not ended.is_set():
-            hashlib.sha256(DEAR_BODY).digest()
+            hashlib.sha256(COSTLY_BODY).digest()
         return True
 
     async def main() -> None:
@@ -188,16 +188,16 @@ def test_what_a_match_raises_its_probe_hears() -> None:
     run(main())
 
 
-def test_headers_that_are_dear_to_match_go_beside_the_loop_too() -> None:
-    value = DEAR_BODY[:10_000]
+def test_headers_that_are_costly_to_match_go_beside_the_loop_too() -> None:
+    value = COSTLY_BODY[:10_000]
 
     async def main() -> tuple[Result, Counter[str]]:
         async with context() as (made, counted), serving(answering(response(200, b"", f"X-Long: {value.decode()}"))) as port:
-            return await judged(made, f"http://127.0.0.1:{port}/", expect_headers={"x-long": DEAR}, timeout_ms=60_000), counted
+            return await judged(made, f"http://127.0.0.1:{port}/", expect_headers={"x-long": COSTLY}, timeout_ms=60_000), counted
 
     result, counted = run(main())
     assert result.failure is FailureClass.ASSERTION
-    assert result.text.startswith(rf"header x-long does not match /{DEAR}/ (got ")
+    assert result.text.startswith(rf"header x-long does not match /{COSTLY}/ (got ")
     assert counted["matches_beside_loop"] == 1
 
 
@@ -221,14 +221,14 @@ class Looks(Pattern):
         return super().found_in(data)
 
 
-@pytest.mark.parametrize("expect", ["x|y", DEAR], ids=["cheap", "dear"])
+@pytest.mark.parametrize("expect", ["x|y", COSTLY], ids=["cheap", "costly"])
 def test_an_answer_that_drips_is_matched_some_hundred_times_however_it_drips(monkeypatch: pytest.MonkeyPatch, expect: str) -> None:
     monkeypatch.setattr("monitor.probes.tcp.Pattern", Looks)
     monkeypatch.setattr(Looks, "asked", 0)
 
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for at in range(4_000):
-            writer.write(DEAR_BODY[at : at + 1])
+            writer.write(COSTLY_BODY[at : at + 1])
             await writer.drain()
             await asyncio.sleep(0)
         writer.write(b"ax\n")
@@ -244,7 +244,7 @@ def test_an_answer_that_drips_is_matched_some_hundred_times_however_it_drips(mon
     assert 0 < Looks.asked <= 200
 
 
-@pytest.mark.parametrize("expect", ["x|y", DEAR], ids=["cheap", "dear"])
+@pytest.mark.parametrize("expect", ["x|y", COSTLY], ids=["cheap", "costly"])
 def test_an_answer_that_ends_or_is_full_is_judged_whole(expect: str) -> None:
     def against(answer: bytes) -> Result:
         async def script(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -261,23 +261,23 @@ def test_an_answer_that_ends_or_is_full_is_judged_whole(expect: str) -> None:
         return result
 
     size = 20_000
-    assert against(DEAR_BODY[:size] + b"aggx").outcome is Outcome.SUCCESS
-    assert against(DEAR_BODY[:size]).text.startswith(f'answer does not match /{expect}/ (got "')
-    assert against(DEAR_BODY[: 2 * ANSWER_BYTES_MAX]).text.startswith(
+    assert against(COSTLY_BODY[:size] + b"aggx").outcome is Outcome.SUCCESS
+    assert against(COSTLY_BODY[:size]).text.startswith(f'answer does not match /{expect}/ (got "')
+    assert against(COSTLY_BODY[: 2 * ANSWER_BYTES_MAX]).text.startswith(
         f"answer does not match /{expect}/ within {ANSWER_BYTES_MAX} bytes (got "
     )
 
 
-def test_an_answer_that_is_dear_when_its_time_is_over_fails_and_says_so() -> None:
+def test_an_answer_that_is_costly_when_its_time_is_over_fails_and_says_so() -> None:
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for at in range(0, 60_000, 1_000):
-            writer.write(DEAR_BODY[at : at + 1_000])
+            writer.write(COSTLY_BODY[at : at + 1_000])
             await writer.drain()
         await asyncio.sleep(60)
 
     async def main() -> Result:
         async with context() as (made, _), serving(drip) as port:
-            return await judged(made, f"tcp://127.0.0.1:{port}", expect=DEAR, timeout_ms=50)
+            return await judged(made, f"tcp://127.0.0.1:{port}", expect=COSTLY, timeout_ms=50)
 
     result = run(main())
     assert result.failure in {FailureClass.TIMEOUT, None}
