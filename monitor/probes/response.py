@@ -20,6 +20,7 @@ _PLAIN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [\t -\xff]*+)?(\r\n(?:[!-9
 _FORGIVEN_HEAD = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: [^\n]*?)?(\r\n(?:[^:\n]++:[^\n]*+\n)*+)\r\n")
 _FRAMING = re.compile(rb"\n(content-length|transfer-encoding):([^\n]*)\r")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_LINE_END = re.compile(rb"(?<!\r)\r++\n")
 _FOLD = re.compile(rb"\n[ \t]+")
 _BLANKS_AFTER_NAME = re.compile(rb"(?<=\n)([^:\n]*?)[ \t]+(?=:)")
 _NO_COLON = re.compile(rb"\n(?![ \t])[^:\n]*(?=\n)")
@@ -150,7 +151,7 @@ class ResponseReader:
 
 def _forgiven(head: bytes) -> re.Match[bytes]:
     """A head brought into plain form, so far as it can be forgiven. Raises NotHttpError."""
-    first, _, fields = head.removesuffix(b"\r").replace(b"\r\n", b"\n").partition(b"\n")
+    first, _, fields = _LINE_END.sub(b"\n", head.rstrip(b"\r")).partition(b"\n")
     fields = fields.replace(b"\r", b"\x7f").replace(b"\0", b"\x7f")  # they end nothing, are no blanks, and mean nothing in a URL
     if fields[:1] in (b" ", b"\t"):
         raise NotHttpError("its first header begins with a space")
@@ -194,7 +195,7 @@ class _Chunks:
                     pieces.append(data[start:end])
                     at = end + 2
                     continue
-            elif self._state == _TRAILERS:
+            elif self._state == _TRAILERS and data.find(b"\n", at) >= 0:
                 at = _TRAILER_LINES.match(data, at).end()  # type: ignore[union-attr]  # It matches nothing, too.
             end = data.find(b"\n", at)
             if end < 0:
