@@ -92,15 +92,15 @@ HEARD: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 def listen() -> None:
-    """Put our ears on apprise's log."""
+    """Give what apprise logs to the send that caused it."""
     logger = logging.getLogger("apprise")
-    logger.addHandler(_Ear())
+    logger.addHandler(_Listener())
     logger.setLevel(logging.DEBUG)
     logger.propagate = False  # Its debug lines hold whole URLs, and those of urllib3 their paths.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # Its warnings too.
 
 
-class _Ear(logging.Handler):
+class _Listener(logging.Handler):
     """Gives a log line to the send that caused it."""
 
     def emit(self, record: logging.LogRecord) -> None:

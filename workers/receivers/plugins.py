@@ -13,7 +13,7 @@ _importing = threading.Lock()
 
 
 def apprise() -> Any:
-    """apprise with all its plugins, our ears on its log and our guards on what it sends. Any thread may ask, and the first one loads it."""
+    """apprise with all its plugins, a listener on its log and guards on what it sends. Any thread may ask; the first one loads it."""
     with _importing:
         return _apprise_once()
 
