@@ -231,9 +231,10 @@ def _length(value: bytes, before: int | None) -> int | None:
     """The length that a header says, once or several times, beside what another said before."""
     for text in value.split(b","):
         digits = text.strip(_BLANK)
-        if not digits.isdigit() or len(digits.lstrip(b"0")) > NUMBER_DIGITS_MAX:
+        number = digits.lstrip(b"0")
+        if not digits.isdigit() or len(number) > NUMBER_DIGITS_MAX:
             raise NotHttpError("its Content-Length is no number")
-        said = int(digits)
+        said = int(number or b"0")
         if before is not None and before != said:
             raise NotHttpError(f"its lengths differ: {before} and {said}")
         before = said

@@ -30,7 +30,7 @@ FORGIVEN = {
     "one length twice": OK + b"Content-Length: 5\r\n" + LENGTH,
     "one length twice in a line": OK + b"Content-Length: 5, 5\r\n\r\nready",
     "two CRs at the end of a line": b"HTTP/1.1 200 OK\r\r\nContent-Length: 5\r\r\n\r\nready",
-    "zeros before a length": OK + b"Content-Length: 0000000000000000000000005\r\n\r\nready",
+    "zeros before a length": OK + b"Content-Length: " + b"0" * 9_000 + b"5\r\n\r\nready",
     "a length beside chunks": CHUNKED + b"Content-Length: 99\r\n\r\n5\r\nready\r\n0\r\n\r\n",
     "chunks beside a length": OK + b"Content-Length: 1\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n",
     "spaces after a chunk's size": CHUNKED + b"\r\n5  \r\nready\r\n0 \r\n\r\n",
