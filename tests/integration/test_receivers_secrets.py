@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import logging
+import quopri
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +118,35 @@ def test_no_secret_of_an_address_comes_back_in_an_answer(service: EchoService, s
     ):
         for form in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], html.escape(secret)):
             assert "".join(form.split()).casefold() not in seen, form
+
+
+CODES: dict[str, Callable[[str], str]] = {
+    "backwards": lambda text: text[::-1],
+    "in octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode("latin-1")),
+    "in quoted-printable": lambda text: "".join(f"={byte:02X}" for byte in text.encode()),
+    "in quoted-printable where it must be": lambda text: quopri.encodestring(text.encode()).decode(),
+    "in base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "in hex with colons": lambda text: text.encode().hex(":"),
+    "as a list of bytes": lambda text: json.dumps([*text.encode()]),
+    "as long characters of C": lambda text: "".join(f"\\U{ord(char):08x}" for char in text),
+    "as characters of JavaScript": lambda text: "".join(f"\\u{{{ord(char):x}}}" for char in text),
+    "as old JavaScript escapes it": lambda text: "".join(f"%u{ord(char):04x}" for char in text),
+    "as long entities": lambda text: "".join(f"&#{ord(char):09};" for char in text),
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_secret_is_found_however_it_is_coded(service: EchoService, code: str) -> None:
+    service.status = 500
+    service.answer = lambda _: f"it says {CODES[code](PASSWORD)} to you".encode()
+    said = said_of(f"json://me:{quote(PASSWORD, safe='')}@127.0.0.1:{service.port}/")
+    assert said.replace("[****]", "****").endswith("it says **** to you")
+
+
+def test_a_part_of_a_long_secret_is_no_less_one(service: EchoService) -> None:
+    token = "a7Tz0QmWx9rLb3VcE5nY1kUd"
+    service.answer = lambda _: f"no {token[:16]}... here, nor ...{token[-12:]}".encode()
+    assert said_of(f"json://127.0.0.1:{service.port}/{token}").endswith("no ****... here, nor ...****")
 
 
 def test_a_password_of_three_letters_is_blanked_and_ordinary_words_are_not(service: EchoService) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ WORD_LENGTH_MIN = 4
 """A part of a path that is shorter, or an ordinary word, is blanked in the place of a path or of a whole value alone."""
 OPTION_LENGTH_MAX = 12
 """A parameter's value of letters alone that is longer is no option of a service, such as `high`."""
+PIECE_LENGTH = 12
+"""So many characters in a row of a longer secret are blanked wherever they are, unless they are a word: a service may show a part of it."""
 CUT_LENGTH_MIN = 3
 """So many characters of a secret at the end of a text are blanked too: the text may have been cut there."""
 PASSES = 3
@@ -47,9 +50,16 @@ _OPEN = re.compile(
 _SETTING = re.compile(r"yes|no|true|false|on|off|none|basic|login|token", re.IGNORECASE)
 _HOST = re.compile(r"localhost:?|[a-z0-9-]+(\.[a-z0-9-]+)+\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _TOKEN = re.compile(
-    r"(?:%[0-9A-Fa-f]{2})+|&\#[xX][0-9A-Fa-f]{1,6};?|&\#[0-9]{1,7};?|&[A-Za-z]{2,8};|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\.", re.DOTALL
+    r"(?:%[0-9A-Fa-f]{2})+|%u[0-9A-Fa-f]{4}|(?:=[0-9A-F]{2}){2,}|=3D"
+    r"|&\#[xX](?:[0-9A-Fa-f]{1,12};|[0-9A-Fa-f]{1,6})|&\#(?:[0-9]{1,12};|[0-9]{1,7})|&[A-Za-z]{2,8};"
+    r"|\\U[0-9A-Fa-f]{8}|\\u\{[0-9A-Fa-f]{1,8}\}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[0-7]{3}|\\.",
+    re.DOTALL,
 )
-_UNFINISHED = re.compile(r"(?:%[0-9A-Fa-f]?|&\#?\w{0,8}|\\(?:u[0-9A-Fa-f]{0,3}|x[0-9A-Fa-f]?)?)$")
+_UNFINISHED = re.compile(
+    r"(?:%(?:u?[0-9A-Fa-f]{0,3})|(?<==..)=[0-9A-F]?|&\#?\w{0,12}|\\(?:U[0-9A-Fa-f]{0,7}|u\{?[0-9A-Fa-f]{0,8}|x[0-9A-Fa-f]?|[0-7]{0,2})?)$"
+)
+UNFINISHED_LENGTH_MAX = 16
+"""No escape of one character is longer."""
 _QUOTES = ("", "'", '"', "`", "\\")
 _PLACES = ("/", *_QUOTES[1:])
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
@@ -104,6 +114,7 @@ class Secrets:
             for form in _forms(value):
                 _add(roles, form)
         self._roles = sorted(roles.values(), key=lambda role: -len(role.needle))
+        self._pieces = {piece for role in self._roles if not (role.whole or role.placed) for piece in _pieces(role.needle)}
 
     def blank(self, text: str) -> str:
         """What was said, as a person may read it: on one line of a limited length, with a mark in the place of each secret."""
@@ -134,6 +145,9 @@ class Secrets:
                     yield chars[at].start, chars[end - 1].end
                 at = line.find(role.needle, at + 1)
         if not spaces:
+            for at in range(len(line) - PIECE_LENGTH + 1):
+                if line[at : at + PIECE_LENGTH] in self._pieces:
+                    yield chars[at].start, chars[at + PIECE_LENGTH - 1].end
             yield from self._cut(text, chars, line)
 
     def _cut(self, text: str, chars: list[_Char], line: str) -> Iterator[tuple[int, int]]:
@@ -203,23 +217,34 @@ def _forms(value: str) -> Iterator[str]:
         said = list(_read(said))
         yield "".join(one.char for one in said)
     yield quote(value, safe="")
+    if len(value) >= LONG_LENGTH:
+        yield value[::-1]
     yield value.replace(" ", "+")
     data = value.encode(errors="surrogatepass")
     yield data.decode("latin-1")
     yield value.encode("latin-1", "replace").decode(errors="replace")
     if len(data) > 1:
-        yield data.hex()
-    for code in (base64.b64encode, base64.urlsafe_b64encode):
+        yield from (data.hex(), data.hex(":"), data.hex("-"), ",".join(map(str, data)))
+    for code in (base64.b64encode, base64.urlsafe_b64encode, base64.b32encode):
         yield code(data).decode()
         yield code(data).decode().rstrip("=")
-        for ahead in range(3) if len(data) > LONG_LENGTH else ():  # Within a longer text that was coded as a whole.
+        for ahead in (
+            range(3) if len(data) > LONG_LENGTH and code is not base64.b32encode else ()
+        ):  # Within a longer text that was coded as a whole.
             yield code(b"\0" * ahead + data).decode()[ahead + (ahead > 0) : 8 * (ahead + len(data)) // 6]
+
+
+def _pieces(needle: str) -> Iterator[str]:
+    for at in range(len(needle) - PIECE_LENGTH + 1):
+        piece = needle[at : at + PIECE_LENGTH]
+        if not piece.isalpha() and piece[0].isalnum() and piece[-1].isalnum():
+            yield piece
 
 
 def _finished(said: list[_Char]) -> list[_Char]:
     """Without what may be the start of an escaped character, cut at the end of the text."""
-    unfinished = _UNFINISHED.search("".join(one.char for one in said[-10:]))
-    return said[: unfinished.start() - len(said[-10:])] if unfinished else said
+    unfinished = _UNFINISHED.search("".join(one.char for one in said[-UNFINISHED_LENGTH_MAX:]))
+    return said[: unfinished.start() - len(said[-UNFINISHED_LENGTH_MAX:])] if unfinished else said
 
 
 def _read(said: list[_Char]) -> Iterator[_Char]:
@@ -236,16 +261,21 @@ def _read(said: list[_Char]) -> Iterator[_Char]:
 
 
 def _meant(token: str) -> str:
-    if token[0] == "%":
-        data = bytes.fromhex(token.replace("%", ""))
+    if token[:2] == "%u":
+        return chr(int(token[2:], 16))
+    if token[0] in "%=":
+        data = bytes.fromhex(token.replace(token[0], ""))
         try:
             return data.decode()
         except UnicodeDecodeError:
             return data.decode("latin-1")
     if token[0] == "&":
         return html.unescape(token)
-    if token[1] in "ux" and len(token) > 2:
-        return chr(int(token[2:], 16))
+    if token[1] in "Uux" and len(token) > 2:
+        code = int(token[2:].strip("{}"), 16)
+        return chr(code) if code <= sys.maxunicode else token
+    if len(token) > 2:
+        return chr(int(token[1:], 8))
     return _NAMED.get(token[1], token[1])
 
 
