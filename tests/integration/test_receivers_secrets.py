@@ -122,6 +122,7 @@ def test_no_secret_of_an_address_comes_back_in_an_answer(service: EchoService, s
 
 CODES: dict[str, Callable[[str], str]] = {
     "backwards": lambda text: text[::-1],
+    "in base64, backwards": lambda text: basic(text)[::-1].lstrip("="),
     "in octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode("latin-1")),
     "in quoted-printable": lambda text: "".join(f"={byte:02X}" for byte in text.encode()),
     "in quoted-printable where it must be": lambda text: quopri.encodestring(text.encode()).decode(),

@@ -210,15 +210,20 @@ def _add(roles: dict[str, _Role], form: str, *, placed: bool = False, whole: boo
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A secret in every code that is not read back from a text by itself."""
+    """A secret in every code that is not read back from a text by itself, and each of them backwards."""
+    for form in _coded(value):
+        yield form
+        if len(form) >= LONG_LENGTH:
+            yield form[::-1]
+
+
+def _coded(value: str) -> Iterator[str]:
     yield value
     said = [_Char(char, place, place) for place, char in enumerate(value)]
     for _ in range(PASSES):  # What it seems to escape itself is read too, where the text around it is.
         said = list(_read(said))
         yield "".join(one.char for one in said)
     yield quote(value, safe="")
-    if len(value) >= LONG_LENGTH:
-        yield value[::-1]
     yield value.replace(" ", "+")
     data = value.encode(errors="surrogatepass")
     yield data.decode("latin-1")
