@@ -8,6 +8,9 @@ in the way of those that cannot.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -33,6 +36,18 @@ NICE = 10
 """How far these threads stand back behind the loop where all want a processor."""
 SHARE_MIN = 0.5
 """A match that had a processor for less of its time than this was held up by us."""
+
+
+def _let_the_process_end() -> None:
+    """A match that ends while the interpreter does would abort it all: Python ends its thread inside of C++, which does not allow that.
+
+    That thread waits for the end of the process instead.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # where C++ has another library
+        ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE(ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p))
+
+
+atexit.register(_let_the_process_end)
 
 
 class Late(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -282,3 +284,24 @@ def test_an_answer_that_is_costly_when_its_time_is_over_fails_and_says_so() -> N
     result = run(main())
     assert result.failure in {FailureClass.TIMEOUT, None}
     assert "timeout after 50ms" in result.text or "no processor was free" in result.text
+
+
+def test_a_process_ends_in_peace_whatever_is_still_being_matched() -> None:
+    program = r"""
+import asyncio, random, time
+from monitor.probes.matching import Matching
+from monitor.probes.network import uncounted
+from monitor.probes.pattern import Pattern
+
+async def main():
+    matching = Matching(asyncio.get_running_loop(), uncounted)
+    dear, body = Pattern("[0-9a].{0,60}[1a].{0,40}x"), bytes(random.Random(1).choices(b"0123456789ab", k=1 << 20))
+    late = await matching.run(dear, 10**9, lambda: [dear.found_in(body) for _ in range(10_000)], time.perf_counter() + 0.1)
+    print(type(late).__name__)
+    matching.close()
+
+asyncio.run(main())
+raise SystemExit(7)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "Late\n", "")
