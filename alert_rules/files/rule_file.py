@@ -16,6 +16,7 @@ from alert_rules.files.reader import Reader, nearest, read_yaml_files
 from alert_rules.routes.matcher import labels_text
 from alert_rules.rules.cel import compile_expression
 from alert_rules.rules.cel_cost import CelError, Reading
+from alert_rules.rules.comparisons import impossible
 from alert_rules.rules.facts import VARIABLES, Scope
 from alert_rules.rules.rule import Rule, RuleSet, explain
 from alert_rules.rules.template import AnyText, TemplateError, compile_template, failure, names_of
@@ -191,6 +192,11 @@ def _compile(node: Node, key: str, reader: Reader) -> tuple[Scope, Any, tuple[st
     variables = tuple(sorted(read.names))
     scope = _scope(node, key, variables, reader)
     if scope is None:
+        return None
+    never = list(impossible(text, VARIABLES[scope]))
+    for why_never, hint in never:
+        reader.refuse(node.where, key, why_never, hint, shorten(text))
+    if never:
         return None
     why, missed = _trial(program, scope, read)
     for label in sorted(read.unasked | missed):

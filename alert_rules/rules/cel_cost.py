@@ -85,14 +85,16 @@ def read_expression(text: str, maps: frozenset[str] = frozenset({"labels"})) -> 
     """
     if len(text) > LENGTH_MAX:
         raise CelError(f"the expression is longer than {LENGTH_MAX} characters")
-    reader = _Reader(list(_tokens(text)), maps)
+    reader = _Reader(list(tokens_of(text)), maps)
     size = reader.sequence()
     if reader.token.kind != "end":
         reader.unexpected()
     return Reading(frozenset(reader.names), size.steps, frozenset(reader.looked_up), frozenset(reader.looked_up - reader.asked))
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A name, a text, a number or a part of the syntax."""
+
     kind: str
     text: str
 
@@ -119,7 +121,8 @@ _TEXT = _Size(0, URL_LENGTH_MAX, 0)
 _LABELS = _Size(LABELS_MAX, 2 * LABELS_MAX * _LABEL_UNITS, 0, _LABEL_UNITS)
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def tokens_of(text: str) -> Iterator[Token]:
+    """The parts of an expression without what stands between them, and its end. Raises CelError."""
     place, parts, open_brackets = 0, 0, 0
     while place < len(text):
         found = _TOKEN.match(text, place)
@@ -136,8 +139,8 @@ def _tokens(text: str) -> Iterator[_Token]:
             if open_brackets > NESTING_MAX:
                 raise CelError(f"brackets are nested deeper than {NESTING_MAX} levels")
         if kind != "blank":
-            yield _Token("part" if part == "in" else kind, part)
-    yield _Token("end", "the end")
+            yield Token("part" if part == "in" else kind, part)
+    yield Token("end", "the end")
 
 
 class _Reader:
@@ -145,7 +148,7 @@ class _Reader:
 
     __slots__ = ("asked", "bound", "looked_up", "maps", "names", "place", "tokens")
 
-    def __init__(self, tokens: list[_Token], maps: frozenset[str]) -> None:
+    def __init__(self, tokens: list[Token], maps: frozenset[str]) -> None:
         self.tokens = tokens
         self.maps = maps
         self.place = 0
@@ -155,7 +158,7 @@ class _Reader:
         self.asked: set[str] = set()
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.place]
 
     def take(self, *texts: str) -> str:
@@ -186,7 +189,7 @@ class _Reader:
                 items, units = max(size.items, operand.items), max(size.units, operand.units)
                 size = _Size(items, units, both.steps + operand.units // _UNITS_A_STEP, both.element)
             if operator == "in" and text.kind == "text" and self.tokens[self.place - 1].text in self.maps:
-                self.asked.add(_unquoted(text.text))
+                self.asked.add(unquoted(text.text))
         return size
 
     def operand(self) -> _Size:
@@ -233,7 +236,7 @@ class _Reader:
         map_, key = self.tokens[self.place - 2], self.token
         size = self.sequence()
         if map_.text in self.maps and key.kind == "text" and self.token.text == "]":
-            self.looked_up.add(_unquoted(key.text))
+            self.looked_up.add(unquoted(key.text))
         self.expect("]")
         return of.one._replace(steps=of.steps + size.steps)
 
@@ -263,7 +266,7 @@ class _Reader:
         kind, text = self.tokens[self.place - 2]
         if kind != "text" or (self.place - 2 != first and self.tokens[self.place - 3].text != ","):
             raise CelError("the pattern of matches() must be written out as one text")
-        return pattern_size(_unquoted(text))
+        return pattern_size(unquoted(text))
 
     def macro(self, name: str, of: _Size) -> _Size:
         brackets = 0
@@ -307,7 +310,7 @@ def _as_unicode(escape: re.Match[str]) -> str:
     return r"\pL" if escape.group(1) in "wWdDsS" else escape.group()
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     """What a text literal says."""
     quoted = text.lstrip("bBrR")
     width = 3 if quoted[:3] in {'"' * 3, "'" * 3} else 1

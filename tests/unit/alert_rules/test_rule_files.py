@@ -47,6 +47,18 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
         ("expr: failures + 1", "rules.yml:5: A.expr: the expression must be true or false, and is '1'"),
         ('expr: latency_ms > "a"', "rules.yml:5: A.expr: the expression fails: No such overload"),
         ("expr: latency_ms * 1.5 > 2.0", "rules.yml:5: A.expr: the expression fails:"),
+        (
+            "expr: verdict == 'DOWN'",
+            "A.expr: verdict is never 'DOWN' (got \"verdict == 'DOWN'\"); it is one of HEALTHY, DEGRADED, UNHEALTHY",
+        ),
+        ("expr: \"'open' == breaker && flapping\"", "A.expr: breaker is never 'open' (got"),
+        ("expr: breaker != 'closed'", "did you mean CLOSED?"),
+        ("expr: verdict in ['HEALTHY', 'UNHEALTY']", "A.expr: verdict is never 'UNHEALTY' (got"),
+        ("expr: failures == '3'", "A.expr: failures is a number, and never \"'3'\" (got"),
+        ("expr: status in [500, '503']", "A.expr: status is a number, and never \"'503'\" (got"),
+        ("expr: error == 500", "A.expr: error is a text, and never '500' (got"),
+        ("expr: flapping == 'true'", "A.expr: flapping is true or false, and never \"'true'\" (got"),
+        ("expr: pool_panic == '1'", "A.expr: pool_panic is a number, and never"),
         ("expr: foo(failures)", "Undefined variable or function: 'foo'"),
         ('expr: url.matches("a(")', "rules.yml:5: A.expr: this pattern of matches() is not RE2: missing ): a("),
         ("expr: failures >", "rules.yml:5: A.expr: this is no CEL expression: 1:11: Syntax error"),
@@ -71,6 +83,19 @@ def test_variables_decide_whom_a_rule_speaks_of(expr: str, scope: Scope) -> None
 )
 def test_a_bad_rule_names_line_key_and_hint(rule: str, error: str) -> None:
     assert error in refusal(f"{HEAD}  - alert: A\n    {rule}")
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "override == ''", "override != '' && verdict != 'HEALTHY'", "url + '/x' == 'http://a/x'", "'team' in labels && labels.team == '1'",
+        "'x' == url + url", "failures == -1", "pool_panic == 1.0", "url in ['a', url]", "string(status) == '500'", "failures in [1, 2]",
+        "labels.exists(name, name == 'verdict')", "[1].exists(n, n == failures)", "'verdict' in labels && labels.verdict == 'DOWN'",
+        "flapping == true", "('a' in labels ? labels['a'] : verdict) == 'DOWN'",
+    ],
+)  # fmt: skip
+def test_a_comparison_that_can_be_true_is_left_alone(expr: str) -> None:
+    parse_rule_text(f"{HEAD}  - alert: A\n    expr: {json.dumps(expr)}")
 
 
 TEN = "[1,2,3,4,5,6,7,8,9,10]"
