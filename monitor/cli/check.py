@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from monitor.store.port import Store
 
 EXIT_NO_RESULT = 4
+OVERDUE_MS = 2_000
+"""What is due for less than this is not late: its probe was taken up, or is about to be."""
 
 
 def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
@@ -70,6 +72,8 @@ async def _why_none(system: System, store: Store) -> list[str]:
     if missing:
         return [f"No {part} lives; `watchkeeper up` starts one." for part in missing]
     late, late_ms = await store.due_overdue()
+    if late_ms < OVERDUE_MS:
+        return ["Nothing is overdue: its probe may be in flight. Give it longer with --wait."]
     return [f"{late} endpoints are due, the first since {format_duration(late_ms // 1000 * 1000)}; look at the workers."]
 
 

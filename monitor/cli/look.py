@@ -73,18 +73,20 @@ def status(  # noqa: PLR0917 - click passes what people may write.
 
     async def show(store: Store) -> None:
         now_ms = await store.now_ms()
-        found = await read_pools(store, (*pools, *pool))
+        found, lagging = await read_pools(store, (*pools, *pool)), await store.lagging()
         if watch and sys.stdout.isatty():
             click.clear()
-        members = [member for one in found for member in one.members]
-        shown = [member for member in members if chosen(member, now_ms)]
-        if shown or output != "table":
-            emit([_table_row(one, now_ms) if output == "table" else _data_row(one) for one in shown], COLUMNS, output)
+        members = [(member, one) for one in found for member in one.members]
+        shown = [(member, one) for member, one in members if chosen(member, now_ms)]
+        if output != "table":
+            emit([_data_row(member) | _pool_data(one, lagging) for member, one in shown], (), output)
+        elif shown:
+            emit([_table_row(member, now_ms) for member, _ in shown], COLUMNS, output)
         elif members:
             say(f"none of {len(members)} endpoints is as you ask")
         else:
             say("nothing is registered yet; `watchkeeper endpoint add URL` registers an endpoint")
-        for line in _words(found, await store.lagging()):
+        for line in _words(found, lagging):
             say(line)
 
     system.run(lambda store: again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
@@ -177,6 +179,16 @@ def _data_row(member: EndpointStatus) -> dict[str, Any]:
         "stale_answer": {"at_ms": stale.at_ms, "why": stale.why} if (stale := last.stale) else None,
         "samples": [{"at_ms": s.at_ms, "outcome": s.outcome.value, "duration_ms": round(s.duration_ms, 3)} for s in member.samples],
         "alerts": [{"alertname": alert.labels.get("alertname"), "status": alert.status.value} for alert in member.alerts],
+    }
+
+
+def _pool_data(pool: PoolStatus, lagging: Sequence[str]) -> dict[str, Any]:
+    """What people are told of an endpoint's pool in words."""
+    published = pool.snapshot
+    return {
+        "pool_panic": published.panic if published else 0.0,
+        "pool_shed": published.shed if published else 0.0,
+        "pool_lagging": pool.pool.name in lagging,
     }
 
 

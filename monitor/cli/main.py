@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ LINE_LENGTH_MAX = 1_000
 WRITTEN_LENGTH_MAX = 160
 """Characters of an argument, and of any word, that an error repeats whole; of a longer one its two ends, SEEN_LENGTH_MAX in all."""
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _LONG_WORD = re.compile(rf"\S{{{WRITTEN_LENGTH_MAX + 1},}}")
 
 # Section -> command -> (where it lives, what help says of it). A new command is a line here.
@@ -186,12 +188,25 @@ def _check_text(args: Sequence[str]) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. That the reader of its output has gone, as `head` does, is no failure."""
     code: Any = 0
+    if sys.stdout is None:  # It was closed before we began.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until the end
     try:
         code = _run(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What is left in the buffer has nowhere to go.
+        _give_up_output()
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _give_up_output()
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _give_up_output() -> None:
+    """What is left in the buffer has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: list[str]) -> Any:

@@ -39,7 +39,7 @@ async def check(store: Store, endpoint_id: str, wait_max_ms: int | None = None) 
     ConfigError where there is no such endpoint, where it is paused, or becomes so; TimeoutError where no result comes in time. Then it
     stays due.
     """
-    endpoint = await find(store, endpoint_id)
+    endpoint = await _probed(store, endpoint_id)
     asked_ms = await store.now_ms() - EARLY_MS
     (loaded,) = await store.load([endpoint_id])
     before = _record(loaded)
@@ -49,12 +49,18 @@ async def check(store: Store, endpoint_id: str, wait_max_ms: int | None = None) 
             if last.at_ms - last.duration_ms >= asked_ms and loaded.record:
                 return Checked(endpoint=endpoint, before=before, after=_record(loaded), override=_override(loaded))
             if await store.ask_probe(endpoint_id, loaded.ver) is Asked.UNPLANNED:
-                endpoint = await find(store, endpoint_id)
-                if endpoint.paused:
-                    hint = f"`watchkeeper endpoint resume {endpoint_id}`, or probe its URL from here with `watchkeeper probe`"
-                    raise ConfigError([Problem("", "endpoint", repr(endpoint_id), "it is paused, so nobody probes it", hint)])
+                endpoint = await _probed(store, endpoint_id)
             await asyncio.sleep(POLL_S)
             (loaded,) = await store.load([endpoint_id])
+
+
+async def _probed(store: Store, endpoint_id: str) -> Endpoint:
+    """The endpoint, as far as anybody probes it. ConfigError."""
+    endpoint = await find(store, endpoint_id)
+    if endpoint.paused:
+        hint = f"`watchkeeper endpoint resume {endpoint_id}`, or probe its URL from here with `watchkeeper probe`"
+        raise ConfigError([Problem("", "endpoint", repr(endpoint_id), "it is paused, so nobody probes it", hint)])
+    return endpoint
 
 
 def _record(loaded: Loaded) -> Record:

@@ -92,6 +92,7 @@ def test_status_names_the_pools_whose_results_have_stopped(run: Run, redis_url: 
         client.zadd(keys.in_slot(0, "judged"), {"web": 1, "db": SystemClock().now_ms() + 3_600_000})
     assert "pool web: no results come" in run("status").stderr
     assert "no results come" not in run("status", "db").stderr
+    assert {row["pool"]: row["pool_lagging"] for row in json.loads(run("status", "-o", "json").stdout)} == {"web": True, "db": False}
     asyncio.run(_commit(redis_url, Record(), vouched_ms=60_000))
     assert "no results come" not in run("status").stderr
 
@@ -206,6 +207,18 @@ def test_a_reader_that_has_gone_is_no_failure(environment: dict[str, str], tmp_p
     assert (done.returncode, b"Broken" in done.stderr, b"Traceback" in done.stderr) == (0, False, False), done.stderr.decode()
 
 
+def test_a_full_disk_is_told_and_a_closed_output_is_no_failure(environment: dict[str, str]):
+    for command in "settings", "settings -o json", "--help":
+        full = subprocess.run(
+            ["bash", "-c", f"'{WATCHKEEPER}' {command} > /dev/full"], capture_output=True, text=True, env=environment, check=False
+        )
+        assert (full.returncode, full.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+        closed = subprocess.run(
+            ["bash", "-c", f"'{WATCHKEEPER}' {command} >&-"], capture_output=True, text=True, env=environment, check=False
+        )
+        assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def test_a_failure_is_one_whether_its_output_is_read_to_the_end_or_not(environment: dict[str, str]):
     line = f"'{WATCHKEEPER}' probe tcp://127.0.0.1:1 -o json | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, env=environment, timeout=60, check=False)
@@ -226,6 +239,7 @@ def test_programs_are_told_what_the_table_tells(run: Run, redis_url: str):
     assert "  2h1m  " in line
     assert (row["last_error"], row["last_text"]) == ("our resolver does not answer", "our resolver does not answer")
     assert (row["last_error_at_ms"], row["state_since_ms"], row["unreadable"]) == (at_ms, at_ms - 60_000, False)
+    assert (row["pool_panic"], row["pool_shed"], row["pool_lagging"]) == (0.0, 0.0, False)
 
 
 LONG, SPACED = "x" * 60_000, "a b " * 15_000
