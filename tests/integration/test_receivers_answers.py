@@ -139,3 +139,13 @@ def test_the_answer_to_an_earlier_request_is_not_that_to_one_that_got_none() -> 
     assert "HTTP 200" not in str(error)
     assert "Remote end closed connection" in str(error)
     assert error.unheard
+
+
+def test_a_machine_without_room_for_a_watch_over_a_body_does_not_undo_what_the_status_says(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", full)
+    assert "HTTP 200 OK" in sent(to(f"json://127.0.0.1:{service.port}/"))

@@ -80,7 +80,8 @@ def _read(response: requests.Response, wire: Wire) -> bytes:
     """The start of an answer's body. Where it breaks off or drips, what came counts: the service has said by its status what it did."""
     enough = threading.Timer(BODY_TIMEOUT_S, wire.hang_up)  # One read may wait for ever: for a size of a chunk, for trailers.
     enough.daemon = True
-    enough.start()
+    with contextlib.suppress(RuntimeError):  # The machine has no room for it now: the send's own deadline ends it.
+        enough.start()
     try:
         data = _decoded(response.headers.get("Content-Encoding", ""), _start(response.raw))
     finally:
