@@ -46,7 +46,7 @@ def cases() -> list[Case]:
 
 
 def facts(truth: bool) -> dict[str, Any]:
-    return {"endpoint": "e", "pool": "p", "failures": int(truth)}
+    return {"endpoint": "e", "pool": "p", "outdated": False, "failures": int(truth)}
 
 
 def rule_set(case: Case) -> Any:
