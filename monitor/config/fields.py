@@ -124,7 +124,9 @@ def labels(value: Any) -> dict[str, str | None]:
         if key in RESERVED_LABELS or key.startswith("__"):
             raise ValueError(f"the label {shorten(key)} is reserved for Watchkeeper; choose another name")
         if text is not None and (not isinstance(text, str) or len(text) > LABEL_LENGTH_MAX or not text.isprintable()):
-            raise ValueError(f"the label {shorten(key)} is no printable text of at most {LABEL_LENGTH_MAX} characters; shorten it")
+            raise ValueError(
+                f"the label {shorten(key)} is no printable text of at most {LABEL_LENGTH_MAX} characters; shorten it, on one line"
+            )
     return dict(value)
 
 
@@ -135,7 +137,14 @@ def ids(value: Any) -> tuple[str, ...]:
         raise ValueError("ids are wanted here; write for example [db, cache]")  # noqa: TRY004 - one kind of refusal
     if len(found) > DEPENDS_ON_MAX:
         raise ValueError(f"there are more than {DEPENDS_ON_MAX} parents; depend on one that depends on them")
-    return tuple(dict.fromkeys(name(item) for item in found))
+    return tuple(dict.fromkeys(map(_id, found)))
+
+
+def _id(item: Any) -> str:
+    try:
+        return name(item)
+    except ValueError as error:
+        raise ValueError(f"{shorten(item)}: {error}" if isinstance(item, str) else str(error)) from None
 
 
 def _same(value: Any) -> Any:

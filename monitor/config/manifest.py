@@ -28,6 +28,8 @@ TIMEOUT_DEFAULT_MS = 5_000
 _ENTRY_KEYS = ("id", "url", "pool", "owner")
 _FILE_KEYS = ("owner", "pools", "defaults", "endpoints")
 _DEFAULTS = {struct_field.name: struct_field.default for struct_field in msgspec.structs.fields(Endpoint)}
+_WHOLE: Mapping[str, type] = {"labels": dict, "depends_on": list}
+"""Settings of many items, of which a refusal names one."""
 _MISSING: Any = object()
 
 
@@ -317,7 +319,7 @@ class _Reader:
             if key in skip:
                 continue
             if setting := ENDPOINT_FIELDS.get(key):
-                parsed = self._parse(setting.parse, key, child, setting.help)
+                parsed = self._parse(setting.parse, key, child, setting.help, whole=_WHOLE.get(key, str))
                 if parsed is not _MISSING:
                     layer.values[setting.attribute] = parsed
                     layer.places[setting.attribute] = child
@@ -328,7 +330,9 @@ class _Reader:
                 if child.value is None and option.default is None:
                     parsed = None
                 else:
-                    parsed = self._parse(option.parse, key, child, option.help, secret=key in SECRET_OPTIONS, listed=option.repeatable)
+                    parsed = self._parse(
+                        option.parse, key, child, option.help, secret=key in SECRET_OPTIONS, whole=list if option.repeatable else str
+                    )
                 if parsed is _MISSING:
                     break
                 layer.options.setdefault(holder.name, {})[key] = parsed
@@ -348,8 +352,9 @@ class _Reader:
             hint = did_you_mean(key, known, "the keys are " + ", ".join(sorted(known)))
         self.refuse(where, key, "", why, hint)
 
-    def _parse(self, parse: Parse, key: str, node: Node, help_text: str, *, secret: bool = False, listed: bool = False) -> Any:
-        """The normalised value, or _MISSING after noting why it is refused. Of a list that may be one the parser names the item."""
+    def _parse(self, parse: Parse, key: str, node: Node, help_text: str, *, secret: bool = False, whole: type = str) -> Any:
+        """The normalised value, or _MISSING after noting why it is refused. Of what may be a `whole` list or mapping the parser names
+        the item."""
         if node.value is None:
             self.refuse(node.where, key, "nothing", "there is no value", "write one, or take the key out")
             return _MISSING
@@ -361,7 +366,7 @@ class _Reader:
                 for text in _texts(node):
                     why = why.replace(shorten(text), SECRET)
             self.refuse(
-                node.where, key, SECRET if secret else "" if listed and isinstance(node.value, list) else node.seen, why, hint or help_text
+                node.where, key, SECRET if secret else "" if whole is type(node.value) is not str else node.seen, why, hint or help_text
             )
             return _MISSING
 

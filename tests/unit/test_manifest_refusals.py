@@ -133,11 +133,11 @@ ERRORS = [
     ("pools:\n  shop: {open: 10m, open_max: 5m}\n", 2, "open", "600000 ms", "raise open_max"),
     # Labels
     (entry("labels: [a]"), 4, "labels", "a list", "{team: shop}"),
-    (entry("labels: {a-b: c}"), 4, "labels", "a mapping", "letters"),
-    (entry("labels: {endpoint: c}"), 4, "labels", "a mapping", "another name"),
-    (entry("labels: {a: [b]}"), 4, "labels", "a mapping", "shorten"),
-    (entry('labels: {a: "b\\nc"}'), 4, "labels", "a mapping", "shorten"),
-    (entry("labels: {" + ", ".join(f"l{n}: x" for n in range(65)) + "}"), 4, "labels", "a mapping", "fewer"),
+    (entry("labels: {a-b: c}"), 4, "labels", "", "letters"),
+    (entry("labels: {endpoint: c}"), 4, "labels", "", "another name"),
+    (entry("labels: {a: [b]}"), 4, "labels", "", "shorten"),
+    (entry('labels: {a: "b\\nc"}'), 4, "labels", "", "shorten"),
+    (entry("labels: {" + ", ".join(f"l{n}: x" for n in range(65)) + "}"), 4, "labels", "", "fewer"),
     # Options of probers
     (entry("expect_body: '('"), 4, "expect_body", "'('", ""),
     (entry("expect_body: '(?=x)'"), 4, "expect_body", "'(?=x)'", "look-around"),
@@ -160,7 +160,7 @@ ERRORS = [
     (entry("depends_on: [qqq]"), 4, "depends_on", "'qqq'", "register it first"),
     (entry("depends_on: {a: b}"), 4, "depends_on", "a mapping", "[db, cache]"),
     (entry("depends_on: [web]"), 4, "depends_on", "web -> web", "take one"),
-    (entry("depends_on: [" + ", ".join(f"p{n}" for n in range(65)) + "]"), 4, "depends_on", "a list", "depend on one"),
+    (entry("depends_on: [" + ", ".join(f"p{n}" for n in range(65)) + "]"), 4, "depends_on", "", "depend on one"),
     (
         "endpoints:\n  - {id: a, url: 'http://h', depends_on: [b]}\n  - {id: b, url: 'http://h', depends_on: a}\n",
         2,
@@ -256,3 +256,10 @@ def test_a_url_that_is_too_long_is_told_by_its_beginning() -> None:
     assert "longer than" in problem.why
     assert "user:secret" not in problem.seen
     assert len(problem.seen) < 100
+
+
+def test_of_several_parents_and_labels_the_wrong_one_is_named():
+    (problem,) = refused(entry("depends_on: [db, 'a b']"))
+    assert problem.why == "'a b': a name has no white space, control characters or braces"
+    (problem,) = refused(entry('labels: {a: b, c: "d\\ne"}'))
+    assert problem.why.startswith("the label 'c' is no printable text")
