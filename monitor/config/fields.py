@@ -23,7 +23,7 @@ from monitor.core.endpoint import (
     WEIGHT_MAX,
 )
 from monitor.core.policies import POLICIES
-from monitor.core.policies.policy import Scope
+from monitor.core.policies.seen import Scope
 from monitor.core.texts import shorten
 
 LABEL_LENGTH_MAX = 256

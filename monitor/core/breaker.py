@@ -3,11 +3,11 @@
                           TRIP
         +--------+ ------------------> +------+
         | CLOSED |                     | OPEN | <------+
-        +--------+                     +------+        |
-             ^                             |           |
+        +--------+ <------------------ +------+        |
+             ^          READMITTED         |           |
              |                             | TRIAL     | TRIAL_FAILED
              | TRIALS_PASSED               v           |
-             |                       +-----------+     |
+             | READMITTED            +-----------+     |
              +---------------------- | HALF_OPEN | ----+
                                      +-----------+
 
@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from monitor.core.endpoint import Pool
 from monitor.core.record import Breaker, BreakerState
@@ -39,14 +41,18 @@ class Event(StrEnum):
     """The cooldown is over and a first success was seen."""
     TRIAL_FAILED = "TRIAL_FAILED"
     TRIALS_PASSED = "TRIALS_PASSED"
+    READMITTED = "READMITTED"
+    """It is let in again without trials: an ejection's time is over (Envoy), or an operator says so."""
 
 
 TRANSITIONS: Final[Mapping[tuple[Breaker, Event], Breaker]] = MappingProxyType(
     {
         (Breaker.CLOSED, Event.TRIP): Breaker.OPEN,
         (Breaker.OPEN, Event.TRIAL): Breaker.HALF_OPEN,
+        (Breaker.OPEN, Event.READMITTED): Breaker.CLOSED,
         (Breaker.HALF_OPEN, Event.TRIAL_FAILED): Breaker.OPEN,
         (Breaker.HALF_OPEN, Event.TRIALS_PASSED): Breaker.CLOSED,
+        (Breaker.HALF_OPEN, Event.READMITTED): Breaker.CLOSED,
     }
 )
 
@@ -93,6 +99,33 @@ def step(
     )
 
 
+def enter(
+    before: BreakerState,
+    event: Event,
+    *,
+    now_ms: int,
+    rule: str,
+    reason: str,
+    evidence: dict[str, int | float | str] | None = None,
+    open_until_ms: int = 0,
+    opens: int | None = None,
+    hard: bool = False,
+) -> BreakerState:
+    """Return the breaker after `event`, where the policy says how long it stays open and how it counts openings (None: as before)."""
+    return BreakerState(
+        state=target(before.state, event),
+        since_ms=now_ms,
+        gen=before.gen + 1,
+        open_until_ms=open_until_ms,
+        opens=before.opens if opens is None else opens,
+        forgiven_ms=before.forgiven_ms,
+        reason=reason,
+        evidence=evidence or {},
+        rule=rule,
+        hard=hard,
+    )
+
+
 def open_duration_ms(endpoint_id: str, gen: int, opens: int, pool: Pool) -> int:
     """min(open_ms * 2^(k-1), open_max_ms), spread by a factor of 0.9 to 1.1.
 
@@ -129,14 +162,4 @@ def forgive(breaker: BreakerState, last_failure_ms: int, now_ms: int) -> Breaker
 
 
 def _copy(breaker: BreakerState, opens: int, trial_successes: int, forgiven_ms: int) -> BreakerState:
-    return BreakerState(
-        state=breaker.state,
-        since_ms=breaker.since_ms,
-        gen=breaker.gen,
-        open_until_ms=breaker.open_until_ms,
-        opens=opens,
-        trial_successes=trial_successes,
-        forgiven_ms=forgiven_ms,
-        reason=breaker.reason,
-        evidence=breaker.evidence,
-    )
+    return replace(breaker, opens=opens, trial_successes=trial_successes, forgiven_ms=forgiven_ms)

@@ -15,7 +15,7 @@ from monitor.core.history import RowWrite
 from monitor.core.observation import Observation, OperatorWord, ResultPace, SourceReport, TimePassed
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES
-from monitor.core.policies.policy import Ruling, Seen
+from monitor.core.policies.seen import Ruling, Seen
 from monitor.core.record import (
     SOURCES_MAX,
     Breaker,

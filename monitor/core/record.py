@@ -68,6 +68,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gen: int = 0
     evidence: dict[str, int | float | str] = {}
     actor: str = ""
+    source: str = ""
+    policy: str = ""
+    rule: str = ""
+    """Of a breaker's transition, as in BreakerState."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,6 +89,13 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """When `opens` was last lowered."""
     reason: str = ""
     evidence: dict[str, int | float | str] = {}
+    source: str = ""
+    """Whose evidence decided: `active` (probes) or `passive` (what consumers report)."""
+    policy: str = ""
+    rule: str = ""
+    """The policy that decided, and its rule."""
+    hard: bool = False
+    """OPEN for a reason that probes can see, so that their success may end it."""
 
 
 class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from monitor.core.breaker import Event, cooled_down
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import INTERVAL_MAX_MS, INTERVAL_MIN_MS, THRESHOLD_MAX
 from monitor.core.outcome import Outcome
-from monitor.core.policies.policy import PolicyOption, Ruling, Scope, Seen
+from monitor.core.policies.seen import PolicyOption, Ruling, Scope, Seen
 from monitor.core.record import Breaker
 
 _CLOSED, _OPEN = Breaker.CLOSED, Breaker.OPEN

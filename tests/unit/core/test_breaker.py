@@ -12,7 +12,7 @@ from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
 from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.policies import POLICIES
-from monitor.core.policies.policy import Scope
+from monitor.core.policies.seen import Scope
 from monitor.core.record import Breaker, BreakerState, Override, Verdict, moved
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
