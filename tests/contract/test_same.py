@@ -254,8 +254,8 @@ class Twins(RuleBasedStateMachine):
     def publish(self, ver: int, pool: str, body: bytes, tombstone: bool, seen: int, follows: bool) -> None:
         async def publish(store: Store, _: int) -> int:
             epoch = Epoch((await store.epoch()).number, seen)
-            base = (epoch.number, ver - 1) if follows else (0, 0)
-            publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body, base=base, tombstone=tombstone)
+            after = (await store.load_pool(pool)).logged if follows else (epoch.number, ver - 1)
+            publication = Publication(pool=pool, epoch=epoch, ver=ver, snapshot=body, delta=body, after=after, tombstone=tombstone)
             return (await store.publish(publication)).publications
 
         self.same(publish)

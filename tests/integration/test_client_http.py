@@ -52,8 +52,8 @@ async def publish(url: str, targets: Sequence[Target], weights: Sequence[int], l
         endpoints=endpoints,
     )
     delta = msgspec.json.encode(diff(last, new))
-    base = (last.epoch, last.ver) if last else (0, 0)
-    await store.publish(Publication(pool="demo", epoch=epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta, base=base))
+    after = (last.epoch, last.ver) if last else (0, 0)
+    await store.publish(Publication(pool="demo", epoch=epoch, ver=new.ver, snapshot=msgspec.json.encode(new), delta=delta, after=after))
     await store.alive()
     await store.close()
     return new

@@ -127,7 +127,7 @@ def test_a_new_run_of_the_server_is_a_new_and_larger_epoch(new_server):
         server.start()
         second = await store.epoch(first)
         assert second.number > first.number
-        await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d"))
+        await store.publish(Publication(pool="shop", epoch=second, ver=1, snapshot=b"s", delta=b"d", after=(first.number, 9)))
         with pytest.raises(EpochEnded):
             await store.publish(Publication(pool="shop", epoch=first, ver=10, snapshot=b"s", delta=b"d"))
         await store.close()

@@ -208,8 +208,8 @@ def _pools_are_told_once() -> Iterator[None]:
     tell, publish = PoolSubject.tell, Publisher._publish
     published: set[str] = set()
 
-    async def noting(self: Publisher, previous: Any, snapshot: Any) -> None:
-        await publish(self, previous, snapshot)
+    async def noting(self: Publisher, previous: Any, snapshot: Any, logged: Any) -> None:
+        await publish(self, previous, snapshot, logged)
         published.add(snapshot.pool)
 
     async def once(self: PoolSubject, name: str, *args: Any, **named: Any) -> int:

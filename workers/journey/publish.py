@@ -134,7 +134,7 @@ class Publisher:
                 snapshot = previous or snapshot
             elif states or published[1]:  # Of a pool that never had a member there is nothing to tell.
                 try:
-                    await self._publish(previous, snapshot)
+                    await self._publish(previous, snapshot, load.logged)
                 except EpochEnded:
                     await self.renew_epoch()
                     continue
@@ -175,14 +175,14 @@ class Publisher:
             log.warning("the snapshots of %d pools are missing or cannot be read, and are published anew: %s", len(lost), lost[:10])
             await self._store.mark_pools(lost)
 
-    async def _publish(self, previous: Snapshot | None, snapshot: Snapshot) -> None:
+    async def _publish(self, previous: Snapshot | None, snapshot: Snapshot, logged: tuple[int, int]) -> None:
         publication = Publication(
             pool=snapshot.pool,
             epoch=self._epoch,
             ver=snapshot.ver,
             snapshot=_encode(snapshot),
             delta=_encode(diff(previous, snapshot)),
-            base=(previous.epoch, previous.ver) if previous else (0, 0),
+            after=logged,
             tombstone=snapshot.tombstone is True,
             until_ms=self._clock.now_ms() + QUEUES[Queue.DIRTY].lease_ms,
         )

@@ -30,8 +30,7 @@ class MemoryPools(MemoryState):
             raise EpochEnded(f"epoch {epoch.number} has ended")
         late = 0 < publication.until_ms < self._clock.now_ms()
         last = self._logged(pool)
-        elsewhere = last == (epoch.number, publication.ver - 1) != publication.base
-        if late or elsewhere or (epoch.number, publication.ver) <= last:
+        if late or last != publication.after or (epoch.number, publication.ver) <= last:
             raise refused(publication)
         self._published[pool] = publication
         self._expiry.pop(pool, None)

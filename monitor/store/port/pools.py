@@ -37,8 +37,8 @@ class PoolLoad(msgspec.Struct, frozen=True):
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """A pool's next version, under the epoch that the publisher has seen.
 
-    Refused (Stale) unless (epoch.number, ver) is larger than all before, and where it follows on the last one directly unless it was made
-    from that, since consumers fold `delta` onto it; `tombstone` takes the pool out of `pools` and lets snapshot
+    Refused (Stale) unless (epoch.number, ver) is larger than all before, and unless the last of them is still `after`: whoever made
+    this one knew of no other. `tombstone` takes the pool out of `pools` and lets snapshot
     and log go after MAX_STALE_MS, so that every consumer sees it and a pool that comes back goes on with the next version.
     """
 
@@ -47,8 +47,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ver: int
     snapshot: bytes
     delta: bytes
-    base: tuple[int, int] = (0, 0)
-    """Epoch and version of what `delta` starts from; (0, 0) where that is nothing."""
+    after: tuple[int, int] = (0, 0)
+    """PoolLoad.logged of the reading that this version was made from."""
     tombstone: bool = False
     until_ms: int = 0
     """Stale after this time (0: never): a version that is done late, when its publisher has given it up, says what was, and others who
@@ -58,7 +58,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 def refused(publication: Publication) -> Stale:
     """What a publication that may not be done raises."""
     version = f"{publication.epoch.number}-{publication.ver}"
-    return Stale(f"pool {publication.pool} has version {version} already, or a later or another one before it, or it comes too late")
+    return Stale(f"pool {publication.pool} has version {version} already, or another one that this was not made from, or it comes too late")
 
 
 class PoolPort(Protocol):

@@ -41,7 +41,7 @@ class PoolCalls(Calls):
         version = epoch.number, publication.ver, epoch.publications
         bodies = pool, publication.delta, publication.snapshot, keys.channel(pool)
         stays_ms = MAX_STALE_MS if publication.tombstone else ""
-        rest = keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms, "{}-{}".format(*publication.base)
+        rest = keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms, "{}-{}".format(*publication.after)
         count = int(await self._wire.run("publish", names, *version, *bodies, *rest))
         if count < 0:
             raise EpochEnded(f"epoch {epoch.number} has ended")
