@@ -29,6 +29,19 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none, by its scheme."""
 
 
+class PolicyChoice(msgspec.Struct, frozen=True):
+    """A trip policy as it was written: its kind, and those of its settings that were given, by their canonical names and in their types.
+
+    What it comes to is said by core/policies/choice.
+    """
+
+    kind: str
+    settings: dict[str, int | float | bool | str] = {}
+
+    def __hash__(self) -> int:
+        return hash((self.kind, frozenset(self.settings.items())))
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A registered thing that we monitor.
 
@@ -56,6 +69,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused: bool = False
     owner: str = OWNER_MANUAL
     """Who registered it: a manifest's owner, whose `apply --prune` may remove it."""
+    active: PolicyChoice | None = None
+    passive: PolicyChoice | None = None
+    """The policies that judge probes and what consumers report, where they differ from the pool's."""
     options: dict[str, Any] = {}
 
     @property
@@ -92,5 +108,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str = "consecutive"
     open_ms: int = 5_000
     open_max_ms: int = 300_000
+    active: PolicyChoice | None = None
+    passive: PolicyChoice | None = None
+    """The policies that judge probes and what consumers report; None: `consecutive` and `cusum`."""
     owner: str = OWNER_MANUAL
     defaults: dict[str, Any] = {}

@@ -9,6 +9,7 @@ import msgspec
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS
 from monitor.core.policies import POLICIES
+from monitor.core.policies.choice import check_stored
 from monitor.store.port import Entry, digest
 
 RETRIES_WORKABLE_MAX = 1_000
@@ -35,6 +36,7 @@ def read_endpoint(name: str, spec: bytes) -> Endpoint:
         raise ValueError(
             f"nothing follows from interval_ms {endpoint.interval_ms}, weight {endpoint.weight} and retries {endpoint.retries}"
         )
+    check_stored(endpoint.active, endpoint.passive)
     return endpoint
 
 
@@ -43,6 +45,7 @@ def read_pool(name: str, settings: bytes) -> Pool:
     pool = _pool(settings)
     if pool.name != name:
         raise ValueError(f"it names itself {pool.name!r}")
+    check_stored(pool.active, pool.passive)
     if pool.policy not in POLICIES:
         raise ValueError(f"there is no policy {pool.policy!r} in this release")
     return pool

@@ -1,0 +1,31 @@
+"""Which policies are in force: an endpoint's over its pool's over what is built in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
+from monitor.core.policies.choice import resolved
+
+ENDPOINT = Endpoint(id="a", url="http://a/", pool="p")
+
+
+def test_without_a_word_probes_are_judged_by_runs() -> None:
+    assert resolved(ENDPOINT, Pool(name="p")).active.kind == "consecutive"
+
+
+def test_equal_settings_give_the_very_same_object() -> None:
+    again = msgspec.structs.replace(ENDPOINT, id="b", active=PolicyChoice("consecutive"))
+    pool = Pool(name="p", active=PolicyChoice("consecutive"))
+    assert resolved(again, pool) is resolved(msgspec.structs.replace(again, id="c"), msgspec.structs.replace(pool, name="q"))
+
+
+def test_kind_none_switches_the_judge_of_traffic_off() -> None:
+    assert resolved(ENDPOINT, Pool(name="p", passive=PolicyChoice("none"))).passive is None
+    assert resolved(msgspec.structs.replace(ENDPOINT, passive=PolicyChoice("none")), Pool(name="p")).passive is None
+
+
+def test_entries_of_a_release_without_policies_are_read() -> None:
+    old = msgspec.json.decode(b'{"id":"a","url":"http://a/","pool":"p"}', type=Endpoint)
+    assert old.active is None
+    assert msgspec.json.decode(b'{"name":"p","open_ms":1000}', type=Pool).passive is None
