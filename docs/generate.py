@@ -19,6 +19,7 @@ from monitor.config.kinds import kinds
 from monitor.config.settings import CONFIG_BYTES_MAX, PREFIX, Settings
 from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.overlay import OVERLAYS
 from monitor.core.record import Breaker
 from monitor.probes.base import Option
 from monitor.store.redis_url import CONNECTIONS_MIN, OPTIONS, SECONDS_MAX, URL_LENGTH_MAX
@@ -35,7 +36,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     manifests = DOCS / "reference/manifests.md"
     yield manifests, filled(manifests.read_text(), {"pool": pool_table, "endpoint": endpoint_table, "kinds": kinds_table})
     breakers = DOCS / "explanation/breakers-and-weights.md"
-    yield breakers, filled(breakers.read_text(), {"transitions": transition_table})
+    yield breakers, filled(breakers.read_text(), {"transitions": transition_table, "overlay": overlay_table})
 
 
 def filled(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
@@ -175,6 +176,15 @@ def transition_table() -> str:
     """A row for each state, a column for each event; an empty cell is a pair that raises."""
     rows = ([f"**{state}**", *(TRANSITIONS.get((state, event), "") for event in Event)] for state in Breaker)
     return table(("state", *Event), rows)
+
+
+def overlay_table() -> str:
+    """A row for each mode that lies over the machine."""
+    rows = (
+        (f"`{mode}`", *("yes" if one else "no" for one in (over.permits, over.records, over.opens)), over.meaning)
+        for mode, over in OVERLAYS.items()
+    )
+    return table(("mode", "permits calls", "counts results", "may open underneath", "meaning"), rows)
 
 
 def main() -> int:

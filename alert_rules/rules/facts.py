@@ -21,7 +21,7 @@ NO_CERTIFICATE_DAYS = 36_500
 _CLOSED = Breaker.CLOSED
 OUT = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 """Words that keep traffic away, whatever the breaker says."""
-_IN = frozenset({Override.FORCED_CLOSED, Override.DISABLED})
+_IN = frozenset({Override.FORCED_CLOSED, Override.DISABLED, Override.METRICS_ONLY})
 """Words that let traffic through, whatever the breaker says."""
 
 Facts = Mapping[str, Any]

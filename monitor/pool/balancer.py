@@ -2,7 +2,8 @@
 
 1. Quality q = h * l * sigma in (0, 1] (quality.py): success and latency relative to the others, and warm-up.
 2. Tier: 0 admitted, 1 degraded (flapping, or wanting ejection in a pool where too many do), 2 ejected (OPEN, HALF_OPEN).
-   FORCED_OPEN and DRAIN are out: they never receive, and neither limit nor reference counts them. FORCED_CLOSED and DISABLED are 0.
+   FORCED_OPEN and DRAIN are out: they never receive, and neither limit nor reference counts them. FORCED_CLOSED, DISABLED
+   and METRICS_ONLY are 0.
 3. Lexicographic water-filling: tier 0 shares the traffic in proportion to b * q, nobody above phi * b / B; what is left
    spills to tier 1, then 2, where q is at least 0.1. phi = 100 / (100 - max_ejection_percent): a continuous panic.
 4. Damping (damping.py): a fall is immediate, a rise back to the base share takes its time.
@@ -185,6 +186,7 @@ _OVERRIDE_WHY: Final = {
     Override.FORCED_OPEN: "an operator forced its breaker open",
     Override.FORCED_CLOSED: "an operator forced its breaker closed",
     Override.DISABLED: "an operator disabled its breaker",
+    Override.METRICS_ONLY: "an operator lets its breaker count and not open",
     Override.DRAIN: "an operator drains it",
 }
 

@@ -159,7 +159,7 @@ def publications_are_sound(world: World) -> Iterator[str]:
             yield f"{at} is not the fold of its log"
         folded[pool], runs[pool] = snapshot, published.run
         weights = sum(endpoint.weight for endpoint in snapshot.endpoints)
-        admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED") for one in snapshot.endpoints)
+        admitted = any(one.override in (None, "FORCED_CLOSED", "DISABLED", "METRICS_ONLY") for one in snapshot.endpoints)
         if weights != (WEIGHT_SUM if admitted else 0):
             yield f"{at}: the weights sum to {weights}"
     for pool, snapshot in newest.items():

@@ -20,6 +20,7 @@ _DONE = {
     Override.FORCED_OPEN: "forced open",
     Override.FORCED_CLOSED: "forced closed",
     Override.DISABLED: "its breaker disabled",
+    Override.METRICS_ONLY: "its breaker only counting",
     Override.DRAIN: "drained",
 }
 _decode = msgspec.json.Decoder(Transition).decode

@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from monitor.core.policies.call import Call
+from monitor.core.policies.options import TIME_MAX_MS
 from monitor.core.record import BreakerState, Override
 
 M = TypeVar("M")
@@ -25,13 +26,19 @@ M = TypeVar("M")
 class Member(msgspec.Struct, Generic[M], frozen=True):
     """An endpoint as a policy sees it. `memory` is the policy's own: a frozen, bounded struct that JSON can hold.
 
-    `mode` is an operator's word that lies over the machine (core/overlay).
+    `mode` is an operator's word that lies over the machine (core/overlay). `seed` goes into every random draw (`spread`).
     """
 
     id: str
     breaker: BreakerState
     memory: M
     mode: Override | None = None
+    seed: int = 0
+
+    @property
+    def state(self) -> str:
+        """The replay's word for where it stands: closed, open, half_open, or the mode that lies over it."""
+        return (self.mode or self.breaker.state).value.lower()
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -105,7 +112,8 @@ class Policy(Protocol):
         """What must be known of the whole pool; JSON can hold it, and its size does not grow with the pool's."""
 
     def observe(self, settings: Any, member: Member[Any], call: Call, gathered: Any, now_ms: int) -> Step[Any]:
-        """Calls have ended. In HALF_OPEN they are trials."""
+        """Calls have ended, `call.count` of them, one after the other: up to 2**53, so they are never walked one by one. In HALF_OPEN
+        they are trials."""
 
     def acquire(self, settings: Any, member: Member[Any], now_ms: int) -> Step[Any]:
         """Somebody asks for a permit; it may end an opening whose time is over."""
@@ -121,7 +129,8 @@ class Policy(Protocol):
         open_for:MS. Raises IllegalError."""
 
     def due_ms(self, settings: Any, member: Member[Any]) -> int:
-        """When `tick` is due next; 0: never."""
+        """When `tick` is due next, later than all that was played so far; 0: never. A tick that would change nothing is not due, so that
+        a year of silence costs no more than a second of it: who has nothing to roll, snapshot or end says 0."""
 
     def tick(self, settings: Any, member: Member[Any], now_ms: int) -> Step[Any]:
         """Do what is due at exactly `now_ms` (the caller never lets one due time pass for a later one)."""
@@ -138,4 +147,17 @@ class Policy(Protocol):
 
 def spread(endpoint_id: str, gen: int, seed: int = 0) -> float:
     """A draw from [0, 1) that the id, the breaker's generation and the seed decide: every replay draws the same."""
-    return zlib.crc32(f"{endpoint_id}:{gen}:{seed}".encode()) / 2**32
+    bits = zlib.crc32(f"{endpoint_id}:{gen}:{seed}".encode())
+    for factor in (0x7FEB352D, 0x846CA68B):  # Neighbouring generations have neighbouring checksums; their draws must not be alike.
+        bits = (bits ^ bits >> 16) * factor & 0xFFFFFFFF
+    return (bits ^ bits >> 16) / 2**32
+
+
+def open_for_ms(word: str) -> int | None:
+    """The time of the override `open_for:MS`; None for any other word. Raises ValueError where MS is no whole number from 1 to a day."""
+    name, colon, written = word.partition(":")
+    if name != "open_for" or not colon:
+        return None
+    if not (written.isascii() and written.isdigit() and len(written) <= len(str(TIME_MAX_MS)) and 1 <= int(written) <= TIME_MAX_MS):
+        raise ValueError(f"open_for takes whole milliseconds from 1 to {TIME_MAX_MS}")
+    return int(written)

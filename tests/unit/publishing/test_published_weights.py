@@ -85,7 +85,7 @@ POOLS = st.builds(
     Pool, name=st.just("shop"), max_ejection_percent=st.integers(0, 100), panic=st.booleans(), warm_up_ms=st.sampled_from([0, 30_000])
 )
 OUT = {Override.FORCED_OPEN.value, Override.DRAIN.value}
-IN = {Override.FORCED_CLOSED.value, Override.DISABLED.value}
+IN = {Override.FORCED_CLOSED.value, Override.DISABLED.value, Override.METRICS_ONLY.value}
 
 
 def flapping(members: list[MemberState]) -> set[str]:
