@@ -51,7 +51,7 @@ _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
 _BUCKET_GROWTH: Final = 1.1
 _BUCKET_FIRST_MS: Final = 0.1
-_BUCKET_MAX: Final = 254
+BUCKET_MAX: Final = 254
 _NO_BUCKET: Final = 255
 _PER_BUCKET: Final = 1.0 / log(_BUCKET_GROWTH)
 _EMPTY: Final = Rollup()
@@ -307,7 +307,7 @@ def bucket_of(duration_ms: float) -> int:
     """The logarithmic bucket of a latency."""
     if duration_ms <= _BUCKET_FIRST_MS:
         return 0
-    return min(int(log(duration_ms / _BUCKET_FIRST_MS) * _PER_BUCKET), _BUCKET_MAX)
+    return min(int(log(duration_ms / _BUCKET_FIRST_MS) * _PER_BUCKET), BUCKET_MAX)
 
 
 def bucket_ms(bucket: int) -> float:

@@ -11,6 +11,9 @@ wk:v1:{pool}:ch          channel                         journey publish     con
 wk:v1:pools              set     -       pools           journey publish     consumers
 wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    consumers
                                  "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
+wk:v1:{pool}:reports     stream  1 d     REPORTS_LENGTH_MAX  consumers       journey traffic
+wk:v1:reports            zset    -       pools           consumers, journey traffic   journey traffic
+                                 pool -> 0 (a consumer announces reports), ms at which to judge them, or lease token while claimed
 * none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
 
 Internal (may change with any release; a key whose type changes gets another name)
@@ -38,6 +41,7 @@ wk:i:{sN}:routing        string  token of who puts the stream into groups, TTL =
 wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      registry -> publish
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
+wk:i:{pool}:traffic      hash    "" -> "<ver 13 digits>" + TrafficHead JSON, endpoint id -> EndpointTraffic JSON   traffic -> publish, cli
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{reg}:rev           string  grows with pools' settings, removals and what endpoints depend on   registry -> registry
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
@@ -88,6 +92,10 @@ EVENTS_LENGTH_MAX = 10_000
 ALERTS_LENGTH_MAX = 100_000
 SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = FRESH_MS
+REPORTS_LENGTH_MAX = 10_000
+"""About so many entries of consumers wait to be judged; then the oldest go."""
+TRAFFIC_TTL_MS = 86_400_000
+"""What is known of a pool's traffic goes when nothing was reported for so long."""
 LAGGING_MAX = 1_000
 """Most pools that a heartbeat names; where more lag it vouches for none."""
 CLAIM_MAX = 2_000
@@ -106,6 +114,7 @@ SLOTS_DEFAULT = 1
 
 POOLS = "wk:v1:pools"
 ALIVE = "wk:v1:alive"
+REPORTS = "wk:v1:reports"
 REGISTRY_POOLS = "wk:i:{reg}:pools"
 REGISTRY_REVISION = "wk:i:{reg}:rev"
 SUBJECTS = "wk:i:{s0}:subjects"
@@ -148,6 +157,7 @@ REFILLED = {
     **{f"_kombu.{kind}.{queue}": "set" for kind in ("binding", "binding_permanent") for queue in (PROBE_QUEUE, ALERT_QUEUE)},
     POOLS: "set",
     ALIVE: "string",
+    REPORTS: "zset",
     REGISTRY_REVISION: "string",
     SUBJECTS: "hash",
     ALERTING_SUBJECTS: "set",
@@ -214,6 +224,16 @@ def log(pool: str) -> str:
 def channel(pool: str) -> str:
     """The channel of hints that a pool has a new version."""
     return f"wk:v1:{{{pool}}}:ch"
+
+
+def reports(pool: str) -> str:
+    """The stream in which consumers report on a pool."""
+    return f"wk:v1:{{{pool}}}:reports"
+
+
+def traffic(pool: str) -> str:
+    """What is known of a pool's traffic, by endpoint."""
+    return f"wk:i:{{{pool}}}:traffic"
 
 
 def group(key: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.client import HealthView
+from monitor.core.reports import Counters, Report, Trial
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.store import keys
 from monitor.web import metrics
@@ -54,9 +55,9 @@ def test_the_published_keys_are_documented() -> None:
     legend = inspect.getdoc(keys) or ""
     documented = set(re.findall(r"^\| `(wk:v1:[^`]+)`", page, re.MULTILINE))
     assert documented == set(re.findall(r"^(wk:v1:\S+)", legend, re.MULTILINE))
-    made = {keys.snapshot("pool"), keys.log("pool"), keys.channel("pool"), keys.POOLS, keys.ALIVE}
+    made = {keys.snapshot("pool"), keys.log("pool"), keys.channel("pool"), keys.POOLS, keys.ALIVE, keys.reports("pool"), keys.REPORTS}
     assert documented == made
-    for struct in (Snapshot, PublishedEndpoint):
+    for struct in (Snapshot, PublishedEndpoint, Report, Counters, Trial):
         assert [name for name in struct.__struct_fields__ if f"`{name}`" not in page and f'"{name}"' not in page] == []
 
 

@@ -48,6 +48,8 @@ def test_every_key_of_a_journey_stands_in_the_legend_with_its_type(redis_url: st
             await plant.store.alive()
             await plant.store.not_published("shop", 0)
             await plant.store.realign(0)
+            await plant.redis("XADD", keys.reports("shop"), "*", "r", "{}")
+            await plant.redis("ZADD", keys.REPORTS, 0, "shop")
         finally:
             await plant.store.close()
 
