@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 FAILED = "×"
 """Stands in a sparkline for a failure."""
 _BARS = "▁▂▃▄▅▆▇█"
+_PARTS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 _STYLES = {
     "HEALTHY": "green",
@@ -87,6 +88,14 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value) or "-"
     return escaped(str(value))
+
+
+def bar(part: float, mark: float, whole: float, width: int) -> str:
+    """Draw `part` of `whole` as a bar of `width` places, in eighths of one, with a line at `mark` where the bar does not reach it."""
+    eighths = round(min(max(part / whole if whole else 0.0, 0.0), 1.0) * width * 8)
+    drawn = "█" * (eighths // 8) + _PARTS[eighths % 8]
+    place = min(int(min(max(mark / whole if whole else 0.0, 0.0), 1.0) * width), width - 1)
+    return (drawn.ljust(place) + "│" if place >= len(drawn) else drawn).ljust(width)
 
 
 def sparkline(values: Sequence[float | str | None]) -> str:

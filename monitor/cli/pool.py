@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.common import System, by_option, needs_system, why_option
-from monitor.cli.output import emit, output_option, say
+from monitor.cli.common import System, again_and_again, by_option, needs_system, why_option
+from monitor.cli.output import bar, emit, output_option, say
 from monitor.core.record import DRAINED, Override
+
+if TYPE_CHECKING:
+    from monitor.query.status import MemberWeight, PoolWeights
+    from monitor.store.port import Store
+
+WATCH_S = 1.0
+BAR_PLACES = 30
 
 
 @click.group()
@@ -43,6 +52,67 @@ def list_pools(system: System, output: str) -> None:
     emit(rows, columns, output)
     for unreadable in known.unreadable():
         say(unreadable)
+
+
+@pool.command()
+@click.argument("pool_name", metavar="POOL")
+@click.option("--watch", is_flag=True, help=f"Draw again every {WATCH_S:g} s until Ctrl-C.")
+@output_option
+@needs_system
+def weights(system: System, pool_name: str, watch: bool, output: str) -> None:
+    """Draw each member's weight as a bar, with what it is made of.
+
+    The line in a bar is the base share: what the member would get if all were equally well. base, cap, target and damped are shares of the
+    pool's traffic; h (success), l (latency) and sigma (warm-up) are factors of its quality, relative to the other members.
+
+    \b
+    Examples:
+      watchkeeper pool weights shop
+      watchkeeper pool weights shop --watch
+      watchkeeper pool weights shop -o json
+    """
+    from monitor.query.status import read_weights  # noqa: PLC0415 - after the help
+
+    async def show(store: Store) -> None:
+        found = await read_weights(store, pool_name, await store.now_ms())
+        if watch and sys.stdout.isatty():
+            click.clear()
+        if output == "table":
+            whole = max([(member.weight or 0) / 1000 for member in found.members] + [member.factors.base for member in found.members])
+            emit([_weight_row(member, whole) for member in found.members], _WEIGHT_COLUMNS, output)
+        else:
+            emit([_weight_data(found, member) for member in found.members], (), output)
+        if found.panic or found.shed:
+            say(f"pool {found.pool}: panic {found.panic:.0%}, shed {found.shed:.0%}")
+
+    system.run(lambda store: again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
+
+
+_WEIGHT_COLUMNS = ("endpoint", "weight", "share", "base", "h", "l", "sigma", "cap", "target", "damped", "why")
+
+
+def _weight_row(member: MemberWeight, whole: float) -> dict[str, Any]:
+    factors = member.factors
+    shares = {key: f"{getattr(factors, key):.3f}" for key in ("base", "h", "l", "sigma", "cap", "target", "damped")}
+    drawn = bar((member.weight or 0) / 1000, factors.base, whole, BAR_PLACES)
+    return {"endpoint": member.endpoint, "weight": member.weight, "share": drawn, **shares, "why": factors.why}
+
+
+def _weight_data(found: PoolWeights, member: MemberWeight) -> dict[str, Any]:
+    factors = member.factors
+    return {
+        "pool": found.pool,
+        "endpoint": member.endpoint,
+        "weight": member.weight,
+        "breaker": member.breaker,
+        "override": member.override,
+        "tier": factors.tier,
+        **{key: round(getattr(factors, key), 6) for key in ("base", "h", "l", "sigma", "cap", "target", "damped")},
+        "trial_share": round(factors.trial, 6),
+        "why": factors.why,
+        "pool_panic": found.panic,
+        "pool_shed": found.shed,
+    }
 
 
 @pool.command()

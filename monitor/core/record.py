@@ -97,6 +97,8 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The policy that decided, and its rule."""
     hard: bool = False
     """OPEN for a reason that probes can see, so that their success may end it."""
+    user_trials: bool = False
+    """HALF_OPEN and tried by consumers' requests, each under a leased token; otherwise probes try it."""
 
 
 class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,9 @@
 4. Damping (damping.py): a fall is immediate, a rise back to the base share takes its time.
 5. Integers by largest remainder; their sum is exactly WEIGHT_SUM.
 
+An endpoint that users' trials judge (HALF_OPEN after what consumers reported) has its trial share before the tiers get theirs: 1 % of the
+traffic and no more than a tenth of its base share, for balancers that cannot hold tokens. It is no panic, and nobody is ejected for it.
+
 At most floor(max_ejection_percent * N / 100) endpoints, and never all, are ejected. When more want it, all of those become
 suspects of tier 1: choosing among them would be by name. When nobody is left to compare with, all get their base share.
 
@@ -35,11 +38,14 @@ DEGRADED: Final = 1
 EJECTED: Final = 2
 OUT: Final = 3
 SPILL_QUALITY_MIN: Final = 0.1
+TRIAL_SHARE: Final = 0.01
+"""Part of a pool's traffic that tries one endpoint, at least one unit of weight and otherwise at most TRIAL_OF_BASE of its base share."""
+TRIAL_OF_BASE: Final = 0.1
 PUBLISH_STEP: Final = 0.05
 """Least change of a weight, as a part of the base share, that is worth publishing."""
 
 # Bound once: reading a member from its enum is slow, and this is done for each member of a pool.
-_CLOSED, _OPEN = Breaker.CLOSED, Breaker.OPEN
+_CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _HEALTHY, _UNKNOWN = Verdict.HEALTHY, Verdict.UNKNOWN
 _OUT_BY: Final = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 
@@ -55,12 +61,15 @@ class Candidate(msgspec.Struct, frozen=True):
     flapping: bool = False
     warm_up_since_ms: int = 0
     verdict: Verdict = Verdict.HEALTHY
+    user_trials: bool = False
+    """Where it is HALF_OPEN, consumers' requests try it (core.record.BreakerState)."""
 
 
 class Factors(msgspec.Struct, frozen=True):
     """What a weight is made of. Shares are parts of the whole pool's traffic, 0 to 1.
 
-    `base` is b / B, `cap` the largest share allowed, `target` what the evidence calls for, `damped` what is given now.
+    `base` is b / B, `cap` the largest share allowed, `target` what the evidence calls for, `damped` what is given now, `trial` the part
+    that is given for trials alone.
     """
 
     base: float
@@ -72,6 +81,7 @@ class Factors(msgspec.Struct, frozen=True):
     target: float
     damped: float
     why: str
+    trial: float = 0.0
 
 
 class Weighing(msgspec.Struct, frozen=True):
@@ -109,7 +119,13 @@ def weigh(
     bases = [0.0 if tier == OUT else c.weight / total for c, tier in zip(candidates, tiers, strict=True)]
     caps = [min(1.0, phi * base) for base in bases]
     wants = _wants(tiers, quality, bases)
-    targets, shed = _allocate(pool, tiers, wants, caps)
+    trials = [
+        min(cap, max(min(TRIAL_SHARE, TRIAL_OF_BASE * base), 1 / WEIGHT_SUM))
+        if c.user_trials and c.breaker is _HALF_OPEN and tier == EJECTED
+        else 0.0
+        for c, tier, base, cap in zip(candidates, tiers, bases, caps, strict=True)
+    ]
+    targets, shed = _allocate(pool, tiers, wants, caps, trials)
 
     shares, damped = targets, False
     if previous is not None and ADMITTED in tiers:  # With nobody to lean on there is nothing to wait for: fail open at once.
@@ -119,15 +135,19 @@ def weigh(
     units = apportion(shares, [tier == ADMITTED for tier in tiers], WEIGHT_SUM)
 
     warming = any(q.sigma < 1.0 and tier != OUT for q, tier in zip(quality, tiers, strict=True))
-    panic = sum(share for c, tier, share in zip(candidates, tiers, shares, strict=True) if DEGRADED <= tier <= EJECTED and _unwell(c))
+    panic = sum(
+        max(0.0, share - trial)
+        for c, tier, share, trial in zip(candidates, tiers, shares, trials, strict=True)
+        if DEGRADED <= tier <= EJECTED and _unwell(c)
+    )
     return Weighing(
         {c.id: unit for c, unit in zip(candidates, units, strict=True)},
         panic,
         shed,
         {
-            c.id: Factors(base, tier, q.h, q.l, q.sigma, cap, target, share, why)
-            for c, base, tier, q, cap, target, share, why in zip(
-                candidates, bases, tiers, quality, caps, targets, shares, whys, strict=True
+            c.id: Factors(base, tier, q.h, q.l, q.sigma, cap, target, share, why, trial)
+            for c, base, tier, q, cap, target, share, why, trial in zip(
+                candidates, bases, tiers, quality, caps, targets, shares, whys, trials, strict=True
             )
         },
         not (warming or damped),
@@ -170,11 +190,11 @@ def _judge(candidate: Candidate) -> tuple[int, str]:
     override = candidate.override
     if override is not None:
         return (OUT if override in _OUT_BY else ADMITTED), _OVERRIDE_WHY[override]
+    if candidate.breaker is _OPEN:
+        return EJECTED, "the breaker is open"
     if candidate.breaker is not _CLOSED:
-        return (
-            EJECTED,
-            "the breaker is open" if candidate.breaker is _OPEN else "the breaker is half open: trial probes come before traffic",
-        )
+        who = "a trial share and tokens of consumers try it" if candidate.user_trials else "trial probes come before traffic"
+        return EJECTED, f"the breaker is half open: {who}"
     if candidate.flapping:
         return DEGRADED, "flapping"
     if candidate.verdict is _HEALTHY:
@@ -200,15 +220,18 @@ def _wants(tiers: Sequence[int], quality: Sequence[Quality], bases: Sequence[flo
     ]
 
 
-def _allocate(pool: Pool, tiers: Sequence[int], wants: Sequence[float], caps: Sequence[float]) -> tuple[list[float], float]:
+def _allocate(
+    pool: Pool, tiers: Sequence[int], wants: Sequence[float], caps: Sequence[float], trials: Sequence[float]
+) -> tuple[list[float], float]:
     """Target shares, and what nobody may take."""
-    shares = [0.0] * len(tiers)
-    rest = 1.0
+    shares = list(trials)
+    rest = 1.0 - sum(trials)
+    spare = [cap - trial for cap, trial in zip(caps, trials, strict=True)]
     for tier in (ADMITTED, DEGRADED, EJECTED) if pool.panic else (ADMITTED, DEGRADED):
         if rest <= 0.0:
             break
         members = [i for i, its in enumerate(tiers) if its == tier]
-        rest = fill(rest, members, wants, caps, shares)
+        rest = fill(rest, members, wants, spare, shares)
     return shares, rest if rest > EPSILON else 0.0
 
 

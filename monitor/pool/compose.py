@@ -85,6 +85,7 @@ def candidate(state: MemberState, now_ms: int, *, tilted: bool = False) -> Candi
         flapping=record.probes.flapping,
         warm_up_since_ms=warm_up_since_ms,
         verdict=verdict(record, no_data=silent(state)),
+        user_trials=record.breaker.user_trials,
     )
 
 
@@ -169,12 +170,12 @@ def tell(name: str, record: PoolRecord, snapshot: Snapshot, now_ms: int) -> tupl
 
 
 def _state_of(endpoint: PublishedEndpoint) -> tuple[object, ...]:
-    return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels)
+    return (endpoint.id, endpoint.breaker, endpoint.override, endpoint.gen, endpoint.verdict, endpoint.url, endpoint.labels, endpoint.base)
 
 
 def _published(state: MemberState, weighing: Weighing, seen: Candidate) -> PublishedEndpoint:
     endpoint, record, override = state.endpoint, state.record, state.override
-    address = urlsplit(endpoint.url)
+    address, factors = urlsplit(endpoint.url), weighing.factors[endpoint.id]
     return PublishedEndpoint(
         id=endpoint.id,
         url=endpoint.url,
@@ -190,4 +191,9 @@ def _published(state: MemberState, weighing: Weighing, seen: Candidate) -> Publi
         open_until_ms=record.breaker.open_until_ms,
         latency_ms=round(record.weighing.latency_ms),
         reason=override.reason if override else record.breaker.reason,
+        base=round(factors.base, 4),
+        policy=record.breaker.policy,
+        rule=record.breaker.rule,
+        trial_share=round(factors.trial, 4),
+        why=factors.why,
     )

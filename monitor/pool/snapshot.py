@@ -38,6 +38,15 @@ class PublishedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     open_until_ms: int
     latency_ms: int
     reason: str
+    base: float = 0.0
+    """Base share b / B of the pool's traffic, 0 to 1; 0 for one that an operator has taken out."""
+    policy: str = ""
+    rule: str = ""
+    """The policy and the rule that moved the breaker last."""
+    trial_share: float = 0.0
+    """Part of the pool's traffic that tries it; `weight` holds it already."""
+    why: str = ""
+    """Why it has the weight it has, for people."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,9 +70,7 @@ async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus
     found = await asyncio.gather(*(_read_pool(store, name) for name in wanted))  # Side by side, so that they share exchanges.
     for status in found:
         if names and not status.members and not status.unreadable:
-            known = [name for name, size in (await store.pool_sizes()).items() if size]
-            hint = did_you_mean(status.pool.name, known, "`watchkeeper pool list` lists the pools")
-            raise ConfigError([Problem("", "pool", status.pool.name, "there is no such pool", hint)])
+            raise await _no_pool(store, status.pool.name)
     return [status for status in found if status.members or status.unreadable]
 
 
@@ -99,6 +97,56 @@ async def _load(store: Store, name: str) -> _Loaded:
     found = [entry.value for _, entry in sorted(entries.items()) if entry.value is not None]
     unreadable = tuple(sorted(key for key, entry in entries.items() if entry.value is None))
     return _Loaded(settings or Pool(name=name), snapshot, await _views(store, found, snapshot), unreadable)
+
+
+class MemberWeight(msgspec.Struct, frozen=True, kw_only=True):
+    """One member's weight and what it is made of now. `weight` is the published one (None: not published yet)."""
+
+    endpoint: str
+    weight: int | None
+    breaker: str
+    override: str | None
+    factors: Factors
+
+
+class PoolWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's weights; `panic` and `shed` are the published ones."""
+
+    pool: str
+    panic: float
+    shed: float
+    members: tuple[MemberWeight, ...]
+
+
+async def read_weights(store: Store, name: str, now_ms: int) -> PoolWeights:
+    """What the weights of a pool are made of; ConfigError where it has no member."""
+    found = await _load(store, name)
+    if not found.views:
+        raise await _no_pool(store, name)
+    snapshot, states = found.snapshot, [view.state for view in found.views]
+    _, weighing = compose(found.pool, states, snapshot, snapshot.epoch if snapshot else 0, now_ms)
+    published = {one.id: one for one in snapshot.endpoints} if snapshot else {}
+    return PoolWeights(
+        pool=name,
+        panic=snapshot.panic if snapshot else 0.0,
+        shed=snapshot.shed if snapshot else 0.0,
+        members=tuple(
+            MemberWeight(
+                endpoint=state.endpoint.id,
+                weight=published[state.endpoint.id].weight if state.endpoint.id in published else None,
+                breaker=state.record.breaker.state.value,
+                override=state.override.override.value if state.override else None,
+                factors=weighing.factors[state.endpoint.id],
+            )
+            for state in states
+        ),
+    )
+
+
+async def _no_pool(store: Store, name: str) -> ConfigError:
+    known = [known for known, size in (await store.pool_sizes()).items() if size]
+    hint = did_you_mean(name, known, "`watchkeeper pool list` lists the pools")
+    return ConfigError([Problem("", "pool", name, "there is no such pool", hint)])
 
 
 async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transitions_max: int = 10) -> Explanation:

@@ -200,3 +200,28 @@ def test_success_rates_that_have_faded_to_nothing_are_no_evidence() -> None:
     """After thousands of failures in a row a count is a denormal number, whose square is 0: an admitted endpoint still gets its part."""
     faded = [Candidate("a", 1), Candidate("b", 1, evidence=Evidence(2e-323, 3.5)), Candidate("c", 1, evidence=Evidence(0.0, 10.0))]
     assert sorted(weigh(Pool(name="shop"), faded, None, 0, 1).weights.values()) == [333, 333, 334]
+
+
+def test_an_endpoint_that_users_try_has_its_trial_share_which_is_no_panic() -> None:
+    tried = Candidate("tried", 100, HALF_OPEN, evidence=WELL, user_trials=True)
+    found = weighed([*members(*[CLOSED] * 9), tried])
+    assert found.weights["tried"] == 10
+    assert (found.panic, found.shed, found.factors["tried"].trial) == (0, 0, 0.01)
+    assert targets(found) == pytest.approx([0.11] * 9 + [0.01])
+    assert "tokens of consumers try it" in found.factors["tried"].why
+
+    probed = Candidate("tried", 100, HALF_OPEN, evidence=WELL)
+    assert weighed([*members(*[CLOSED] * 9), probed]).weights["tried"] == 0, "probes try it before traffic does"
+
+
+def test_a_trial_share_is_small_beside_the_base_share_and_never_nothing() -> None:
+    tried = [Candidate(f"t{n:03}", 100, HALF_OPEN, evidence=WELL, user_trials=True) for n in range(100)]
+    found = weighed([*members(*[CLOSED] * 100), *tried])
+    assert {found.weights[c.id] for c in tried} == {1}
+    assert weighed([*members(CLOSED), tried[0]]).weights == {"e00": 990, "t000": 10}
+
+
+def test_of_a_pool_in_which_too_many_want_ejection_nobody_has_a_trial_share() -> None:
+    found = weighed([*members(OPEN, OPEN), Candidate("tried", 100, HALF_OPEN, evidence=WELL, user_trials=True)])
+    assert {factors.trial for factors in found.factors.values()} == {0}
+    assert sum(found.weights.values()) == 1000

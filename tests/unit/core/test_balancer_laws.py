@@ -33,6 +33,7 @@ def candidates(**fixed: Any) -> st.SearchStrategy[list[Candidate]]:
         "override": st.none() | st.sampled_from([None, *Override]),
         "evidence": evidences(),
         "flapping": st.booleans(),
+        "user_trials": st.booleans(),
         "warm_up_since_ms": st.just(0) | st.integers(NOW_MS - 40_000, NOW_MS),
     } | fixed
     one = st.builds(Candidate, id=st.just(""), **fields)
@@ -92,13 +93,13 @@ def test_nobody_gets_more_than_its_cap(pool: Pool, members: list[Candidate]) -> 
 @LAWS
 @given(POOLS, candidates())
 def test_ejections_stay_within_their_limit(pool: Pool, members: list[Candidate]) -> None:
-    """And what is ejected gets nothing unless the rest is full."""
+    """And what is ejected gets nothing but its trial share unless the rest is full."""
     found = weighed(pool, members)
     present = [f for f in found.factors.values() if f.tier != OUT]
     ejected = [f for f in present if f.tier == 2]
     assert len(ejected) <= floor(pool.max_ejection_percent / 100 * len(present) + TOLERANCE)
     assert not ejected or len(ejected) < len(present)
-    if any(f.target > TOLERANCE for f in ejected):
+    if any(f.target > f.trial + TOLERANCE for f in ejected):
         assert all(f.target >= f.cap - TOLERANCE for f in present if f.tier < 2)
 
 
