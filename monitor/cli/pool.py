@@ -109,6 +109,8 @@ def _weight_data(found: PoolWeights, member: MemberWeight) -> dict[str, Any]:
         "tier": factors.tier,
         **{key: round(getattr(factors, key), 6) for key in ("base", "h", "l", "sigma", "cap", "target", "damped")},
         "trial_share": round(factors.trial, 6),
+        "h_traffic": round(factors.h_traffic, 6),
+        "l_traffic": round(factors.l_traffic, 6),
         "why": factors.why,
         "pool_panic": found.panic,
         "pool_shed": found.shed,

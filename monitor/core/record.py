@@ -234,6 +234,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 EMPTY: Final = Record()
+NO_EVIDENCE: Final = Evidence()
 SOURCES_MAX: Final = 64
 EVIDENCE_MAX: Final = 1e6
 """Far more results than decay ever leaves in `Evidence`."""

@@ -61,6 +61,8 @@ class Candidate(msgspec.Struct, frozen=True):
     flapping: bool = False
     warm_up_since_ms: int = 0
     verdict: Verdict = Verdict.HEALTHY
+    traffic: Evidence = Evidence()
+    """As `evidence`, from what consumers report."""
     user_trials: bool = False
     """Where it is HALF_OPEN, consumers' requests try it (core.record.BreakerState)."""
 
@@ -69,7 +71,7 @@ class Factors(msgspec.Struct, frozen=True):
     """What a weight is made of. Shares are parts of the whole pool's traffic, 0 to 1.
 
     `base` is b / B, `cap` the largest share allowed, `target` what the evidence calls for, `damped` what is given now, `trial` the part
-    that is given for trials alone.
+    that is given for trials alone. `h_traffic` and `l_traffic` are what consumers' requests alone say (pool/quality).
     """
 
     base: float
@@ -82,6 +84,8 @@ class Factors(msgspec.Struct, frozen=True):
     damped: float
     why: str
     trial: float = 0.0
+    h_traffic: float = 1.0
+    l_traffic: float = 1.0
 
 
 class Weighing(msgspec.Struct, frozen=True):
@@ -145,7 +149,7 @@ def weigh(
         panic,
         shed,
         {
-            c.id: Factors(base, tier, q.h, q.l, q.sigma, cap, target, share, why, trial)
+            c.id: Factors(base, tier, q.h, q.l, q.sigma, cap, target, share, why, trial, q.h_traffic, q.l_traffic)
             for c, base, tier, q, cap, target, share, why, trial in zip(
                 candidates, bases, tiers, quality, caps, targets, shares, whys, trials, strict=True
             )

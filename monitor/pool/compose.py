@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from monitor.core.endpoint import DEFAULT_PORTS, Endpoint, Pool
-from monitor.core.record import Override, OverrideRecord, Record, Transition
+from monitor.core.record import NO_EVIDENCE, Evidence, Override, OverrideRecord, Record, Transition
 from monitor.core.tilt import SKEW_MAX_MS, stepped_ms
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Candidate, Weighing, weigh, worth_publishing
@@ -30,6 +30,8 @@ class MemberState:
     endpoint: Endpoint
     record: Record
     override: OverrideRecord | None
+    traffic: Evidence = NO_EVIDENCE
+    """What consumers' requests have shown."""
 
 
 class PoolRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,6 +87,7 @@ def candidate(state: MemberState, now_ms: int, *, tilted: bool = False) -> Candi
         flapping=record.probes.flapping,
         warm_up_since_ms=warm_up_since_ms,
         verdict=verdict(record, no_data=silent(state)),
+        traffic=state.traffic,
         user_trials=record.breaker.user_trials,
     )
 

@@ -6,6 +6,9 @@ l = clamp(L_ref / L, 0.1, 1), latency of successes, shrunk towards L_ref, the me
 below LATENCY_FLOOR_MS are raised to it before they are compared.
 sigma = Envoy's slow start with aggression 1: from 10 % to 1 over the pool's warm-up, linear in time.
 
+Probes and consumers' own requests are two sources, and each has its own references: a probe is not compared with a request. Of the two
+factors that they give the smaller one counts.
+
 Every reference leaves the endpoint itself out. So what it does cannot move what it is measured against, worse evidence lowers
 its own q and never another's, and where all fail alike nobody is worse.
 """
@@ -29,12 +32,15 @@ RATE_MIN: Final = 1e-9
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """An endpoint's factors, 0 to 1: success `h`, latency `l` and warm-up `sigma`; `q` is their product."""
+    """An endpoint's factors, 0 to 1: success `h`, latency `l` and warm-up `sigma`; `q` is their product. `h_traffic` and `l_traffic` are
+    what consumers' requests alone say, 1 where they say nothing; `h` and `l` are not above them."""
 
     h: float
     l: float  # noqa: E741 - h, l and sigma are the names of the formula.
     sigma: float
     q: float
+    h_traffic: float = 1.0
+    l_traffic: float = 1.0
 
 
 class Measured(Protocol):
@@ -42,7 +48,11 @@ class Measured(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """Decayed counts and latency."""
+        """Decayed counts and latency, from probes."""
+
+    @property
+    def traffic(self) -> Evidence:
+        """As `evidence`, from consumers' requests."""
 
     @property
     def warm_up_since_ms(self) -> int:
@@ -51,18 +61,34 @@ class Measured(Protocol):
 
 def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_ms: int) -> list[Quality]:
     """The quality of each member; those that are `out` serve nobody as a reference."""
-    present = [member.evidence for member, is_out in zip(members, out, strict=True) if not is_out]
-    rates = _Others([evidence.ok / evidence.total for evidence in present if evidence.total])
-    latencies = _Others([max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n])
+    probed = _by_source([member.evidence for member in members], out)
+    used = _by_source([member.traffic for member in members], out) if any(member.traffic.total for member in members) else None
     found = []
-    for member, is_out in zip(members, out, strict=True):
-        evidence = member.evidence
-        h = _success(evidence, rates, is_out) if evidence.total else 1.0
-        l = _latency(evidence, latencies, is_out) if evidence.latency_n else 1.0  # noqa: E741
+    for n, member in enumerate(members):
+        h, l = probed[n]  # noqa: E741
         since_ms = member.warm_up_since_ms
         sigma = warm_up(pool.warm_up_ms, since_ms, now_ms) if since_ms else 1.0
-        found.append(Quality(h, l, sigma, h * l * sigma))
+        if used is None:
+            found.append(Quality(h, l, sigma, h * l * sigma))
+            continue
+        h_traffic, l_traffic = used[n]
+        h, l = min(h, h_traffic), min(l, l_traffic)  # noqa: E741
+        found.append(Quality(h, l, sigma, h * l * sigma, h_traffic, l_traffic))
     return found
+
+
+def _by_source(evidences: Sequence[Evidence], out: Sequence[bool]) -> list[tuple[float, float]]:
+    """Success and latency of each, as one source tells of them."""
+    present = [evidence for evidence, is_out in zip(evidences, out, strict=True) if not is_out]
+    rates = _Others([evidence.ok / evidence.total for evidence in present if evidence.total])
+    latencies = _Others([max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n])
+    return [
+        (
+            _success(evidence, rates, is_out) if evidence.total else 1.0,
+            _latency(evidence, latencies, is_out) if evidence.latency_n else 1.0,
+        )
+        for evidence, is_out in zip(evidences, out, strict=True)
+    ]
 
 
 def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:

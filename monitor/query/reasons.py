@@ -78,9 +78,19 @@ def weight_lines(factors: Factors | None) -> list[Line]:
         Line("weight", f"{f.damped * WEIGHT_SUM:.0f} of {WEIGHT_SUM}: {f.why}"),
         Line("weight", f"tier {f.tier} ({_TIERS[f.tier]})"),
         Line("weight", f"base share b/B = {f.base:.3f}, at most {f.cap:.3f} whatever happens to the others"),
-        Line("weight", f"quality {quality:.3f} = success {f.h:.3f} * latency {f.l:.3f} * warm-up {f.sigma:.3f}, relative to the others"),
+        Line(
+            "weight",
+            f"quality {quality:.3f} = success {f.h:.3f} * latency {f.l:.3f} * warm-up {f.sigma:.3f}, relative to the others{_sources(f)}",
+        ),
         Line("weight", f"target share {f.target:.3f}, given now {f.damped:.3f}" + _damping_text(f)),
     ]
+
+
+def _sources(factors: Factors) -> str:
+    """What consumers' requests say by themselves, where that is anything."""
+    if factors.h_traffic == factors.l_traffic == 1.0:
+        return ""
+    return f"; of it, what consumers' requests say: success {factors.h_traffic:.3f}, latency {factors.l_traffic:.3f}"
 
 
 def _damping_text(factors: Factors) -> str:

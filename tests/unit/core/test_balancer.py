@@ -225,3 +225,15 @@ def test_of_a_pool_in_which_too_many_want_ejection_nobody_has_a_trial_share() ->
     found = weighed([*members(OPEN, OPEN), Candidate("tried", 100, HALF_OPEN, evidence=WELL, user_trials=True)])
     assert {factors.trial for factors in found.factors.values()} == {0}
     assert sum(found.weights.values()) == 1000
+
+
+def test_each_source_has_its_own_references_and_the_worse_one_counts() -> None:
+    """Requests are slower than probes, and more of them fail: neither is compared with the other."""
+    usual = Evidence(950, 1000, 80.0, 950, NOW_MS)
+    gray = Evidence(475, 1000, 80.0, 475, NOW_MS)
+    found = weighed([*members(CLOSED, CLOSED, CLOSED, traffic=usual), Candidate("gray", 100, evidence=WELL, traffic=gray)])
+    well, hurt = found.factors["e00"], found.factors["gray"]
+    assert (well.h, well.l, well.h_traffic, well.l_traffic) == (1, 1, 1, 1)
+    assert hurt.h == hurt.h_traffic == pytest.approx(0.25, rel=0.02)
+    alone = weighed([*members(CLOSED, CLOSED, CLOSED), Candidate("told", 100, evidence=WELL, traffic=gray)])
+    assert alone.factors["told"].h == 1, "only one of them has been reported on: there is nobody to compare it with"

@@ -32,6 +32,7 @@ def candidates(**fixed: Any) -> st.SearchStrategy[list[Candidate]]:
         "breaker": st.sampled_from(Breaker),
         "override": st.none() | st.sampled_from([None, *Override]),
         "evidence": evidences(),
+        "traffic": st.just(Evidence()) | evidences(),
         "flapping": st.booleans(),
         "user_trials": st.booleans(),
         "warm_up_since_ms": st.just(0) | st.integers(NOW_MS - 40_000, NOW_MS),
@@ -110,11 +111,14 @@ def test_worse_evidence_never_raises_and_better_never_lowers(pool: Pool, members
     n = data.draw(st.integers(0, len(members) - 1))
     own = members[n]
     evidence = own.evidence
-    change = data.draw(st.sampled_from(["success", "latency", "breaker", "flapping"]))
+    change = data.draw(st.sampled_from(["success", "latency", "breaker", "flapping", "traffic"]))
     worse = own
     if change == "success":
         fewer = Evidence(evidence.ok * data.draw(st.floats(0, 1)), evidence.total, evidence.latency_ms, evidence.latency_n, evidence.at_ms)
         worse = msgspec.structs.replace(own, evidence=fewer)
+    elif change == "traffic":
+        fewer = msgspec.structs.replace(own.traffic, ok=own.traffic.ok * data.draw(st.floats(0, 1)))
+        worse = msgspec.structs.replace(own, traffic=fewer)
     elif change == "latency":
         slower = Evidence(
             evidence.ok, evidence.total, evidence.latency_ms + data.draw(st.floats(0, 5000)), evidence.latency_n, evidence.at_ms
@@ -156,7 +160,7 @@ def test_only_the_proportions_of_base_weights_count(pool: Pool, members: list[Ca
     candidates(breaker=st.just(Breaker.CLOSED), override=st.none(), flapping=st.just(False), warm_up_since_ms=st.just(0)),
 )
 def test_equal_evidence_gives_base_shares(pool: Pool, evidence: Evidence, members: list[Candidate]) -> None:
-    found = weighed(pool, [msgspec.structs.replace(c, evidence=evidence) for c in members])
+    found = weighed(pool, [msgspec.structs.replace(c, evidence=evidence, traffic=evidence) for c in members])
     assert all(abs(f.target - f.base) < TOLERANCE for f in found.factors.values())
 
 
