@@ -22,6 +22,7 @@ import msgspec
 
 from monitor.core.endpoint import Pool
 from monitor.core.evidence import LATENCY_FLOOR_MS, SHRINK
+from monitor.core.medians import Medians, medians
 from monitor.core.record import Evidence
 
 LATENCY_SHRINK: Final = 20.0
@@ -80,8 +81,8 @@ def qualities(pool: Pool, members: Sequence[Measured], out: Sequence[bool], now_
 def _by_source(evidences: Sequence[Evidence], out: Sequence[bool]) -> list[tuple[float, float]]:
     """Success and latency of each, as one source tells of them."""
     present = [evidence for evidence, is_out in zip(evidences, out, strict=True) if not is_out]
-    rates = _Others([evidence.ok / evidence.total for evidence in present if evidence.total])
-    latencies = _Others([max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n])
+    rates = medians(evidence.ok / evidence.total for evidence in present if evidence.total)
+    latencies = medians(max(evidence.latency_ms, LATENCY_FLOOR_MS) for evidence in present if evidence.latency_n)
     return [
         (
             _success(evidence, rates, is_out) if evidence.total else 1.0,
@@ -101,45 +102,19 @@ def warm_up(window_ms: int, since_ms: int, now_ms: int) -> float:
     return max(WARM_UP_MIN, elapsed_ms / window_ms)
 
 
-def _success(evidence: Evidence, rates: _Others, is_out: bool) -> float:
+def _success(evidence: Evidence, rates: Medians, is_out: bool) -> float:
     rate = evidence.ok / evidence.total
-    reference = rates.median if is_out else rates.median_without(rate)
+    reference = rates.median if is_out else rates.without(rate)
     if rate >= reference or reference < RATE_MIN:
         return 1.0
     shrunk = (evidence.ok + SHRINK * reference) / (evidence.total + SHRINK)
     return (shrunk / reference) ** 2
 
 
-def _latency(evidence: Evidence, latencies: _Others, is_out: bool) -> float:
+def _latency(evidence: Evidence, latencies: Medians, is_out: bool) -> float:
     own = max(evidence.latency_ms, LATENCY_FLOOR_MS)
-    reference = latencies.median if is_out else latencies.median_without(own)
+    reference = latencies.median if is_out else latencies.without(own)
     if own <= reference or not reference:
         return 1.0
     shrunk = reference + (own - reference) * evidence.latency_n / (evidence.latency_n + LATENCY_SHRINK)
     return max(reference / shrunk, LATENCY_FACTOR_MIN)
-
-
-class _Others:
-    """Medians that leave one value out, each in constant time: leaving one out can give only three different medians.
-
-    A median of nothing is 0.
-    """
-
-    def __init__(self, values: list[float]) -> None:
-        values.sort()
-        n = len(values)
-        self.median = (values[(n - 1) // 2] + values[n // 2]) / 2 if n else 0.0
-        low, high = (n - 2) // 2, (n - 1) // 2
-        if n < 2:
-            self._low = self._high = self._without_low = self._without_mid = self._without_high = 0.0
-            return
-        self._low, self._high = values[low], values[high]
-        self._without_low = (values[low + 1] + values[high + 1]) / 2
-        self._without_mid = (values[low] + values[high + 1]) / 2
-        self._without_high = (values[low] + values[high]) / 2
-
-    def median_without(self, own: float) -> float:
-        """The median without one occurrence of `own`, which must be among the values."""
-        if own <= self._low:
-            return self._without_low
-        return self._without_mid if own <= self._high else self._without_high

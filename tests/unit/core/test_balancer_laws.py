@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.endpoint import Pool
+from monitor.core.medians import medians
 from monitor.core.record import Breaker, Evidence, Override
 from monitor.pool.balancer import ADMITTED, OUT, Candidate, Weighing, weigh
-from monitor.pool.quality import _Others
 
 NOW_MS = 1_700_000_000_000
 TOLERANCE = 1e-9
@@ -196,6 +196,6 @@ def test_a_rise_below_the_base_share_is_slow_while_others_can_carry_it(
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
 def test_a_median_without_one_is_the_median_of_the_others(values: list[float]) -> None:
-    others = _Others(list(values))
+    others = medians(values)
     for n, own in enumerate(values):
-        assert abs(others.median_without(own) - median(values[:n] + values[n + 1 :])) < TOLERANCE
+        assert abs(others.without(own) - median(values[:n] + values[n + 1 :])) < TOLERANCE
