@@ -8,23 +8,24 @@ import msgspec
 from msgspec.structs import replace
 
 from monitor.core import evidence as evidence_
-from monitor.core import flapping, history
-from monitor.core.breaker import count_trial, forgive, step, target
+from monitor.core import flapping, history, recovery
+from monitor.core.breaker import TRANSITIONS, Event, count_trial, enter, forgive, step, target
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
-from monitor.core.observation import Observation, OperatorWord, ResultPace, SourceReport, TimePassed
+from monitor.core.observation import Observation, OperatorWord, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies import POLICIES
+from monitor.core.policies.choice import resolved
+from monitor.core.policies.policy import Member, Trials
 from monitor.core.policies.seen import Ruling, Seen
 from monitor.core.record import (
-    SOURCES_MAX,
     Breaker,
     BreakerState,
     LastResult,
     Override,
     ProbeStatistics,
     Record,
-    SourceStatistics,
+    Source,
     Standing,
     Transition,
     moved,
@@ -45,11 +46,15 @@ _PAUSED = Standing.PAUSED
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """Whom a decision is about: what is registered, and what an operator has said of it."""
+    """Whom a decision is about: what is registered, and what an operator has said of it.
+
+    `reported_ms` is when a consumer last reported anything on the pool (0: never), where an opening by such reports lasts; else None.
+    """
 
     endpoint: Endpoint
     pool: Pool
     override: Override | None = None
+    reported_ms: int | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -71,7 +76,7 @@ def decide(subject: Subject, record: Record, observation: Observation, now_ms: i
     """Return the record after `observation`, the changes with their reasons, and the bytes of history to write.
 
     An inconclusive result, and any result while `tilted`, is recorded (as inconclusive) and judges nothing. A result older than the
-    newest one, and a report whose sequence its source has passed, change nothing. After a step of time the record's times have moved.
+    newest one, and a ruling made for another state of the breaker, change nothing. After a step of time the record's times have moved.
     """
     now_ms = judging_ms(now_ms, record.decided_ms)
     if by_ms := stepped_ms(record.decided_ms, now_ms, tilted=tilted):
@@ -85,7 +90,7 @@ def decide(subject: Subject, record: Record, observation: Observation, now_ms: i
         return _time_passed(subject, record, observation, now_ms)
     if isinstance(observation, OperatorWord):
         return _told(subject, record, observation, now_ms)
-    return _reported(subject, record, observation, now_ms)
+    return _ruled(subject, record, observation, now_ms, tilted)
 
 
 def silent_at_ms(endpoint: Endpoint, record: Record, now_ms: int, pace: ResultPace) -> int:
@@ -119,7 +124,10 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
     success = outcome is _SUCCESS
     probes = _judged(record.probes, last, outcome, result.text, now_ms)
     breaker = _breaker_before(record, success, now_ms)
-    breaker, transitions = _advance(Seen(endpoint, subject.pool, breaker, outcome, probes.run_length, result, now_ms), subject.override)
+    if breaker.state is not _CLOSED and recovery.by_reports(breaker, subject.reported_ms, now_ms):
+        breaker, transitions = _recovered(subject, breaker, probes, now_ms, silent=False)
+    else:
+        breaker, transitions = _advance(Seen(endpoint, subject.pool, breaker, outcome, probes.run_length, result, now_ms), subject.override)
     if probes.flapping is not record.probes.flapping:
         transitions = (*transitions, _flapping_transition(endpoint, probes, breaker.gen, now_ms))
     closed = bool(transitions) and breaker.state is _CLOSED and record.breaker.state is not _CLOSED
@@ -130,7 +138,7 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         breaker=breaker,
         probes=probes,
         weighing=evidence_.restart(weighing) if closed else weighing,
-        sources=record.sources,
+        traffic_seq=record.traffic_seq,
         history=past,
         override=subject.override,
         silent=False,
@@ -182,7 +190,29 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
     weigh = silent is not record.silent or subject.override is not record.override
     if silent is not record.silent:
         after = replace(after, silent=silent)
-    return Decision(after, (), writes, endpoint.interval_ms, weigh)
+    breaker, transitions = _time_for_breaker(subject, after, now_ms)
+    if transitions:
+        after, weigh = _changed(after, breaker, now_ms), True
+    return Decision(after, transitions, writes, endpoint.interval_ms, weigh)
+
+
+def _time_for_breaker(subject: Subject, record: Record, now_ms: int) -> tuple[BreakerState, tuple[Transition, ...]]:
+    """What time alone makes of the breaker: an opening that is the consumers' to end goes on, and trials that have passed count once the
+    breaker has stayed HALF_OPEN for long enough."""
+    breaker, probes = record.breaker, record.probes
+    if breaker.state is _CLOSED:
+        return breaker, ()
+    if recovery.by_reports(breaker, subject.reported_ms, now_ms):
+        return _recovered(subject, breaker, probes, now_ms, silent=record.silent or not probes.results)
+    if breaker.state is _HALF_OPEN and probes.run_outcome is _SUCCESS:
+        newest = Result(outcome=_SUCCESS, at_ms=probes.last.at_ms, started_ms=probes.last.at_ms, duration_ms=probes.last.duration_ms)
+        return _advance(Seen(subject.endpoint, subject.pool, breaker, _SUCCESS, probes.run_length, newest, now_ms), subject.override)
+    return breaker, ()
+
+
+def breaker_due_ms(endpoint: Endpoint, record: Record, now_ms: int) -> int:
+    """When time alone may change the breaker; 0: never."""
+    return 0 if record.breaker.state is _CLOSED else recovery.due_ms(endpoint, record.breaker, now_ms)
 
 
 def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> Decision:
@@ -203,27 +233,99 @@ def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> 
     return Decision(replace(record, override=word.override, decided_ms=now_ms), (transition,), (), subject.endpoint.interval_ms, True)
 
 
-def _reported(subject: Subject, record: Record, report: SourceReport, now_ms: int) -> Decision:
-    """Count what another source has told, once however often and in whatever order it comes."""
-    name = f"{report.kind.value}:{report.source}"
-    known = record.sources.get(name)
-    if known is None:
-        if len(record.sources) >= SOURCES_MAX:
-            return Decision(record, refused=f"more than {SOURCES_MAX} sources tell of this endpoint")
-        known = SourceStatistics()
-    if report.sequence <= known.sequence:
-        return Decision(record, refused=f"report {report.sequence} of {name} was heard before")
-    counted = SourceStatistics(report.sequence, max(known.at_ms, report.at_ms), known.ok + report.ok, known.failed + report.failed)
-    after = replace(record, sources={**record.sources, name: counted}, decided_ms=now_ms)
-    return Decision(after, interval_ms=subject.endpoint.interval_ms)
+def _ruled(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int, tilted: bool) -> Decision:
+    """What the judge of traffic says, once, and of the very breaker that it has judged."""
+    before = record.breaker
+    if refused := _refusal(subject, record, ruling, now_ms, tilted):
+        return Decision(record, refused=refused)
+    breaker = enter(
+        before,
+        ruling.event,
+        now_ms=now_ms,
+        rule=ruling.rule,
+        reason=ruling.reason,
+        evidence=ruling.evidence,
+        open_until_ms=ruling.open_until_ms,
+        opens=ruling.opens,
+        hard=ruling.hard,
+    )
+    breaker = replace(breaker, source=Source.PASSIVE, policy=ruling.policy)
+    if breaker.state is _HALF_OPEN and (terms := _terms(subject, breaker)) is not None:
+        breaker = replace(breaker, trials=recovery.user_trials(subject.endpoint, terms, now_ms))
+    after = replace(_changed(record, breaker, now_ms), traffic_seq=ruling.seq, override=subject.override, decided_ms=now_ms)
+    return Decision(after, (_breaker_transition(subject.endpoint, before, breaker),), (), subject.endpoint.interval_ms, True)
+
+
+def _refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int, tilted: bool) -> str:
+    """Why the ruling does not count, or does not yet; "" where it does."""
+    before = record.breaker
+    if ruling.seq <= record.traffic_seq:
+        return f"ruling {ruling.seq} of the judge of traffic was heard before"
+    if ruling.gen != before.gen:
+        return f"it was made for generation {ruling.gen} of the breaker, which is {before.gen}"
+    if tilted:
+        return "the timeline is tilted"
+    if subject.endpoint.paused:
+        return "the endpoint is paused"
+    new = TRANSITIONS.get((before.state, ruling.event))
+    if new is None:
+        return f"{ruling.event.value} is no event of {before.state.value}"
+    if subject.override is Override.DISABLED and new is _OPEN:
+        return "the breaker is disabled"
+    if recovery.dwells(before, new, now_ms):
+        return f"it changed less than {recovery.MIN_DWELL_MS} ms ago"
+    if ruling.event is Event.TRIAL:
+        return "when trials begin is not the judge's to say"
+    return ""
+
+
+def _recovered(
+    subject: Subject, before: BreakerState, probes: ProbeStatistics, now_ms: int, *, silent: bool
+) -> tuple[BreakerState, tuple[Transition, ...]]:
+    """The breaker of an opening that is the consumers' to end, after a probe or as time goes on."""
+    endpoint, terms = subject.endpoint, _terms(subject, before)
+    course = recovery.course(endpoint, before, probes, terms, now_ms, silent=silent)
+    if course is None:
+        return before, ()
+    new = target(before.state, course.event)
+    if recovery.dwells(before, new, now_ms) or (subject.override is Override.DISABLED and new is _OPEN):
+        return before, ()
+    breaker = step(
+        before, course.event, endpoint_id=endpoint.id, pool=subject.pool, now_ms=now_ms, reason=course.reason, evidence=course.evidence
+    )
+    policy = before.policy if course.source is Source.PASSIVE else resolved(endpoint, subject.pool).active.kind
+    breaker = replace(breaker, source=course.source, policy=policy, rule=course.rule, hard=course.hard, trial_successes=0)
+    if new is _HALF_OPEN and terms is not None:
+        breaker = replace(breaker, hard=before.hard, trials=recovery.user_trials(endpoint, terms, now_ms))
+    return breaker, (_breaker_transition(endpoint, before, breaker),)
+
+
+def _terms(subject: Subject, breaker: BreakerState) -> Trials | None:
+    """Whom the policy that judges reports lets try a HALF_OPEN endpoint; None where it knows no trials."""
+    passive = resolved(subject.endpoint, subject.pool).passive
+    if passive is None or passive.settings is None:
+        return None
+    member = Member(subject.endpoint.id, replace(breaker, state=_HALF_OPEN), passive.policy.begin(passive.settings, 0))
+    terms: Trials | None = passive.policy.trials(passive.settings, member)
+    return terms
+
+
+def _changed(record: Record, breaker: BreakerState, now_ms: int) -> Record:
+    """The record once its breaker has changed without a probe."""
+    if breaker.state is not _CLOSED:
+        return replace(record, breaker=breaker)
+    weighing = evidence_.restart(record.weighing)
+    return replace(record, breaker=breaker, weighing=weighing, outdated=False, warm_up_since_ms=now_ms)
 
 
 def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
     """Consult the policy until it has nothing more to say; one result may end both a cooldown and its only trial."""
     policy = POLICIES[seen.pool.policy]
     transitions: tuple[Transition, ...] = ()
+    before = seen.breaker
     while (ruling := policy.judge(seen)) is not None:
-        if override is Override.DISABLED and target(seen.breaker.state, ruling.event) is _OPEN:
+        new = target(seen.breaker.state, ruling.event)
+        if (override is Override.DISABLED and new is _OPEN) or recovery.dwells(before, new, seen.now_ms):
             break
         breaker = _step(seen, ruling)
         transitions = (*transitions, _breaker_transition(seen.endpoint, seen.breaker, breaker))
@@ -241,7 +343,7 @@ def _breaker_before(record: Record, success: bool, now_ms: int) -> BreakerState:
             return count_trial(breaker)
         if breaker.opens and breaker.state is _CLOSED:
             return forgive(breaker, record.probes.last_failure_ms, now_ms)
-    return breaker
+    return recovery.count_probe(breaker, success) if breaker.hard else breaker
 
 
 def _step(seen: Seen, ruling: Ruling) -> BreakerState:
@@ -317,6 +419,9 @@ def _breaker_transition(endpoint: Endpoint, old: BreakerState, new: BreakerState
         at_ms=new.since_ms,
         gen=new.gen,
         evidence=new.evidence,
+        source=new.source,
+        policy=new.policy,
+        rule=new.rule,
     )
 
 

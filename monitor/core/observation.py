@@ -5,18 +5,18 @@
 | Result | a probe, from a location | the lease's token, checked by the commit |
 | OperatorWord | a person | the digest of the word that it replaces, checked by the store |
 | TimePassed | time itself: nothing came, a `for` has passed | the lease of the re-evaluation queue |
-| SourceReport | consumers' outcomes, check-ins, alerts from outside | its sequence, larger than every one before |
+| TrafficRuling | the judge of traffic, from what consumers report | a growing sequence, and the breaker's generation that it was made for |
 
 All of them move the record's version, so that of two decisions made from one record only the first is written.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
 
+from monitor.core.breaker import Event
 from monitor.core.outcome import Result
 from monitor.core.record import Override
 
@@ -47,25 +47,25 @@ class TimePassed(msgspec.Struct, frozen=True, kw_only=True):
     pace: ResultPace = ResultPace()
 
 
-class SourceKind(StrEnum):
-    """Kinds of sources beside probes, operators and time."""
+class TrafficRuling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the judge of traffic says of an endpoint's breaker: its passive policy's next event, or the end of its users' trials.
 
-    OUTCOMES = "outcomes"
-    """What a consumer's own requests saw."""
-    CHECK_IN = "check-in"
-    ALERT = "alert"
-    """A condition that somebody else has found."""
+    It was made for the breaker of generation `gen`; of any other it says nothing, and the judge judges anew. A TRIP and a TRIAL_FAILED
+    say with `open_until_ms` and `opens` how long the policy keeps it open. `policy`, `rule` and `hard` are those of BreakerState.
+    """
+
+    seq: int
+    """Grows with each ruling for this endpoint."""
+    gen: int
+    event: Event
+    policy: str
+    rule: str
+    reason: str
+    evidence: dict[str, int | float | str] = {}
+    hard: bool = False
+    open_until_ms: int = 0
+    opens: int | None = None
+    """None: as before."""
 
 
-class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source that is no probe has to tell. `sequence` grows with each report of the source named `source`."""
-
-    kind: SourceKind
-    source: str
-    sequence: int
-    at_ms: int
-    ok: int = 0
-    failed: int = 0
-
-
-Observation: TypeAlias = Result | OperatorWord | TimePassed | SourceReport
+Observation: TypeAlias = Result | OperatorWord | TimePassed | TrafficRuling

@@ -75,6 +75,25 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of a breaker's transition, as in BreakerState."""
 
 
+class Source(StrEnum):
+    """Whose evidence moves a breaker."""
+
+    ACTIVE = "active"
+    """Probes."""
+    PASSIVE = "passive"
+    """What consumers report."""
+
+
+class UserTrials(msgspec.Struct, frozen=True):
+    """Who may try a HALF_OPEN endpoint whose trials are users' requests: `permitted` in all, at most `concurrent` at a time, each within
+    its lease. At `until_ms` it opens again, whatever became of them."""
+
+    permitted: int
+    concurrent: int
+    lease_ms: int
+    until_ms: int
+
+
 class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A breaker between two observations. `since_ms` is when the state began, `open_until_ms` when trials may begin."""
 
@@ -91,14 +110,14 @@ class BreakerState(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     evidence: dict[str, int | float | str] = {}
     source: str = ""
-    """Whose evidence decided: `active` (probes) or `passive` (what consumers report)."""
+    """Whose evidence decided (Source)."""
     policy: str = ""
     rule: str = ""
     """The policy that decided, and its rule."""
     hard: bool = False
     """OPEN for a reason that probes can see, so that their success may end it."""
-    user_trials: bool = False
-    """HALF_OPEN and tried by consumers' requests, each under a leased token; otherwise probes try it."""
+    trials: UserTrials | None = None
+    """HALF_OPEN: whom it admits; None where probes try it."""
 
 
 class LastResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,15 +173,6 @@ class ProbeStatistics(msgspec.Struct, frozen=True, omit_defaults=True):
     flapping_since_ms: int = 0
 
 
-class SourceStatistics(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What another source than probes has told so far. `sequence` is its fence: what is not larger was heard before."""
-
-    sequence: int = 0
-    at_ms: int = 0
-    ok: int = 0
-    failed: int = 0
-
-
 class Standing(IntEnum):
     """What the time since the newest observation counts as, until the next one."""
 
@@ -208,8 +218,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     breaker: BreakerState = BreakerState()
     probes: ProbeStatistics = ProbeStatistics()
     weighing: Evidence = Evidence()
-    sources: dict[str, SourceStatistics] = {}
-    """By the name of a source that is no probe; at most SOURCES_MAX."""
+    traffic_seq: int = 0
+    """The last ruling of the judge of traffic that counted; what is not larger was heard before."""
     history: HistoryState = HistoryState()
     override: Override | None = None
     """The operator's word that the last decision took into account."""
@@ -235,7 +245,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 EMPTY: Final = Record()
 NO_EVIDENCE: Final = Evidence()
-SOURCES_MAX: Final = 64
 EVIDENCE_MAX: Final = 1e6
 """Far more results than decay ever leaves in `Evidence`."""
 
@@ -274,6 +283,7 @@ def moved(record: Record, by_ms: int) -> Record:
             since_ms=by(breaker.since_ms),
             open_until_ms=by(breaker.open_until_ms),
             forgiven_ms=by(breaker.forgiven_ms),
+            trials=replace(breaker.trials, until_ms=by(breaker.trials.until_ms)) if breaker.trials else None,
         ),
         probes=replace(
             probes,
@@ -284,7 +294,6 @@ def moved(record: Record, by_ms: int) -> Record:
             flapping_since_ms=by(probes.flapping_since_ms),
         ),
         weighing=replace(weighing, at_ms=by(weighing.at_ms)),
-        sources={name: replace(one, at_ms=by(one.at_ms)) for name, one in record.sources.items()},
         warm_up_since_ms=by(record.warm_up_since_ms),
         since_ms=by(record.since_ms),
         decided_ms=by(record.decided_ms),

@@ -88,7 +88,7 @@ def candidate(state: MemberState, now_ms: int, *, tilted: bool = False) -> Candi
         warm_up_since_ms=warm_up_since_ms,
         verdict=verdict(record, no_data=silent(state)),
         traffic=state.traffic,
-        user_trials=record.breaker.user_trials,
+        user_trials=record.breaker.trials is not None,
     )
 
 

@@ -7,14 +7,15 @@ import json
 from typing import Any
 
 from monitor.core.endpoint import Endpoint
-from monitor.core.record import Breaker, BreakerState, Evidence, Record, encode_record
+from monitor.core.record import Breaker, BreakerState, Evidence, Record, UserTrials, encode_record
 from monitor.store import keys
 from monitor.store.port import Commit, Committed
 from tests.integration.plant import Plant
 from tests.registering import register
 
 WELL = Record(weighing=Evidence(10, 10, 5.0, 10, 1))
-TRIED = Record(breaker=BreakerState(state=Breaker.HALF_OPEN, since_ms=9, gen=2, policy="cusum", rule="cusum", user_trials=True))
+TRIALS = UserTrials(permitted=5, concurrent=4, lease_ms=10_000, until_ms=52_009)
+TRIED = Record(breaker=BreakerState(state=Breaker.HALF_OPEN, since_ms=9, gen=2, policy="cusum", rule="cusum", trials=TRIALS))
 RECORDS = {"shop-1": WELL, "shop-2": WELL, "shop-3": TRIED}
 
 

@@ -14,8 +14,10 @@ from alert_rules.rules.memory import decode_assertion, decode_memory
 from alert_rules.rules.rule import RuleSet
 from monitor import registry
 from monitor.clock import FakeClock
+from monitor.core.breaker import Event
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import StoreError, StoreRefusal
+from monitor.core.observation import TrafficRuling
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import Breaker, decode_record
 from monitor.store.memory.store import MemoryStore
@@ -355,5 +357,26 @@ def test_the_alert_of_a_renamed_endpoint_ends_and_one_of_its_new_name_begins() -
         record = decode_record((await house.store.load(["f"]))[0].record)
         assert record.probes.run_outcome is FAILURE
         assert (await house.store.load(["e"]))[0].ver == 0, "nothing is left of the old name"
+
+    asyncio.run(story())
+
+
+def test_a_ruling_of_the_judge_of_traffic_is_committed_published_and_comes_back_when_its_opening_may_end() -> None:
+    async def story() -> None:
+        house = House()
+        await house.result(SUCCESS)
+        until_ms = house.clock.now_ms() + 5_000
+        said = TrafficRuling(seq=1, gen=0, event=Event.TRIP, policy="cusum", rule="cusum", reason="users", open_until_ms=until_ms)
+        house.published.clear()
+        await house.step.rule({"e": said, "gone": said})
+        (loaded,) = await house.store.load(["e"])
+        record = decode_record(loaded.record)
+        assert (record.breaker.state, record.breaker.reason, record.traffic_seq) == (Breaker.OPEN, "users", 1)
+        assert house.published == ["shop"]
+        assert house.store._queue(Queue.REEVALUATE, 0)["e"] <= until_ms + 1
+        await house.step.rule({"e": said})
+        assert house.counters.take()["observations_refused"] == 1
+        (gone,) = await house.store.load(["gone"])
+        assert not gone.record
 
     asyncio.run(story())

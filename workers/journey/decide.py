@@ -23,7 +23,7 @@ from monitor.core import decide as core
 from monitor.core import record as records
 from monitor.core.decide import Subject, silent_at_ms
 from monitor.core.errors import StoreError, StoreRefusal
-from monitor.core.observation import Observation, ResultPace, TimePassed
+from monitor.core.observation import Observation, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import OverrideRecord, Record, next_version
 from monitor.core.schedule import vouched_ms
@@ -197,6 +197,25 @@ class DecideStep:
 
     async def _reevaluate_once(self, slot: int, ids: Sequence[str], passed: TimePassed) -> list[str]:
         """Load, decide, commit; return those that somebody else was faster with."""
+        stale, removed = await self._observe_once(dict.fromkeys(ids, passed))
+        await self._forget(slot, removed)
+        return stale
+
+    # What the judge of traffic says ---------------------------------------------------------------------------------
+
+    async def rule(self, rulings: Mapping[str, TrafficRuling]) -> None:
+        """Decide on rulings by endpoint. One that is refused, or overtaken again and again, is for the judge to see from the records: it
+        judges anew. Raises StoreError."""
+        left = rulings
+        for _ in range(STALE_ROUNDS_MAX):
+            stale, _removed = await self._observe_once(left)
+            if not stale:
+                return
+            left = {endpoint_id: left[endpoint_id] for endpoint_id in stale}
+
+    async def _observe_once(self, observations: Mapping[str, Observation]) -> tuple[list[str], list[tuple[str, Loaded]]]:
+        """Load, decide, commit without a lease; return those that somebody else was faster with, and those that are not registered."""
+        ids = list(observations)
         loaded, revisions = await self._store.load_with_revisions(ids)
         prepared = await self._as_loaded(ids, revisions)
         commits, removed = [], []
@@ -204,7 +223,7 @@ class DecideStep:
             current = prepared.get(endpoint_id)
             if endpoint_id not in prepared:
                 removed.append((endpoint_id, one))
-            elif current is not None and (commit := await self._guarded(current, one, passed, None)) is not None:
+            elif current is not None and (commit := await self._guarded(current, one, observations[endpoint_id], None)) is not None:
                 commits.append(commit)
         await self._quarantine.flush()
         stale = []
@@ -213,8 +232,7 @@ class DecideStep:
                 self._after(commit)
             elif answer is Committed.STALE:
                 stale.append(commit.id)
-        await self._forget(slot, removed)
-        return stale
+        return stale, removed
 
     async def _as_loaded(self, ids: Sequence[str], revisions: Mapping[int, int]) -> dict[str, Prepared | None]:
         """The endpoints as they are since their records were loaded: an edit that came between would move the version. None where
@@ -303,7 +321,8 @@ class DecideStep:
         next_ver = next_version(loaded.ver, now_ms)
         pace = observation.pace if isinstance(observation, TimePassed) else ResultPace()
         silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, now_ms, pace)
-        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms) if at_ms]
+        breaker_ms = core.breaker_due_ms(endpoint, after, now_ms)
+        wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms, breaker_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:
             alerts = (

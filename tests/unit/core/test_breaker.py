@@ -14,6 +14,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.policies import POLICIES
 from monitor.core.policies.seen import Scope
 from monitor.core.record import Breaker, BreakerState, Override, Verdict, moved
+from monitor.core.recovery import MIN_DWELL_MS
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
 POOL = Pool(name="shop")
@@ -72,7 +73,7 @@ def test_open_ignores_successes_until_its_cooldown_is_over() -> None:
     t.after(1_000).ok().expect(OPEN).after(1_000).ok().expect(OPEN)
     t.cooled().after(-1).ok().expect(OPEN).cooled().ok().expect(HALF_OPEN).expect_verdict(Verdict.DEGRADED)
     assert t.record.breaker.trial_successes == 1
-    t.after(1).ok().expect(CLOSED).expect_verdict(Verdict.HEALTHY)
+    t.after(MIN_DWELL_MS).ok().expect(CLOSED).expect_verdict(Verdict.HEALTHY)
     assert t.record.warm_up_since_ms == t.now_ms
     assert t.record.breaker.reason == "2 trial probes succeeded in a row"
 
@@ -134,7 +135,7 @@ def test_disabled_records_but_never_trips() -> None:
 
 @pytest.mark.parametrize("override", [Override.FORCED_OPEN, Override.FORCED_CLOSED, Override.DRAIN])
 def test_the_machine_goes_on_by_evidence_under_an_override(override: Override) -> None:
-    Timeline().set(override).trip().cooled().ok().after(1).ok().expect(CLOSED)
+    Timeline().set(override).trip().cooled().ok().after(MIN_DWELL_MS).ok().expect(CLOSED)
 
 
 def test_a_result_older_than_the_newest_is_dropped() -> None:
@@ -150,7 +151,7 @@ def test_the_fast_interval_is_used_while_a_change_is_pending() -> None:
     t = Timeline(interval_ms=10_000, fast_interval_ms=1_000)
     t.at(0).ok().expect_interval(10_000).after(1).fail().expect_interval(1_000).after(1).ok().expect_interval(10_000)
     t.trip().expect_interval(10_000).after(1).ok().expect_interval(1_000).after(1).fail().expect_interval(10_000)
-    t.cooled().ok().expect(HALF_OPEN).expect_interval(1_000).after(1).ok().expect(CLOSED).expect_interval(10_000)
+    t.cooled().ok().expect(HALF_OPEN).expect_interval(1_000).after(MIN_DWELL_MS).ok().expect(CLOSED).expect_interval(10_000)
 
 
 def test_a_steady_success_is_no_reason_to_weigh() -> None:

@@ -13,6 +13,7 @@ from monitor.core.decide import Subject, decide
 from monitor.core.endpoint import Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, Override, moved
+from monitor.core.recovery import MIN_DWELL_MS
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline, result
 
 EDGES = {(old.value, new.value) for (old, _), new in TRANSITIONS.items()}
@@ -76,7 +77,8 @@ class BreakerMachine(RuleBasedStateMachine):
         if state.breaker.state is CLOSED and t.override is not Override.DISABLED:
             assert state.probes.run_outcome is Outcome.SUCCESS or state.probes.run_length < t.endpoint.failure_threshold
         if state.breaker.state is HALF_OPEN:
-            assert state.breaker.trial_successes < t.endpoint.success_threshold
+            dwells = t.now_ms - state.breaker.since_ms < MIN_DWELL_MS
+            assert dwells or state.breaker.trial_successes < t.endpoint.success_threshold
         if t.override is Override.DISABLED and self.before.breaker.state is not OPEN:
             assert state.breaker.state is not Breaker.OPEN
 

@@ -1,47 +1,14 @@
-"""One entry for every source: a probe, an operator, time, and those that report by sequence; each behind its own fence."""
+"""One entry for every source: a probe, an operator, and time; each behind its own fence."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from monitor.core.decide import silent_at_ms
-from monitor.core.observation import OperatorWord, ResultPace, SourceKind, SourceReport, TimePassed
-from monitor.core.record import EMPTY, SOURCES_MAX, Override, Record, SourceStatistics, decode_record, encode_record, next_version
+from monitor.core.observation import OperatorWord, ResultPace, TimePassed
+from monitor.core.record import EMPTY, Override, Record, decode_record, encode_record, next_version
 from monitor.core.schedule import lease_ms, silent_after_ms
-from tests.timeline import CLOSED, START_MS, Timeline
-
-
-def report(sequence: int, ok: int = 1, failed: int = 0, source: str = "shop-frontend") -> SourceReport:
-    return SourceReport(kind=SourceKind.OUTCOMES, source=source, sequence=sequence, at_ms=START_MS + sequence, ok=ok, failed=failed)
-
-
-def test_a_source_is_heard_once_whatever_is_duplicated_or_reordered() -> None:
-    t = Timeline().ok()
-    for sequence in (1, 2, 2, 1, 5, 4):
-        t.observe(report(sequence, ok=3, failed=1))
-    assert t.record.sources == {"outcomes:shop-frontend": SourceStatistics(5, START_MS + 5, 9, 3)}
-    assert t.decision is not None
-    assert t.decision.refused == "report 4 of outcomes:shop-frontend was heard before"
-
-
-def test_sources_stand_apart_from_what_trips_and_from_what_weighs() -> None:
-    t = Timeline(failure_threshold=1).ok()
-    before = t.record
-    t.observe(report(1, ok=0, failed=1_000)).expect(CLOSED)
-    assert (t.record.probes, t.record.weighing, t.record.breaker) == (before.probes, before.weighing, before.breaker)
-    t.fail()
-    assert t.record.sources["outcomes:shop-frontend"].failed == 1_000
-
-
-def test_the_number_of_sources_is_bounded() -> None:
-    t = Timeline()
-    for n in range(SOURCES_MAX + 1):
-        t.observe(report(1, source=f"observer-{n}"))
-    assert len(t.record.sources) == SOURCES_MAX
-    assert t.decision is not None
-    assert "more than 64 sources" in t.decision.refused
-    t.observe(report(2, source="observer-0"))
-    assert t.record.sources["outcomes:observer-0"].sequence == 2
+from tests.timeline import START_MS, Timeline
 
 
 def test_an_operators_word_names_what_it_replaced_and_by_whom() -> None:
@@ -113,7 +80,7 @@ def test_no_decision_is_dated_before_the_one_it_follows() -> None:
 
 
 def test_records_come_back_from_the_store_and_versions_grow_beyond_an_earlier_life() -> None:
-    t = Timeline(failure_threshold=1).ok().fail().observe(report(7))
+    t = Timeline(failure_threshold=1).ok().fail()
     assert decode_record(encode_record(t.record)) == t.record
     assert decode_record(b"") is EMPTY
     assert next_version(0, START_MS) == START_MS

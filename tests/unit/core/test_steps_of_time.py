@@ -10,7 +10,8 @@ import pytest
 from monitor.core.decide import silent_at_ms
 from monitor.core.endpoint import Pool
 from monitor.core.observation import ResultPace
-from monitor.core.record import SourceStatistics, moved
+from monitor.core.record import UserTrials, moved
+from monitor.core.recovery import MIN_DWELL_MS
 from monitor.core.schedule import silent_after_ms
 from monitor.core.tilt import judging_ms, stepped_ms
 from monitor.pool.compose import MemberState, compose, worth_telling
@@ -52,12 +53,13 @@ def test_times_move_with_a_step_and_while_tilted(judged_ms: int, tilted: bool, w
 
 
 def test_all_times_of_a_record_move_but_those_of_its_history() -> None:
-    t = Timeline(Pool(name="shop", open_ms=1_000), success_threshold=1)
+    t = Timeline(Pool(name="shop", open_ms=3_000), success_threshold=1)
     for _ in range(9):
         t.trip().cooled().ok()
     t.after(60_000).ok()
-    told = msgspec.structs.replace(t.record, sources={"consumer:web": SourceStatistics(3, t.now_ms, 5, 1)})
-    for record in (told, t.trip().record):
+    trials = UserTrials(5, 4, 10_000, t.now_ms + 52_000)
+    tried = msgspec.structs.replace(t.record, breaker=msgspec.structs.replace(t.record.breaker, trials=trials))
+    for record in (tried, t.trip().record):
         before, after = (msgspec.to_builtins(msgspec.structs.replace(one, history=t.record.history)) for one in (record, moved(record, 7)))
         assert sum(value >= START_MS for value in _times(before)) >= 11
         expected = [value + 7 if value >= START_MS else value for value in _times(before)]
@@ -88,7 +90,7 @@ def test_an_open_breaker_waits_for_the_rest_of_its_cooldown(step_ms: int, tilted
     left_ms = t.record.breaker.open_until_ms - t.now_ms
     steps(t, step_ms, tilted)
     t.after(1_000).ok().expect(OPEN)
-    t.after(left_ms).ok().expect(HALF_OPEN).after(1).ok().expect(CLOSED)
+    t.after(left_ms).ok().expect(HALF_OPEN).after(MIN_DWELL_MS).ok().expect(CLOSED)
 
 
 @STEPS
