@@ -7,7 +7,19 @@
 
 from monitor.client.health import HealthView
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
+from monitor.client.reporter import Reports
 from monitor.client.watch import Watch
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
-__all__ = ["Change", "EndpointView", "Freshness", "HealthView", "NoEndpoint", "PublishedEndpoint", "Snapshot", "Staleness", "Watch"]
+__all__ = [
+    "Change",
+    "EndpointView",
+    "Freshness",
+    "HealthView",
+    "NoEndpoint",
+    "PublishedEndpoint",
+    "Reports",
+    "Snapshot",
+    "Staleness",
+    "Watch",
+]

@@ -10,17 +10,15 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline, PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from monitor.client.connection import Connection
 from monitor.client.view import NOBODY, NOTHING, Fetch, Version, View
 from monitor.clock import Clock
 from monitor.core.errors import DECODE_ERRORS
@@ -36,10 +34,7 @@ DELTAS_MAX = 100
 HEAD = {"start": 0, "end": 511}
 """Bytes of a snapshot that hold its version."""
 RETRY_MIN_MS = 100
-PATIENCE_MAX_S = 5.0
-"""The longest that an exchange may take. What did not come in time is asked for again with twice the patience, up to this."""
-PATIENCE_OF_EXCHANGES = 4
-"""As many times as long as the last exchange took the next may take, if `timeout_ms` is shorter."""
+CONNECTIONS_MAX = 4
 
 _HEAD = re.compile(rb'\{"schema":\d+,"pool":"(?:[^"\\]|\\.)*","epoch":(\d+),"ver":(\d+),')
 _CHANNEL_PREFIX, _, _CHANNEL_SUFFIX = keys.channel("\0").partition("\0")
@@ -56,16 +51,7 @@ class Follower:
         self._clock = clock
         self._only = None if pools is None else frozenset(pools)
         self._poll_ms = poll_ms
-        self._timeout_s = self._patience_s = timeout_ms / 1_000
-        self._redis: Redis = Redis.from_url(
-            url,
-            protocol=2,  # Its greeting, and that of the library, would be exchanges more before the first state is here.
-            driver_info=None,
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=4,
-        )
+        self._link = Connection(url, clock, timeout_ms=timeout_ms, connections=CONNECTIONS_MAX)
         self._heard_ms = 0
         self._connected = False
 
@@ -88,25 +74,22 @@ class Follower:
 
     async def close(self) -> None:
         """Drop the connections without waiting for a server that may be hung."""
-        try:
-            await self._redis.connection_pool.disconnect(inuse_connections=True)
-        except (RedisError, OSError, TimeoutError) as error:
-            logger.debug("while closing: %s", type(error).__name__)
+        await self._link.close()
 
     # One connection's life --------------------------------------------------------------------------------------
     async def _session(self, tried: Callable[[], None]) -> None:
         """Subscribe first, then read, so that no change falls between the two; then hints as they come, and a poll anyway."""
-        async with self._redis.pubsub() as pubsub:
-            await self._bounded(self._subscribe(pubsub))
+        async with self._link.redis.pubsub() as pubsub:
+            await self._link.bounded(self._subscribe(pubsub))
             await self._poll()
             self._found()
             tried()
             self._heard_ms = self._clock.monotonic_ms()
             while True:
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout(self._link.patience_s):
                     await pubsub.ping()
                 await self._hints(pubsub, self._clock.monotonic_ms() + round(_jittered(self._poll_ms) * 1_000))
-                if self._clock.monotonic_ms() - self._heard_ms > 2 * self._poll_ms + self._patience_s * 1_000:
+                if self._clock.monotonic_ms() - self._heard_ms > 2 * self._poll_ms + self._link.patience_s * 1_000:
                     raise TimeoutError("the channel is silent")
                 await self._poll()
 
@@ -208,28 +191,15 @@ class Follower:
     async def _read(self, commands: list[Callable[[Pipeline], Any]]) -> tuple[list[Any], Fetch]:
         """One round trip for all commands, the server's clock and the heartbeat. An error of one key is its answer."""
         at_ms = self._clock.monotonic_ms()
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._link.redis.pipeline(transaction=False)
         pipeline.time()
         pipeline.get(keys.ALIVE)
         for command in commands:
             command(pipeline)
-        (seconds, micros), alive, *replies = await self._bounded(pipeline.execute(raise_on_error=False))
+        (seconds, micros), alive, *replies = await self._link.bounded(pipeline.execute(raise_on_error=False))
         server_ms = int(seconds) * 1_000 + int(micros) // 1_000
         alive_ms, lagging = _heartbeat(alive)
         return replies, Fetch(server_ms, alive_ms, at_ms, lagging)
-
-    async def _bounded(self, work: Awaitable[Any]) -> Any:
-        """Wait for an exchange, a new connection included, as long as our patience lasts; how long it took makes that longer or shorter."""
-        began_ms = self._clock.monotonic_ms()
-        try:
-            async with asyncio.timeout(self._patience_s):
-                done = await work
-        except TimeoutError:
-            self._patience_s = min(2 * self._patience_s, max(self._timeout_s, PATIENCE_MAX_S))
-            raise
-        took_s = (self._clock.monotonic_ms() - began_ms) / 1_000
-        self._patience_s = max(self._timeout_s, min(PATIENCE_OF_EXCHANGES * took_s, PATIENCE_MAX_S))
-        return done
 
 
 def _jittered(ms: int) -> float:

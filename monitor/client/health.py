@@ -7,17 +7,22 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from monitor.client import lastgood
+from monitor.client.connection import Connection
+from monitor.client.counts import Counts
 from monitor.client.follow import Follower
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
+from monitor.client.reporter import Reporter, Reports, checked_observer, return_name, take_name
 from monitor.client.view import Fetch, Version, View
 from monitor.client.watch import Watch
 from monitor.clock import Clock, SystemClock
+from monitor.core.policies.call import CallOutcome
 from monitor.pool.snapshot import Snapshot
 from monitor.store.redis_url import read_redis_url
 
@@ -27,6 +32,10 @@ TICK_MS = 1_000
 SAVE_EVERY_MS = 10_000
 SAVE_UNCHANGED_EVERY_MS = 60_000
 CLOSE_TIMEOUT_S = 2.0
+REPORT_CONNECTIONS_MAX = 2
+
+_SUCCESS, _FAILURE, _TIMEOUT = CallOutcome.SUCCESS.value, CallOutcome.FAILURE.value, CallOutcome.TIMEOUT.value
+_views: weakref.WeakSet[HealthView] = weakref.WeakSet()
 
 
 class HealthView:
@@ -36,7 +45,8 @@ class HealthView:
     `pools` names the pools to follow; None follows all. `cache_file` is a last-known-good file to start from when Redis is away.
     Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away. A URL that nothing
     could use is a ConfigError at once.
-    Inside a process that forks, make the view after the fork.
+    `observer` is the name under which it reports, one for each process that does; host and process id where there is none.
+    Inside a process that forks, make the view after the fork, or at least start it then.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class HealthView:
         *,
         pools: Iterable[str] | None = None,
         cache_file: str | Path | None = None,
+        observer: str | None = None,
         poll_ms: int = 3_000,
         timeout_ms: int = 1_000,
         clock: Clock | None = None,
@@ -55,6 +66,10 @@ class HealthView:
         self._poll_ms = poll_ms
         self._timeout_ms = timeout_ms
         self._clock: Clock = clock or SystemClock()
+        self._given_name = None if observer is None else checked_observer(observer)
+        self._observer = ""
+        self._counts = Counts()
+        self._reporter: Reporter | None = None
         self._watches: list[Watch] = []
         self._view = View(os.urandom, self._tell)
         self._wheels, self._gates = self._view.wheels, self._view.gates
@@ -63,6 +78,7 @@ class HealthView:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        _views.add(self)
 
     @classmethod
     def from_snapshots(cls, snapshots: Iterable[Snapshot]) -> Self:
@@ -127,17 +143,50 @@ class HealthView:
             self._watches.append(watch)
         return watch
 
-    def report(self, endpoint: EndpointView | str, *, ok: bool) -> None:
-        """Tell the local breaker how a request went. It decides only while the published state has expired."""
-        endpoint_id = endpoint if isinstance(endpoint, str) else endpoint.id
-        if not ok or endpoint_id in self._view.local.streaks:
-            self._view.report(endpoint_id, ok, self._clock.monotonic_ms())
+    # Reporting: no I/O, and nothing raises -------------------------------------------------------------------------
+    def report(
+        self,
+        endpoint: EndpointView | str,
+        outcome: str | bool | None = None,
+        duration_s: float | None = None,
+        code: int | None = None,
+        *,
+        ok: bool | None = None,
+    ) -> None:
+        """Tell how a request to an endpoint ended: it is counted here, and told to everybody within a second or two.
+
+        `outcome` is `success`, `failure`, `timeout`, or a word that says nothing against the endpoint: `rejected`, `short_circuited`,
+        `ignored`, `cancelled`; `code` the HTTP status where there was one. `ok` (or a bool as `outcome`) stands for the first two.
+        The local breaker hears of it too; it decides only while the published state has expired.
+        """
+        endpoint_id = endpoint if isinstance(endpoint, str) else getattr(endpoint, "id", "")
+        if ok is not None:
+            outcome = ok
+        if outcome is True:
+            outcome = _SUCCESS
+        elif outcome is False:
+            outcome = _FAILURE
+        self._counts.add(endpoint_id, outcome, duration_s, code)
+        if outcome in (_FAILURE, _TIMEOUT):
+            self._view.report(endpoint_id, False, self._clock.monotonic_ms())
+        elif outcome == _SUCCESS and endpoint_id in self._view.local.streaks:
+            self._view.report(endpoint_id, True, self._clock.monotonic_ms())
+
+    @property
+    def observer(self) -> str:
+        """The name under which this view reports, once it was started."""
+        return self._observer
+
+    @property
+    def reports(self) -> Reports:
+        """What became of what was reported so far."""
+        return self._reporter.told() if self._reporter else Reports(0, 0, self._counts.dropped, 0, self._counts.refused)
 
     # Life -------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Follow Redis in a thread of our own. `with` does this."""
         tried = threading.Event()
-        self._restore()
+        self._begin()
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._run(tried.set))
         self._thread = threading.Thread(target=self._serve, args=(self._loop, self._task), name="watchkeeper-view", daemon=True)
@@ -150,12 +199,12 @@ class HealthView:
             with contextlib.suppress(RuntimeError):  # The loop has ended by itself.
                 self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join(CLOSE_TIMEOUT_S)
-        self._end_watches()
+        self._end()
 
     async def astart(self) -> None:
         """Follow Redis in a task on the running loop. `async with` does this."""
         tried = asyncio.Event()
-        self._restore()
+        self._begin()
         self._task = asyncio.create_task(self._run(tried.set), name="watchkeeper-view")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_ms / 1_000):
@@ -166,7 +215,7 @@ class HealthView:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
-        self._end_watches()
+        self._end()
 
     def __enter__(self) -> Self:
         self.start()
@@ -194,9 +243,12 @@ class HealthView:
             loop.close()
 
     async def _run(self, tried: Callable[[], None]) -> None:
-        """Follow, let time pass, and keep the last-known-good file."""
+        """Follow, report, let time pass, and keep the last-known-good file."""
         follower = Follower(self._url, self._view, self._clock, pools=self._only, poll_ms=self._poll_ms, timeout_ms=self._timeout_ms)
         following = asyncio.create_task(follower.run(tried), name="watchkeeper-follow")
+        link = Connection(self._url, self._clock, timeout_ms=self._timeout_ms, connections=REPORT_CONNECTIONS_MAX)
+        self._reporter = reporter = Reporter(link, self._observer, self._counts, self._view.pool_of, self._clock)
+        reporting = asyncio.create_task(reporter.run(), name="watchkeeper-reports")
         try:
             while True:
                 await asyncio.sleep(TICK_MS / 1_000)
@@ -208,9 +260,13 @@ class HealthView:
                 following.cancel()
                 await asyncio.wait([following], timeout=0.05)
             await follower.close()
+            reporting.cancel()
+            await reporter.flush()
+            await link.close()
             self._save()
 
-    def _restore(self) -> None:
+    def _begin(self) -> None:
+        self._observer = self._given_name or self._observer or take_name()
         if self._cache_file is not None:
             saved, away_ms = lastgood.read(self._cache_file, self._clock.now_ms())
             self._view.restore(saved, away_ms, self._clock.monotonic_ms())
@@ -238,9 +294,15 @@ class HealthView:
         with self._view.lock, contextlib.suppress(ValueError):
             self._watches.remove(watch)
 
-    def _end_watches(self) -> None:
+    def _end(self) -> None:
+        if self._given_name is None:
+            return_name(self._observer)
         for watch in tuple(self._watches):
             watch.close()
+
+    def _forked(self) -> None:
+        """In a child: what was counted is the parent's to report, under the parent's name."""
+        self._counts, self._reporter, self._observer = Counts(), None, ""
 
     def _expired(self, pool: str) -> bool:
         return self.freshness(pool).freshness is Freshness.EXPIRED
@@ -252,3 +314,12 @@ class HealthView:
         if snapshot.tombstone is True:
             return NoEndpoint(pool, "removed", "it was removed")
         return NoEndpoint(pool, "weightless", f"none of its {len(snapshot.endpoints)} endpoints may take traffic")
+
+
+def _after_fork() -> None:
+    for view in tuple(_views):
+        view._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -125,6 +125,11 @@ class View:
         pool = self._pools.get(name)
         return tuple(pool.endpoints.values()) if pool else ()
 
+    def pool_of(self, endpoint_id: str) -> str | None:
+        """The pool that an endpoint is in, None where no known pool has it."""
+        known = self.index.get(endpoint_id)
+        return known.pool if known else None
+
     def version(self, name: str) -> Version:
         """(epoch, ver) read from Redis; a version from a file binds nobody."""
         pool = self._pools.get(name)
