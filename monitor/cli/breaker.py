@@ -1,4 +1,4 @@
-"""`watchkeeper breaker`: overrides of the breaker."""
+"""`watchkeeper breaker`: overrides of the breaker, and replays of its policies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from monitor.cli.common import System, by_option, needs_system
 from monitor.cli.pool import override
+from monitor.cli.replay import replay
 from monitor.core.record import Override
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def breaker() -> None:
-    """Open or close an endpoint's breaker by hand, or leave it to the probes."""
+    """Open or close an endpoint's breaker by hand, leave it to the probes, or replay what a policy would have done."""
 
 
 def _operators(command: F) -> F:
@@ -59,3 +60,6 @@ def auto(system: System, endpoint_id: str, reason: str, actor: str) -> None:
       watchkeeper breaker auto shop-1 --reason "prices are right again"
     """
     override(system, endpoint_id, None, reason, actor)
+
+
+breaker.add_command(replay)

@@ -50,7 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Act": {
         "pool": ("monitor.cli.pool:pool", "List pools; drain members and take them back."),
-        "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand, or leave it to the probes."),
+        "breaker": ("monitor.cli.breaker:breaker", "Open or close a breaker by hand; replay a policy."),
     },
     "Run": {
         "init": ("monitor.cli.system:init", "Make the data set in a Redis, once."),

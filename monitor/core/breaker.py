@@ -23,6 +23,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from monitor.core.endpoint import Pool
@@ -30,6 +31,18 @@ from monitor.core.record import Breaker, BreakerState
 
 FORGIVE_AFTER_MS: Final = 30_000
 """Healthy time after which one opening is forgiven."""
+
+
+SPREAD_PERCENT: Final = 10
+"""By so much a pool's openings are spread, so that they do not all end at once."""
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How long a breaker stays open: `open_ms` at first, twice as long each time, up to `open_max_ms`, give or take `spread_percent`."""
+
+    open_ms: int
+    open_max_ms: int
+    spread_percent: int = 0
 
 
 class Event(StrEnum):
@@ -84,8 +97,9 @@ def step(
     gen = before.gen + 1
     opens, open_until_ms = before.opens, 0
     if state is Breaker.OPEN:
-        opens = _count_opening(before.opens, pool)
-        open_until_ms = now_ms + open_duration_ms(endpoint_id, gen, opens, pool)
+        times = Opening(pool.open_ms, pool.open_max_ms, SPREAD_PERCENT)
+        opens = count_opening(before.opens, times)
+        open_until_ms = now_ms + opening_ms(endpoint_id, gen, opens, times)
     return BreakerState(
         state=state,
         since_ms=now_ms,
@@ -126,20 +140,21 @@ def enter(
     )
 
 
-def open_duration_ms(endpoint_id: str, gen: int, opens: int, pool: Pool) -> int:
-    """min(open_ms * 2^(k-1), open_max_ms), spread by a factor of 0.9 to 1.1.
+def opening_ms(endpoint_id: str, gen: int, opens: int, times: Opening, seed: int = 0) -> int:
+    """How long opening k lasts: min(open_ms * 2^(k-1), open_max_ms), spread by a factor of 1 ± spread_percent/100.
 
-    The spread comes from the id and the generation, so that a pool that tripped at once does not return at once
+    The spread comes from the id, the generation and the seed, so that a pool that tripped at once does not return at once
     and a replay opens for exactly as long.
     """
-    base_ms = min(pool.open_ms << min(opens - 1, 32), pool.open_max_ms)
-    per_mille = 900 + zlib.crc32(f"{endpoint_id}:{gen}".encode()) % 201
+    base_ms = min(times.open_ms << min(opens - 1, 32), times.open_max_ms)
+    draw = zlib.crc32(f"{endpoint_id}:{gen}:{seed}".encode() if seed else f"{endpoint_id}:{gen}".encode())
+    per_mille = 1000 - 10 * times.spread_percent + draw % (20 * times.spread_percent + 1)
     return base_ms * per_mille // 1000
 
 
-def _count_opening(opens: int, pool: Pool) -> int:
+def count_opening(opens: int, times: Opening) -> int:
     """k grows until the duration has reached its maximum (Envoy's shape): what cannot lengthen the cooldown need not be forgiven."""
-    return opens if opens and pool.open_ms << min(opens - 1, 32) >= pool.open_max_ms else opens + 1
+    return opens if opens and times.open_ms << min(opens - 1, 32) >= times.open_max_ms else opens + 1
 
 
 def cooled_down(breaker: BreakerState, now_ms: int) -> bool:

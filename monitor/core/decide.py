@@ -14,9 +14,9 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
 from monitor.core.observation import Observation, OperatorWord, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
-from monitor.core.policies import POLICIES
 from monitor.core.policies.choice import resolved
 from monitor.core.policies.policy import Member, Trials
+from monitor.core.policies.probed import PROBE_POLICIES
 from monitor.core.policies.seen import Ruling, Seen
 from monitor.core.record import (
     Breaker,
@@ -320,7 +320,7 @@ def _changed(record: Record, breaker: BreakerState, now_ms: int) -> Record:
 
 def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
     """Consult the policy until it has nothing more to say; one result may end both a cooldown and its only trial."""
-    policy = POLICIES[seen.pool.policy]
+    policy = PROBE_POLICIES[seen.pool.policy]
     transitions: tuple[Transition, ...] = ()
     before = seen.breaker
     while (ruling := policy.judge(seen)) is not None:

@@ -6,6 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from monitor.core.policies.consecutive import Consecutive
-from monitor.core.policies.seen import Policy
+from monitor.core.policies.policy import Policy
 
 POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(),)}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+COUNT_MAX: Final = 2**53 - 1
+"""The largest count, and the latest time: what every language's JSON still reads as written."""
 
 
 class CallOutcome(StrEnum):

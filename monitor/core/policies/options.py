@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from math import isfinite
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -91,10 +90,6 @@ def _read(rows: Mapping[str, PolicySetting], name: str, value: object) -> Any:
     if row.limits.choices:
         if value not in row.limits.choices:
             raise SettingError(name, shorten(repr(value)), "there is no such choice", f"write {row.allowed}")
-    elif (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and not (isfinite(value) and row.limits.low <= value <= row.limits.high)
-    ):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and not row.limits.low <= value <= row.limits.high:
         raise SettingError(name, shorten(repr(value)), "it is out of range", f"write {row.allowed}")
     return float(value) if row.type is float and isinstance(value, int) else value

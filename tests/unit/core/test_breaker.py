@@ -9,15 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
-from monitor.core.breaker import TRANSITIONS, Event, UnlistedTransitionError, open_duration_ms, step
+from monitor.core.breaker import SPREAD_PERCENT, TRANSITIONS, Event, Opening, UnlistedTransitionError, opening_ms, step
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.policies import POLICIES
+from monitor.core.policies.probed import PROBE_POLICIES
 from monitor.core.policies.seen import Scope
 from monitor.core.record import Breaker, BreakerState, Override, Verdict, moved
 from monitor.core.recovery import MIN_DWELL_MS
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
 POOL = Pool(name="shop")
+TIMES = Opening(POOL.open_ms, POOL.open_max_ms, SPREAD_PERCENT)
 
 
 def stepped(state: Breaker, event: Event) -> BreakerState:
@@ -44,11 +45,11 @@ def test_every_state_can_be_left_and_reached() -> None:
 
 @pytest.mark.parametrize(("opens", "base_ms"), [(1, 5_000), (2, 10_000), (6, 160_000), (7, 300_000), (500, 300_000)])
 def test_cooldown_doubles_up_to_its_maximum_within_ten_percent(opens: int, base_ms: int) -> None:
-    durations = {open_duration_ms(f"e{n}", 1, opens, POOL) for n in range(200)}
+    durations = {opening_ms(f"e{n}", 1, opens, TIMES) for n in range(200)}
     assert min(durations) >= base_ms * 0.9
     assert max(durations) <= base_ms * 1.1
     assert len(durations) > 80
-    assert open_duration_ms("e1", 3, opens, POOL) == open_duration_ms("e1", 3, opens, POOL)
+    assert opening_ms("e1", 3, opens, TIMES) == opening_ms("e1", 3, opens, TIMES)
 
 
 def test_three_failures_in_a_row_open_it_and_say_why() -> None:
@@ -164,7 +165,7 @@ def test_a_steady_success_is_no_reason_to_weigh() -> None:
 
 
 def test_every_option_of_a_policy_is_a_field_with_its_default_and_a_setting_that_people_write() -> None:
-    for name, policy in POLICIES.items():
+    for name, policy in PROBE_POLICIES.items():
         assert policy.name == name
         for option in policy.options:
             holder, written = (Endpoint, ENDPOINT_FIELDS) if option.scope is Scope.ENDPOINT else (Pool, POOL_FIELDS)
