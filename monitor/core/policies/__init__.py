@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from monitor.core.policies.consecutive import Consecutive
+from monitor.core.policies.envoy import Envoy
 from monitor.core.policies.policy import Policy
 
-POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(),)}
+POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(), Envoy())}
