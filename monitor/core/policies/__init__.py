@@ -7,6 +7,8 @@ from typing import Final
 
 from monitor.core.policies.consecutive import Consecutive
 from monitor.core.policies.envoy import Envoy
+from monitor.core.policies.hystrix import Hystrix
 from monitor.core.policies.policy import Policy
+from monitor.core.policies.resilience4j import Resilience4j
 
-POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(), Envoy())}
+POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(), Envoy(), Hystrix(), Resilience4j())}

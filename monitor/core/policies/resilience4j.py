@@ -1,0 +1,424 @@
+"""The policy `resilience4j`: its CircuitBreakerStateMachine, with count and time windows, slow calls and its own operator's states.
+
+CLOSED judges each call as it is recorded: from the minimum number of calls on, a rate at or above its threshold opens it. OPEN ends when
+somebody asks later than the wait (or, with the automatic transition, as soon as it is over). HALF_OPEN admits a number of calls and judges
+a window of that size, perhaps before all have ended: a rate at or above its threshold opens again, anything else closes.
+
+Each transition begins a new window, except one into OPEN: it keeps what led to it, so that late results and readers still find it. Rates
+are doubles; the source's floats differ from them only among hundreds of thousands of calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from monitor.core.breaker import Event, enter
+from monitor.core.overlay import OVERLAYS
+from monitor.core.policies.call import Call, CallOutcome
+from monitor.core.policies.options import TIME_MAX_MS, Limits
+from monitor.core.policies.policy import Change, IllegalError, Member, Shown, Step, Trials, open_for_ms, spread
+from monitor.core.policies.windows import FAILED, PERCENT, SLOW, CountWindow, TimeWindow, Window, first_met, rates
+from monitor.core.record import Breaker, BreakerState, Override
+
+WINDOW_MAX: Final = 10_000
+"""The most calls, or seconds, of a window."""
+CALLS_MAX: Final = 1_000_000
+WAIT_MAX_MS: Final = 2**53
+"""Where a wait that grows without `wait_max_ms` stops; JSON holds it exactly."""
+EVENTS_MAX: Final = 10_000
+"""The most equal events of one step that are told."""
+_SECOND_MS: Final = 1_000
+
+_FAILED: Final = {CallOutcome.SUCCESS: 0, CallOutcome.FAILURE: FAILED, CallOutcome.TIMEOUT: FAILED}
+_TOLD: Final = ("SUCCESS", "ERROR")
+_EXCEEDED: Final[tuple[tuple[str, ...], ...]] = (
+    (),
+    ("FAILURE_RATE_EXCEEDED",),
+    ("SLOW_CALL_RATE_EXCEEDED",),
+    ("FAILURE_RATE_EXCEEDED", "SLOW_CALL_RATE_EXCEEDED"),
+)
+_MODES: Final = {"disabled": Override.DISABLED, "metrics_only": Override.METRICS_ONLY, "forced_open": Override.FORCED_OPEN}
+_OWN: Final = frozenset(_MODES.values())
+_MACHINE: Final = {"open": Breaker.OPEN, "half_open": Breaker.HALF_OPEN}
+_FROM_CLOSED: Final = ("closed", "open", "disabled", "metrics_only", "forced_open")
+_FROM_OPEN: Final = ("closed", "open", "half_open", "disabled", "metrics_only", "forced_open")
+MOVES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "closed": _FROM_CLOSED,
+        "open": _FROM_OPEN,
+        "half_open": _FROM_OPEN,
+        "forced_open": _FROM_OPEN,
+        "disabled": _FROM_OPEN,
+        "metrics_only": ("closed", "disabled", "metrics_only", "forced_open"),
+    }
+)
+"""Where an operator's word may lead from each state. A move to the same state begins it anew and is told nobody."""
+_SILENT: Final = frozenset({Override.FORCED_OPEN, Override.DISABLED})
+"""They record nothing, and tell nothing but that they begin and end."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """CircuitBreakerConfig. `wait_multiplier`, `wait_randomization` and `wait_max_ms` are its IntervalFunction."""
+
+    sliding_window_type: Annotated[
+        str, Limits(0, 0, "Whether the newest calls are judged, or those of the last seconds.", "slidingWindowType", ("count", "time"))
+    ] = "count"
+    sliding_window_size: Annotated[int, Limits(1, WINDOW_MAX, "So many calls, or seconds.", "slidingWindowSize")] = 100
+    minimum_number_of_calls: Annotated[
+        int, Limits(1, CALLS_MAX, "Fewer calls are not judged; at most the size of a count window.", "minimumNumberOfCalls")
+    ] = 100
+    failure_rate_threshold: Annotated[float, Limits(0.001, 100, "Percentage of failures that opens.", "failureRateThreshold")] = 50.0
+    slow_call_rate_threshold: Annotated[float, Limits(0.001, 100, "Percentage of slow calls that opens.", "slowCallRateThreshold")] = 100.0
+    slow_call_duration_threshold_ms: Annotated[
+        int, Limits(1, TIME_MAX_MS, "A call that took longer is slow.", "slowCallDurationThreshold")
+    ] = 60_000
+    permitted_number_of_calls_in_half_open_state: Annotated[
+        int, Limits(1, WINDOW_MAX, "Calls that may try it, and the window that judges them.", "permittedNumberOfCallsInHalfOpenState")
+    ] = 10
+    wait_duration_in_open_state_ms: Annotated[
+        int, Limits(1, TIME_MAX_MS, "How long it stays open the first time.", "waitDurationInOpenState")
+    ] = 60_000
+    wait_multiplier: Annotated[
+        float, Limits(1, 1_000, "Each opening that follows a failed trial lasts so many times longer.", "IntervalFunction multiplier")
+    ] = 1.0
+    wait_randomization: Annotated[
+        float, Limits(0, 1, "By which part of it a wait is drawn shorter or longer.", "IntervalFunction randomizationFactor")
+    ] = 0.0
+    wait_max_ms: Annotated[int | None, Limits(1, TIME_MAX_MS, "The longest wait; none: it grows on.", "IntervalFunction maxInterval")] = (
+        None
+    )
+    max_wait_duration_in_half_open_state_ms: Annotated[
+        int, Limits(0, TIME_MAX_MS, "How long it waits for its trials; 0: for ever.", "maxWaitDurationInHalfOpenState")
+    ] = 0
+    transition_to_state_after_wait_duration: Annotated[
+        str, Limits(0, 0, "Where it goes when its trials have not ended by then.", "transitionToStateAfterWaitDuration", ("open", "closed"))
+    ] = "open"
+    automatic_transition_from_open_to_half_open_enabled: Annotated[
+        bool, Limits(0, 1, "Whether OPEN ends by itself.", "automaticTransitionFromOpenToHalfOpenEnabled")
+    ] = False
+
+
+class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`window` holds the calls (None: the state records nothing). `trial`: they are those of a half-open period, of which `permits` are
+    left. `attempts` counts the openings since it was last CLOSED. `told` are the thresholds that METRICS_ONLY has told, in bits. `gen` is
+    the breaker's: where somebody else has moved it, the memory begins that state anew.
+
+    A count window is one byte a call (100 by default), a time window some 20 bytes a second that had calls; WINDOW_MAX of either at most.
+    """
+
+    window: Window | None = None
+    trial: bool = False
+    permits: int = 0
+    attempts: int = 0
+    not_permitted: int = 0
+    told: int = 0
+    gen: int = 0
+
+
+_Member = Member[Memory]
+_Step = Step[Memory]
+
+
+class Resilience4j:
+    """Judges each call; see the module."""
+
+    name = "resilience4j"
+    settings = Settings
+    memory = Memory
+    relative = False
+
+    def check(self, settings: Settings) -> None:
+        """None do: a `wait_max_ms` below the first wait shortens it."""
+
+    def begin(self, settings: Settings, now_ms: int) -> Memory:
+        """CLOSED, and no call yet."""
+        return Memory(_closed(settings))
+
+    def gather(self, settings: Settings, members: Iterable[_Member], now_ms: int) -> None:
+        """It looks at no other member."""
+
+    def observe(self, settings: Settings, member: _Member, call: Call, gathered: Any, now_ms: int) -> _Step:
+        """Record the calls one by one. Where one decides, those after it meet the state that follows."""
+        outcome = call.outcome
+        if member.mode in _SILENT:
+            return Step(member)
+        member = _kept(settings, member)
+        if outcome is CallOutcome.IGNORED:
+            if _own(member) is None and member.breaker.state is Breaker.HALF_OPEN:
+                member = _with(member, replace(member.memory, permits=member.memory.permits + call.count))
+            return Step(member, events=_times("IGNORED_ERROR", call.count))
+        failed = _FAILED.get(outcome)
+        if failed is None:
+            return Step(member)
+        kind = failed | (SLOW if call.duration_ms > settings.slow_call_duration_threshold_ms else 0)
+        step, left = _record(settings, member, kind, call.count, now_ms)
+        while left:
+            following, left = _record(settings, step.member, kind, left, now_ms)
+            step = Step(following.member, step.changes + following.changes, step.events + following.events)
+        return step
+
+    def acquire(self, settings: Settings, member: _Member, now_ms: int) -> _Step:
+        """HALF_OPEN lets pass as many as it has permits, OPEN nobody before its wait is over, FORCED_OPEN nobody; the others everybody."""
+        member = _kept(settings, member)
+        if member.mode is not None:
+            return Step(member, permitted=True) if OVERLAYS[member.mode].permits else _refused(member)
+        state = member.breaker.state
+        if state is Breaker.CLOSED:
+            return Step(member, permitted=True)
+        if state is Breaker.OPEN and now_ms <= member.breaker.open_until_ms:
+            return _refused(member)
+        step = _half_opened(settings, member, now_ms, "somebody asks") if state is Breaker.OPEN else Step(member)
+        memory = step.member.memory
+        if memory.permits <= 0:
+            return _refused(member)
+        return Step(_with(step.member, replace(memory, permits=memory.permits - 1)), step.changes, step.events, permitted=True)
+
+    def release(self, settings: Settings, member: _Member, now_ms: int) -> _Step:
+        """Give a permit back; only HALF_OPEN counts them."""
+        member = _kept(settings, member)
+        if _own(member) is not None or member.breaker.state is not Breaker.HALF_OPEN:
+            return Step(member)
+        return Step(_with(member, replace(member.memory, permits=member.memory.permits + 1)))
+
+    def probe(self, settings: Settings, member: _Member, success: bool, now_ms: int) -> _Step:
+        """Active checks decide nothing."""
+        return Step(member)
+
+    def override(self, settings: Settings, member: _Member, word: str, now_ms: int) -> _Step:
+        """A move that MOVES lists, or a reset."""
+        member = _kept(settings, member)
+        target, for_ms = _target(word)
+        old = member.state
+        allowed = MOVES.get(old, _FROM_OPEN)
+        if target not in allowed:
+            raise IllegalError(f"resilience4j does not move from {old} to {target}; allowed: {', '.join(allowed)}, auto, reset")
+        memory, gen = member.memory, member.breaker.gen + 1
+        opened = target in {"open", "forced_open"} and for_ms is None
+        attempts = memory.attempts + opened if target in {"open", "half_open", "forced_open"} else 0
+        open_until_ms = 0
+        if target == "open":
+            open_until_ms = now_ms + (_wait_ms(settings, member, attempts, gen) if for_ms is None else for_ms)
+            memory = replace(memory, attempts=attempts, gen=gen)
+        else:
+            memory = replace(_begun(settings, target), attempts=attempts, gen=gen)
+        reason = f"an operator says {word}"
+        breaker = BreakerState(
+            state=_MACHINE.get(target, Breaker.CLOSED),
+            since_ms=now_ms,
+            gen=gen,
+            open_until_ms=open_until_ms,
+            opens=attempts,
+            reason=reason,
+            rule="override",
+        )
+        changes = () if target == old else (Change(now_ms, old, target, "override", reason),)
+        events = ("STATE_TRANSITION",) * len(changes) + ("RESET",) * (word == "reset")
+        return Step(Member(member.id, breaker, memory, _MODES.get(target), member.seed), changes, events)
+
+    def due_ms(self, settings: Settings, member: _Member) -> int:
+        """The end of the wait, where the transition is automatic; the end of the patience with trials, where it has one."""
+        breaker = member.breaker
+        if _own(member) is not None or breaker.state is Breaker.CLOSED:
+            return 0
+        if breaker.state is Breaker.OPEN:
+            return breaker.open_until_ms if settings.automatic_transition_from_open_to_half_open_enabled else 0
+        patience_ms = settings.max_wait_duration_in_half_open_state_ms
+        return breaker.since_ms + patience_ms if patience_ms else 0
+
+    def tick(self, settings: Settings, member: _Member, now_ms: int) -> _Step:
+        """End the wait, or the patience."""
+        member = _kept(settings, member)
+        if member.breaker.state is Breaker.OPEN:
+            return _half_opened(settings, member, now_ms, "the automatic transition is enabled")
+        opens = settings.transition_to_state_after_wait_duration == "open"
+        reason = f"its trials did not end within {settings.max_wait_duration_in_half_open_state_ms} ms"
+        event = Event.TRIAL_FAILED if opens else Event.READMITTED
+        return _moved(settings, member, event, now_ms, rule="max_wait_duration_in_half_open_state_ms", reason=reason)
+
+    def compare(self, settings: Settings, member: _Member, gathered: Any, now_ms: int) -> _Step:
+        """It looks at no other member."""
+        return Step(member)
+
+    def trials(self, settings: Settings, member: _Member) -> Trials:
+        """As many as HALF_OPEN permits, at most four at a time."""
+        permitted = settings.permitted_number_of_calls_in_half_open_state
+        return Trials(permitted, min(4, permitted))
+
+    def shows(self, settings: Settings, member: _Member, now_ms: int) -> Shown:
+        """The window as it is now: seconds leave it while nothing happens."""
+        memory = _kept(settings, member).memory
+        if memory.window is None:
+            return Shown(not_permitted=memory.not_permitted)
+        window = memory.window.at(now_ms // _SECOND_MS)
+        failure_rate, slow_rate = rates(window, _minimum(settings, window))
+        return Shown(failure_rate, slow_rate, window.calls, window.failed, window.slow, memory.not_permitted)
+
+
+def _record(settings: Settings, member: _Member, kind: int, count: int, now_ms: int) -> tuple[_Step, int]:
+    """Record equal calls up to the first that decides; return what that led to, and how many are left."""
+    memory, mode, state = member.memory, _own(member), member.breaker.state
+    window, name, second = memory.window, _TOLD[kind & FAILED], now_ms // _SECOND_MS
+    if window is None:
+        return Step(member, events=_times(name, count)), 0
+    if mode is None and state is Breaker.OPEN:
+        return Step(_with(member, replace(memory, window=window.pushed(kind, count, second))), events=_times(name, count)), 0
+    minimum, untold = _minimum(settings, window), ~memory.told
+    if mode is None and state is Breaker.HALF_OPEN:
+        taken = min(count, max(1, minimum - window.calls))
+        window = window.pushed(kind, taken, second)
+        over, decided = _met(settings, window, minimum), window.calls >= minimum
+        event, events = (Event.TRIAL_FAILED if over else Event.TRIALS_PASSED), _times(name, taken)
+    else:
+        if count == 1:
+            taken, window = 1, window.pushed(kind, 1, second)
+            over = _met(settings, window, minimum) & untold
+        else:
+            taken, window, over = first_met(window, (kind, count, second), minimum, lambda one: _met(settings, one, minimum) & untold)
+        decided, event, events = over != 0, Event.TRIP, _times(name, taken) + _EXCEEDED[over]
+    memory = replace(memory, window=window)
+    if mode is not None or not decided:
+        memory = replace(memory, told=memory.told | over) if over else memory
+        return Step(_with(member, memory), events=events), count - taken
+    rule = "slow_call_rate_threshold" if over == SLOW else "failure_rate_threshold"
+    failure_rate, slow_rate = rates(window, minimum)
+    step = _moved(
+        settings,
+        _with(member, memory),
+        event,
+        now_ms,
+        rule=rule,
+        reason=f"of {window.calls} {'trials' if memory.trial else 'calls'} {failure_rate:g} % failed and {slow_rate:g} % were slow",
+        evidence={"failure_rate": failure_rate, "slow_rate": slow_rate, "calls": window.calls},
+    )
+    return Step(step.member, step.changes, events + step.events), count - taken
+
+
+def _times(event: str, count: int) -> tuple[str, ...]:
+    return (event,) * min(count, EVENTS_MAX)
+
+
+def _met(settings: Settings, window: Window, minimum: int) -> int:
+    """The thresholds that are met, in bits."""
+    calls, failed, slow = window.calls, window.failed, window.slow
+    if calls < minimum:
+        return 0
+    by_failures = FAILED if failed and failed * PERCENT / calls >= settings.failure_rate_threshold else 0
+    return by_failures | SLOW if slow and slow * PERCENT / calls >= settings.slow_call_rate_threshold else by_failures
+
+
+def _minimum(settings: Settings, window: Window) -> int:
+    minimum = settings.minimum_number_of_calls
+    return min(minimum, window.size) if isinstance(window, CountWindow) else minimum
+
+
+def _closed(settings: Settings) -> Window:
+    size = settings.sliding_window_size
+    return CountWindow(size) if settings.sliding_window_type == "count" else TimeWindow(size)
+
+
+def _begun(settings: Settings, state: str) -> Memory:
+    """A state's memory as it begins."""
+    if state == "half_open":
+        permitted = settings.permitted_number_of_calls_in_half_open_state
+        return Memory(CountWindow(permitted), trial=True, permits=permitted)
+    return Memory(_closed(settings) if state in {"closed", "metrics_only"} else None)
+
+
+def _kept(settings: Settings, member: _Member) -> _Member:
+    """The member with a memory that fits its breaker and its settings: both may have been changed by somebody else since."""
+    memory, breaker = member.memory, member.breaker
+    window = memory.window
+    if memory.gen != breaker.gen:
+        fresh = memory if breaker.state is Breaker.OPEN else _begun(settings, breaker.state.lower())
+        attempts = 0 if breaker.state is Breaker.CLOSED else max(1, memory.attempts)
+        return _with(member, replace(fresh, attempts=attempts, gen=breaker.gen))
+    if window is None:
+        return member
+    if memory.trial:
+        size = settings.permitted_number_of_calls_in_half_open_state
+    elif isinstance(window, CountWindow) is (settings.sliding_window_type == "count"):
+        size = settings.sliding_window_size
+    else:
+        return _with(member, replace(memory, window=_closed(settings)))
+    return member if window.size == size else _with(member, replace(memory, window=window.resized(size)))
+
+
+def _own(member: _Member) -> Override | None:
+    """The state of its own that an operator's word has put it into; another word that lies over it moves nothing underneath."""
+    return member.mode if member.mode in _OWN else None
+
+
+def _with(member: _Member, memory: Memory) -> _Member:
+    return Member(member.id, member.breaker, memory, member.mode, member.seed)
+
+
+def _refused(member: _Member) -> _Step:
+    memory = member.memory
+    events = () if member.mode in _SILENT else ("NOT_PERMITTED",)
+    return Step(_with(member, replace(memory, not_permitted=memory.not_permitted + 1)), (), events, permitted=False)
+
+
+def _half_opened(settings: Settings, member: _Member, now_ms: int, why: str) -> _Step:
+    reason = f"{why} after {now_ms - member.breaker.since_ms} ms"
+    return _moved(settings, member, Event.TRIAL, now_ms, rule="wait_duration_in_open_state_ms", reason=reason)
+
+
+def _moved(
+    settings: Settings,
+    member: _Member,
+    event: Event,
+    now_ms: int,
+    *,
+    rule: str,
+    reason: str,
+    evidence: dict[str, int | float | str] | None = None,
+) -> _Step:
+    """Move the machine: into OPEN with the window as it is, into others with a new one."""
+    old, memory = member.breaker, member.memory
+    after = enter(old, event, now_ms=now_ms, rule=rule, reason=reason, evidence=evidence, opens=0)
+    attempts, open_until_ms = memory.attempts, 0
+    if after.state is Breaker.OPEN:
+        attempts += 1
+        open_until_ms = now_ms + _wait_ms(settings, member, attempts, after.gen)
+        memory = replace(memory, attempts=attempts, gen=after.gen)
+    else:
+        attempts = attempts if after.state is Breaker.HALF_OPEN else 0
+        memory = replace(_begun(settings, after.state.lower()), attempts=attempts, gen=after.gen)
+    after = replace(after, open_until_ms=open_until_ms, opens=attempts)
+    change = Change(now_ms, old.state.lower(), after.state.lower(), rule, reason, evidence or {})
+    return Step(Member(member.id, after, memory, member.mode, member.seed), (change,), ("STATE_TRANSITION",))
+
+
+def _wait_ms(settings: Settings, member: _Member, attempts: int, gen: int) -> int:
+    """How long the opening number `attempts` lasts: the IntervalFunction, whole milliseconds at each step."""
+    wait_ms, longest_ms = settings.wait_duration_in_open_state_ms, settings.wait_max_ms or WAIT_MAX_MS
+    for _ in range(attempts - 1):
+        longer_ms = int(min(wait_ms * settings.wait_multiplier, WAIT_MAX_MS))
+        if longer_ms == wait_ms:
+            break
+        wait_ms = longer_ms
+    if settings.wait_randomization:
+        delta_ms = wait_ms * settings.wait_randomization
+        wait_ms = int(max(1.0, wait_ms - delta_ms + spread(member.id, gen, member.seed) * (2 * delta_ms + 1)))
+    return min(wait_ms, longest_ms)
+
+
+def _target(word: str) -> tuple[str, int | None]:
+    """Where a word leads, and for how long if it says so."""
+    if word in {"auto", "reset"}:
+        return "closed", None
+    try:
+        for_ms = open_for_ms(word)
+    except ValueError as error:
+        raise IllegalError(f"seen {word}: {error}") from None
+    if for_ms is not None:
+        return "open", for_ms
+    if word not in _MACHINE and word not in _MODES:
+        known = "open, open_for:MS, half_open, forced_open, disabled, metrics_only, auto, reset"
+        raise IllegalError(f"resilience4j knows no override {word}; allowed: {known}")
+    return word, None
