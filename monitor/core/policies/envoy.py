@@ -147,7 +147,7 @@ class Envoy:
         member = replace(member, memory=memory)
         if not over:
             return Step(member)
-        return _readmit(member, "ejection_over", f"ejected for {format_duration(now_ms - breaker.since_ms)}: the time is over", now_ms)
+        return _readmit(member, "ejection_over", f"its ejection is over, after {format_duration(now_ms - breaker.since_ms)}", now_ms)
 
     def gather(self, settings: Settings, members: Iterable[Member[Memory]], now_ms: int) -> Gathered:
         """Count the pool, and make its rates of the interval that ended last."""
@@ -225,11 +225,11 @@ def _answers(settings: Settings, memory: Memory, code: int, count: int) -> tuple
     if in_row < settings.consecutive_5xx and (not of_gateway or in_row_gateway < settings.consecutive_gateway_failure):
         return replace(memory, in_row_5xx=in_row, in_row_gateway=in_row_gateway), ()
     number, enforcing = settings.consecutive_5xx, settings.enforcing_consecutive_5xx
-    any_5xx = Detector("consecutive_5xx", "in_row_5xx", "5xx", number, enforcing)
+    any_5xx = Detector("consecutive_5xx", "in_row_5xx", "answers of 5xx", number, enforcing)
     if not of_gateway:
         return replace(memory, in_row_gateway=0), (any_5xx,)
     number, enforcing = settings.consecutive_gateway_failure, settings.enforcing_consecutive_gateway_failure
-    return memory, (Detector("consecutive_gateway_failure", "in_row_gateway", "502, 503 or 504", number, enforcing), any_5xx)
+    return memory, (Detector("consecutive_gateway_failure", "in_row_gateway", "answers of 502, 503 or 504", number, enforcing), any_5xx)
 
 
 def _count_failures(
@@ -265,9 +265,9 @@ def _eject(settings: Settings, member: Member[Memory], outlier: Outlier, gathere
     lasts_ms = min(base_ms * backoff, longest_ms)
     if settings.max_ejection_time_jitter_ms:
         lasts_ms += int(spread(f"{member.id}:jitter", breaker.gen, member.seed) * (settings.max_ejection_time_jitter_ms + 1))
-    out = f"{gathered.ejected + 1} of {gathered.hosts} hosts"
-    reason = f"{outlier.rule}: {outlier.saw}; ejected for {format_duration(lasts_ms)}, so that {out} are out"
-    evidence = outlier.evidence | {"ejected_ms": lasts_ms, "backoff": backoff, "ejected": gathered.ejected + 1, "hosts": gathered.hosts}
+    ejected = gathered.ejected + 1
+    reason = f"{outlier.rule}: {outlier.saw}; ejected for {format_duration(lasts_ms)}, as {ejected} of {gathered.hosts} hosts"
+    evidence = outlier.evidence | {"ejected_ms": lasts_ms, "backoff": backoff, "ejected": ejected, "hosts": gathered.hosts}
     after = enter(
         breaker,
         Event.TRIP,
