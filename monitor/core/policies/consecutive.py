@@ -19,11 +19,12 @@ from monitor.core.breaker import TRANSITIONS, Event, cooled_down, enter, forgive
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import THRESHOLD_MAX
 from monitor.core.overlay import OVERLAYS
+from monitor.core.policies.by_hand import overridden
 from monitor.core.policies.call import COUNT_MAX, Call, CallOutcome
 from monitor.core.policies.opening import OpeningSettings, check_opening, opened
 from monitor.core.policies.options import Limits
-from monitor.core.policies.policy import Change, IllegalError, Member, Shown, Step, Trials, open_for_ms
-from monitor.core.record import Breaker, BreakerState, Override
+from monitor.core.policies.policy import Change, Member, Shown, Step, Trials
+from monitor.core.record import Breaker, BreakerState
 
 RULE: Final = "consecutive"
 CONCURRENT_MAX: Final = 4
@@ -31,10 +32,6 @@ CONCURRENT_MAX: Final = 4
 
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _BAD: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
-_BY_HAND: Final = (Event.TRIP, Event.TRIAL, Event.TRIAL_FAILED)
-_MODES: Final = {
-    mode.value.lower(): mode for mode in (Override.FORCED_OPEN, Override.FORCED_CLOSED, Override.DISABLED, Override.METRICS_ONLY)
-}
 
 
 def next_event(
@@ -143,14 +140,10 @@ class Consecutive:
         return _ended(settings, member, call, now_ms, probe=True)
 
     def override(self, settings: ConsecutiveSettings, member: _Member, word: str, now_ms: int) -> _Step:
-        if word in _MODES:
-            return _told(member, replace(member, mode=_MODES[word]), word, now_ms)
-        if word == "auto":
-            return _told(member, replace(member, mode=None), word, now_ms)
-        if word == "reset":
-            breaker = BreakerState(since_ms=now_ms, gen=member.breaker.gen + 1)
-            return _told(member, replace(member, mode=None, breaker=breaker, memory=ConsecutiveMemory()), word, now_ms)
-        return _moved(settings, member, word, now_ms)
+        def moved(event: Event, reason: str) -> _Member:
+            return _changed(settings, member, event, now_ms, reason=reason, evidence={})[0]
+
+        return overridden(member, word, now_ms, ConsecutiveMemory(), moved)
 
     def due_ms(self, settings: ConsecutiveSettings, member: _Member) -> int:
         del settings, member
@@ -173,20 +166,6 @@ class Consecutive:
         memory = member.memory
         rate = 100 * memory.failures / memory.calls if memory.calls else -1
         return Shown(failure_rate=rate, calls=memory.calls, failures=memory.failures, not_permitted=memory.not_permitted)
-
-
-def _moved(settings: ConsecutiveSettings, member: _Member, word: str, now_ms: int) -> _Step:
-    """An operator moves the machine itself: open, open_for:MS or half_open. A move to where it is changes no more than a time."""
-    state, wanted = member.breaker.state, _HALF_OPEN if word == "half_open" else _OPEN
-    after, open_ms = member, open_for_ms(word)
-    if state is not wanted:
-        event = next((event for event in _BY_HAND if TRANSITIONS.get((state, event)) is wanted), None)
-        if event is None:
-            raise IllegalError(f"{word} is no move from {state.value.lower()}; it may be told open, open_for:MS, reset or a mode")
-        after, _ = _changed(settings, member, event, now_ms, reason=f"an operator said {word}", evidence={})
-    if open_ms is not None:
-        after = replace(after, breaker=replace(after.breaker, open_until_ms=now_ms + open_ms))
-    return _told(member, replace(after, mode=None), word, now_ms)
 
 
 def _ended(settings: ConsecutiveSettings, member: _Member, call: Call, now_ms: int, *, probe: bool) -> _Step:
@@ -271,10 +250,3 @@ def _words(settings: ConsecutiveSettings, member: _Member, event: Event, call: C
 def _refused(member: _Member) -> _Step:
     memory = member.memory
     return Step(replace(member, memory=replace(memory, not_permitted=memory.not_permitted + 1)), permitted=False)
-
-
-def _told(before: _Member, after: _Member, word: str, now_ms: int) -> _Step:
-    """After an operator's word: a change where what is seen from outside is another state than before."""
-    if before.state == after.state:
-        return Step(after)
-    return Step(after, (Change(now_ms, before.state, after.state, "override", f"an operator said {word}"),))
