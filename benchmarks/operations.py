@@ -14,11 +14,12 @@ from benchmarks.lab import Report, Scale, say
 from monitor.client import HealthView, PublishedEndpoint, Snapshot
 from monitor.client.view import Fetch, View
 from monitor.client.wheel import equal_weights, wheel
-from monitor.core.breaker import Event, step
-from monitor.core.decide import Subject, decide
+from monitor.core.breaker import Course, Event, Opening, step
+from monitor.core.decide import decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
-from monitor.core.record import Breaker, BreakerState, Evidence, Record
+from monitor.core.record import Breaker, BreakerState, Evidence, Record, Source
+from monitor.core.subject import Subject
 from monitor.pool.balancer import Candidate, weigh
 
 START_MS = 1_700_000_000_000
@@ -88,8 +89,9 @@ def operations(_: Scale) -> list[Report]:
     rows = [
         cost(
             "breaker step",
-            "step(state, trip, endpoint_id='shop-1', pool=pool, now_ms=now_ms, reason='', evidence={})",
-            step=step, state=BreakerState(), trip=Event.TRIP, pool=POOL, now_ms=now_ms,
+            "step(state, trip, endpoint_id='shop-1', policy='consecutive', times=times, now_ms=now_ms)",
+            step=step, state=BreakerState(), trip=Course(Event.TRIP, Source.ACTIVE, "", ""), now_ms=now_ms,
+            times=Opening(5_000, 300_000, 10),
         ),
         cost(
             "decide, steady success",

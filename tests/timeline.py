@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from monitor.core.decide import Decision, Subject, decide
+from monitor.core.decide import Decision, decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.observation import Observation
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.record import Breaker, Override, Record, Transition, Verdict
+from monitor.core.subject import Subject
 from monitor.core.verdict import verdict
 
 START_MS = 1_700_000_000_000
@@ -28,10 +29,15 @@ class Timeline:
         self.endpoint = Endpoint(id="shop-1", url="http://127.0.0.1:9001/", pool=self.pool.name, **settings)
         self.record = Record()
         self.override: Override | None = None
+        self.reported_ms: int | None = None
         self.tilted = False
         self.now_ms = START_MS
         self.transitions: list[Transition] = []
         self.decision: Decision | None = None
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.endpoint, self.pool, self.override, self.reported_ms)
 
     def at(self, ms: int) -> Self:
         self.now_ms = START_MS + ms
@@ -51,8 +57,7 @@ class Timeline:
 
     def observe(self, observation: Observation) -> Self:
         """Let anything happen, whatever its source."""
-        subject = Subject(self.endpoint, self.pool, self.override)
-        self.decision = decide(subject, self.record, observation, self.now_ms, tilted=self.tilted)
+        self.decision = decide(self.subject, self.record, observation, self.now_ms, tilted=self.tilted)
         self.record = self.decision.record
         self.transitions.extend(self.decision.transitions)
         return self

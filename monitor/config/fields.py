@@ -22,8 +22,8 @@ from monitor.core.endpoint import (
     RETRIES_MAX,
     WEIGHT_MAX,
 )
-from monitor.core.policies.probed import PROBE_POLICIES
-from monitor.core.policies.seen import Scope
+from monitor.core.policies import POLICIES
+from monitor.core.policies.probed import OPTIONS, Scope
 from monitor.core.texts import shorten
 
 LABEL_LENGTH_MAX = 256
@@ -152,10 +152,8 @@ def _same(value: Any) -> Any:
 
 
 def _policy_fields(scope: Scope) -> Iterator[Field]:
-    """The options of all policies that are written at one place."""
-    for option in {
-        option.name: option for policy in PROBE_POLICIES.values() for option in policy.options if option.scope is scope
-    }.values():
+    """The settings of the policy of probes that have a name of their own at one place."""
+    for option in (option for option in OPTIONS if option.scope is scope):
         timed = option.unit == "ms"
         parse = duration(option.low, option.high) if timed else whole(option.low, option.high)
         example = format_duration(option.default) if timed else str(option.default)
@@ -227,7 +225,7 @@ POOL_FIELDS: Mapping[str, Field] = {
             "30s",
             "Time in which a recovered member's weight grows.",
         ),
-        Field("policy", "policy", one_of(*PROBE_POLICIES), _same, "consecutive", "What opens the breaker."),
+        Field("policy", "policy", one_of(*POLICIES), _same, "consecutive", "What opens the breaker."),
         *_policy_fields(Scope.POOL),
     )
 }

@@ -26,15 +26,10 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from monitor.core.endpoint import Pool
-from monitor.core.record import Breaker, BreakerState
+from monitor.core.record import Breaker, BreakerState, Source
 
 FORGIVE_AFTER_MS: Final = 30_000
 """Healthy time after which one opening is forgiven."""
-
-
-SPREAD_PERCENT: Final = 10
-"""By so much a pool's openings are spread, so that they do not all end at once."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -56,6 +51,19 @@ class Event(StrEnum):
     TRIALS_PASSED = "TRIALS_PASSED"
     READMITTED = "READMITTED"
     """It is let in again without trials: an ejection's time is over (Envoy), or an operator says so."""
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What happens to a breaker next, and why, in words for a person and in numbers for a program. `source`, `rule` and `hard` are those of
+    BreakerState; `trial_successes`: trials that have succeeded by then."""
+
+    event: Event
+    source: Source
+    rule: str
+    reason: str
+    evidence: dict[str, int | float | str] = {}
+    hard: bool = False
+    trial_successes: int = 0
 
 
 TRANSITIONS: Final[Mapping[tuple[Breaker, Event], Breaker]] = MappingProxyType(
@@ -82,22 +90,12 @@ def target(state: Breaker, event: Event) -> Breaker:
         raise UnlistedTransitionError(f"{event} is no event of {state}") from None
 
 
-def step(
-    before: BreakerState,
-    event: Event,
-    *,
-    endpoint_id: str,
-    pool: Pool,
-    now_ms: int,
-    reason: str,
-    evidence: dict[str, int | float | str],
-) -> BreakerState:
-    """Return the breaker after `event`; its `gen` is one larger."""
-    state = target(before.state, event)
+def step(before: BreakerState, course: Course, *, endpoint_id: str, policy: str, times: Opening, now_ms: int) -> BreakerState:
+    """Return the breaker after an event that `policy` names; its `gen` is one larger. Where it opens, `times` say for how long."""
+    state = target(before.state, course.event)
     gen = before.gen + 1
     opens, open_until_ms = before.opens, 0
     if state is Breaker.OPEN:
-        times = Opening(pool.open_ms, pool.open_max_ms, SPREAD_PERCENT)
         opens = count_opening(before.opens, times)
         open_until_ms = now_ms + opening_ms(endpoint_id, gen, opens, times)
     return BreakerState(
@@ -106,10 +104,14 @@ def step(
         gen=gen,
         open_until_ms=open_until_ms,
         opens=opens,
-        trial_successes=1 if state is Breaker.HALF_OPEN else 0,
+        trial_successes=course.trial_successes,
         forgiven_ms=before.forgiven_ms,
-        reason=reason,
-        evidence=evidence,
+        reason=course.reason,
+        evidence=course.evidence,
+        source=course.source,
+        policy=policy,
+        rule=course.rule,
+        hard=course.hard,
     )
 
 

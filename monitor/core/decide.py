@@ -8,29 +8,23 @@ import msgspec
 from msgspec.structs import replace
 
 from monitor.core import evidence as evidence_
-from monitor.core import flapping, history, recovery
-from monitor.core.breaker import TRANSITIONS, Event, count_trial, enter, forgive, step, target
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core import flapping, history, moves
+from monitor.core.endpoint import Endpoint
 from monitor.core.history import RowWrite
 from monitor.core.observation import Observation, OperatorWord, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
-from monitor.core.policies.choice import resolved
-from monitor.core.policies.policy import Member, Trials
-from monitor.core.policies.probed import PROBE_POLICIES
-from monitor.core.policies.seen import Ruling, Seen
 from monitor.core.record import (
     Breaker,
     BreakerState,
     LastResult,
-    Override,
     ProbeStatistics,
     Record,
-    Source,
     Standing,
     Transition,
     moved,
 )
 from monitor.core.schedule import lease_ms, result_age_max_ms, silent_after_ms
+from monitor.core.subject import Subject
 from monitor.core.tilt import judging_ms, stepped_ms
 from monitor.core.verdict import verdict
 
@@ -43,18 +37,6 @@ FLAPPING: Final = "flapping"
 _SUCCESS, _FAILURE, _INCONCLUSIVE = Outcome.SUCCESS, Outcome.FAILURE, Outcome.INCONCLUSIVE
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _PAUSED = Standing.PAUSED
-
-
-class Subject(msgspec.Struct, frozen=True):
-    """Whom a decision is about: what is registered, and what an operator has said of it.
-
-    `reported_ms` is when a consumer last reported anything on the pool (0: never), where an opening by such reports lasts; else None.
-    """
-
-    endpoint: Endpoint
-    pool: Pool
-    override: Override | None = None
-    reported_ms: int | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -123,11 +105,8 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
 
     success = outcome is _SUCCESS
     probes = _judged(record.probes, last, outcome, result.text, now_ms)
-    breaker = _breaker_before(record, success, now_ms)
-    if breaker.state is not _CLOSED and recovery.by_reports(breaker, subject.reported_ms, now_ms):
-        breaker, transitions = _recovered(subject, breaker, probes, now_ms, silent=False)
-    else:
-        breaker, transitions = _advance(Seen(endpoint, subject.pool, breaker, outcome, probes.run_length, result, now_ms), subject.override)
+    went = moves.by_probe(subject, record, probes, result, now_ms)
+    breaker, transitions = went.breaker, went.transitions
     if probes.flapping is not record.probes.flapping:
         transitions = (*transitions, _flapping_transition(endpoint, probes, breaker.gen, now_ms))
     closed = bool(transitions) and breaker.state is _CLOSED and record.breaker.state is not _CLOSED
@@ -139,6 +118,7 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         probes=probes,
         weighing=evidence_.restart(weighing) if closed else weighing,
         traffic_seq=record.traffic_seq,
+        active=went.active,
         history=past,
         override=subject.override,
         silent=False,
@@ -190,29 +170,12 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
     weigh = silent is not record.silent or subject.override is not record.override
     if silent is not record.silent:
         after = replace(after, silent=silent)
-    breaker, transitions = _time_for_breaker(subject, after, now_ms)
-    if transitions:
-        after, weigh = _changed(after, breaker, now_ms), True
-    return Decision(after, transitions, writes, endpoint.interval_ms, weigh)
-
-
-def _time_for_breaker(subject: Subject, record: Record, now_ms: int) -> tuple[BreakerState, tuple[Transition, ...]]:
-    """What time alone makes of the breaker: an opening that is the consumers' to end goes on, and trials that have passed count once the
-    breaker has stayed HALF_OPEN for long enough."""
-    breaker, probes = record.breaker, record.probes
-    if breaker.state is _CLOSED:
-        return breaker, ()
-    if recovery.by_reports(breaker, subject.reported_ms, now_ms):
-        return _recovered(subject, breaker, probes, now_ms, silent=record.silent or not probes.results)
-    if breaker.state is _HALF_OPEN and probes.run_outcome is _SUCCESS:
-        newest = Result(outcome=_SUCCESS, at_ms=probes.last.at_ms, started_ms=probes.last.at_ms, duration_ms=probes.last.duration_ms)
-        return _advance(Seen(subject.endpoint, subject.pool, breaker, _SUCCESS, probes.run_length, newest, now_ms), subject.override)
-    return breaker, ()
-
-
-def breaker_due_ms(endpoint: Endpoint, record: Record, now_ms: int) -> int:
-    """When time alone may change the breaker; 0: never."""
-    return 0 if record.breaker.state is _CLOSED else recovery.due_ms(endpoint, record.breaker, now_ms)
+    went = moves.by_time(subject, after, now_ms)
+    if went.transitions:
+        after, weigh = _changed(after, went, now_ms), True
+    elif went.active is not after.active:
+        after = replace(after, active=went.active)
+    return Decision(after, went.transitions, writes, endpoint.interval_ms, weigh)
 
 
 def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> Decision:
@@ -235,127 +198,20 @@ def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> 
 
 def _ruled(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int, tilted: bool) -> Decision:
     """What the judge of traffic says, once, and of the very breaker that it has judged."""
-    before = record.breaker
-    if refused := _refusal(subject, record, ruling, now_ms, tilted):
+    if refused := moves.refusal(subject, record, ruling, now_ms, tilted=tilted):
         return Decision(record, refused=refused)
-    breaker = enter(
-        before,
-        ruling.event,
-        now_ms=now_ms,
-        rule=ruling.rule,
-        reason=ruling.reason,
-        evidence=ruling.evidence,
-        open_until_ms=ruling.open_until_ms,
-        opens=ruling.opens,
-        hard=ruling.hard,
-    )
-    breaker = replace(breaker, source=Source.PASSIVE, policy=ruling.policy)
-    if breaker.state is _HALF_OPEN and (terms := _terms(subject, breaker)) is not None:
-        breaker = replace(breaker, trials=recovery.user_trials(subject.endpoint, terms, now_ms))
-    after = replace(_changed(record, breaker, now_ms), traffic_seq=ruling.seq, override=subject.override, decided_ms=now_ms)
-    return Decision(after, (_breaker_transition(subject.endpoint, before, breaker),), (), subject.endpoint.interval_ms, True)
+    went = moves.by_ruling(subject, record, ruling, now_ms)
+    after = replace(_changed(record, went, now_ms), traffic_seq=ruling.seq, override=subject.override, decided_ms=now_ms)
+    return Decision(after, went.transitions, (), subject.endpoint.interval_ms, True)
 
 
-def _refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int, tilted: bool) -> str:
-    """Why the ruling does not count, or does not yet; "" where it does."""
-    before = record.breaker
-    if ruling.seq <= record.traffic_seq:
-        return f"ruling {ruling.seq} of the judge of traffic was heard before"
-    if ruling.gen != before.gen:
-        return f"it was made for generation {ruling.gen} of the breaker, which is {before.gen}"
-    if tilted:
-        return "the timeline is tilted"
-    if subject.endpoint.paused:
-        return "the endpoint is paused"
-    new = TRANSITIONS.get((before.state, ruling.event))
-    if new is None:
-        return f"{ruling.event.value} is no event of {before.state.value}"
-    if subject.override is Override.DISABLED and new is _OPEN:
-        return "the breaker is disabled"
-    if recovery.dwells(before, new, now_ms):
-        return f"it changed less than {recovery.MIN_DWELL_MS} ms ago"
-    if ruling.event is Event.TRIAL:
-        return "when trials begin is not the judge's to say"
-    return ""
-
-
-def _recovered(
-    subject: Subject, before: BreakerState, probes: ProbeStatistics, now_ms: int, *, silent: bool
-) -> tuple[BreakerState, tuple[Transition, ...]]:
-    """The breaker of an opening that is the consumers' to end, after a probe or as time goes on."""
-    endpoint, terms = subject.endpoint, _terms(subject, before)
-    course = recovery.course(endpoint, before, probes, terms, now_ms, silent=silent)
-    if course is None:
-        return before, ()
-    new = target(before.state, course.event)
-    if recovery.dwells(before, new, now_ms) or (subject.override is Override.DISABLED and new is _OPEN):
-        return before, ()
-    breaker = step(
-        before, course.event, endpoint_id=endpoint.id, pool=subject.pool, now_ms=now_ms, reason=course.reason, evidence=course.evidence
-    )
-    policy = before.policy if course.source is Source.PASSIVE else resolved(endpoint, subject.pool).active.kind
-    breaker = replace(breaker, source=course.source, policy=policy, rule=course.rule, hard=course.hard, trial_successes=0)
-    if new is _HALF_OPEN and terms is not None:
-        breaker = replace(breaker, hard=before.hard, trials=recovery.user_trials(endpoint, terms, now_ms))
-    return breaker, (_breaker_transition(endpoint, before, breaker),)
-
-
-def _terms(subject: Subject, breaker: BreakerState) -> Trials | None:
-    """Whom the policy that judges reports lets try a HALF_OPEN endpoint; None where it knows no trials."""
-    passive = resolved(subject.endpoint, subject.pool).passive
-    if passive is None or passive.settings is None:
-        return None
-    member = Member(subject.endpoint.id, replace(breaker, state=_HALF_OPEN), passive.policy.begin(passive.settings, 0))
-    terms: Trials | None = passive.policy.trials(passive.settings, member)
-    return terms
-
-
-def _changed(record: Record, breaker: BreakerState, now_ms: int) -> Record:
+def _changed(record: Record, went: moves.Moved, now_ms: int) -> Record:
     """The record once its breaker has changed without a probe."""
+    breaker = went.breaker
     if breaker.state is not _CLOSED:
-        return replace(record, breaker=breaker)
+        return replace(record, breaker=breaker, active=went.active)
     weighing = evidence_.restart(record.weighing)
-    return replace(record, breaker=breaker, weighing=weighing, outdated=False, warm_up_since_ms=now_ms)
-
-
-def _advance(seen: Seen, override: Override | None) -> tuple[BreakerState, tuple[Transition, ...]]:
-    """Consult the policy until it has nothing more to say; one result may end both a cooldown and its only trial."""
-    policy = PROBE_POLICIES[seen.pool.policy]
-    transitions: tuple[Transition, ...] = ()
-    before = seen.breaker
-    while (ruling := policy.judge(seen)) is not None:
-        new = target(seen.breaker.state, ruling.event)
-        if (override is Override.DISABLED and new is _OPEN) or recovery.dwells(before, new, seen.now_ms):
-            break
-        breaker = _step(seen, ruling)
-        transitions = (*transitions, _breaker_transition(seen.endpoint, seen.breaker, breaker))
-        if len(transitions) == len(Breaker):  # A policy that goes round in circles is stopped, and consulted again at the next result.
-            return breaker, transitions
-        seen = replace(seen, breaker=breaker)
-    return seen.breaker, transitions
-
-
-def _breaker_before(record: Record, success: bool, now_ms: int) -> BreakerState:
-    """The breaker with the newest result counted, before the policy is consulted."""
-    breaker = record.breaker
-    if success:
-        if breaker.state is _HALF_OPEN:
-            return count_trial(breaker)
-        if breaker.opens and breaker.state is _CLOSED:
-            return forgive(breaker, record.probes.last_failure_ms, now_ms)
-    return recovery.count_probe(breaker, success) if breaker.hard else breaker
-
-
-def _step(seen: Seen, ruling: Ruling) -> BreakerState:
-    return step(
-        seen.breaker,
-        ruling.event,
-        endpoint_id=seen.endpoint.id,
-        pool=seen.pool,
-        now_ms=seen.now_ms,
-        reason=ruling.reason,
-        evidence=ruling.evidence,
-    )
+    return replace(record, breaker=breaker, active=went.active, weighing=weighing, outdated=False, warm_up_since_ms=now_ms)
 
 
 def _overtaken(endpoint: Endpoint, record: Record, result: Result) -> bool:
@@ -406,23 +262,6 @@ def _moved(before: Record, after: Record) -> bool:
     if changed and verdict(before, no_data=False) is not verdict(after, no_data=False):
         return True
     return evidence_.grade(before.weighing) != evidence_.grade(after.weighing)
-
-
-def _breaker_transition(endpoint: Endpoint, old: BreakerState, new: BreakerState) -> Transition:
-    return Transition(
-        endpoint=endpoint.id,
-        pool=endpoint.pool,
-        kind="breaker",
-        old=old.state.value,
-        new=new.state.value,
-        reason=new.reason,
-        at_ms=new.since_ms,
-        gen=new.gen,
-        evidence=new.evidence,
-        source=new.source,
-        policy=new.policy,
-        rule=new.rule,
-    )
 
 
 def _flapping_transition(endpoint: Endpoint, probes: ProbeStatistics, gen: int, now_ms: int) -> Transition:

@@ -173,6 +173,13 @@ class ProbeStatistics(msgspec.Struct, frozen=True, omit_defaults=True):
     flapping_since_ms: int = 0
 
 
+class ActiveMemory(msgspec.Struct, frozen=True):
+    """What a policy of another kind than `consecutive` remembers of an endpoint's probes: JSON that only it reads."""
+
+    kind: str
+    memory: msgspec.Raw
+
+
 class Standing(IntEnum):
     """What the time since the newest observation counts as, until the next one."""
 
@@ -218,6 +225,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     breaker: BreakerState = BreakerState()
     probes: ProbeStatistics = ProbeStatistics()
     weighing: Evidence = Evidence()
+    active: ActiveMemory | None = None
+    """Of the policy that judges probes; `consecutive` has all that it needs in `probes`."""
     traffic_seq: int = 0
     """The last ruling of the judge of traffic that counted; what is not larger was heard before."""
     history: HistoryState = HistoryState()
@@ -270,7 +279,8 @@ def decode_override(data: bytes) -> OverrideRecord | None:
 
 
 def moved(record: Record, by_ms: int) -> Record:
-    """The record with all of its times moved by so much; what is 0 never was. The history accounts for a step by itself."""
+    """The record with all of its times moved by so much; what is 0 never was. The history accounts for a step by itself, and
+    an active policy, whose times nobody else knows, begins anew."""
 
     def by(ms: int) -> int:
         return ms + by_ms if ms else 0
@@ -278,6 +288,7 @@ def moved(record: Record, by_ms: int) -> Record:
     breaker, probes, weighing = record.breaker, record.probes, record.weighing
     return replace(
         record,
+        active=None,
         breaker=replace(
             breaker,
             since_ms=by(breaker.since_ms),

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from monitor.core.breaker import Event, cooled_down
+from monitor.core.breaker import Course, Event, cooled_down
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import Outcome
@@ -31,25 +31,14 @@ TRIALS_SLACK_MS: Final = 2_000
 _SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
 
 
-class Course(msgspec.Struct, frozen=True):
-    """Where a breaker goes next, and why. `source` is whose evidence says so."""
-
-    event: Event
-    source: Source
-    rule: str
-    reason: str
-    evidence: dict[str, int | float | str] = {}
-    hard: bool = False
-
-
-def by_reports(breaker: BreakerState, reported_ms: int | None, now_ms: int) -> bool:
-    """Whether the present opening, or its trials, are the consumers' to end. `reported_ms` is when one of the pool last reported (0: never,
-    None: that was not asked)."""
+def by_reports(breaker: BreakerState, judged: bool, reported_ms: int | None, now_ms: int) -> bool:
+    """Whether the present opening, or its trials, are the consumers' to end. `judged`: somebody judges their reports; `reported_ms`: when
+    one of the pool last reported (0: never, None: that was not asked)."""
     if breaker.trials is not None:
         return True
     if breaker.state is not Breaker.OPEN or breaker.source != Source.PASSIVE:
         return False
-    return reported_ms is None or now_ms - reported_ms <= REPORTS_MAX_AGE_MS
+    return judged and (reported_ms is None or now_ms - reported_ms <= REPORTS_MAX_AGE_MS)
 
 
 def dwells(breaker: BreakerState, new: Breaker, now_ms: int) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.core.decide import AUTOMATIC, Subject, decide
+from monitor.core.decide import AUTOMATIC, decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS, ConfigError, Problem, Stale
 from monitor.core.observation import OperatorWord
 from monitor.core.record import Override, OverrideRecord, Record, Transition, decode_record
+from monitor.core.subject import Subject
 from monitor.registry.journal import ROUNDS_MAX, UNREADABLE, act, check_reason, contended
 from monitor.registry.known import find
 from monitor.store.port import Store, digest

@@ -8,8 +8,8 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import DECODE_ERRORS
+from monitor.core.policies import POLICIES
 from monitor.core.policies.choice import check_stored
-from monitor.core.policies.probed import PROBE_POLICIES
 from monitor.store.port import Entry, digest
 
 RETRIES_WORKABLE_MAX = 1_000
@@ -46,7 +46,7 @@ def read_pool(name: str, settings: bytes) -> Pool:
     if pool.name != name:
         raise ValueError(f"it names itself {pool.name!r}")
     check_stored(pool.active, pool.passive)
-    if pool.policy not in PROBE_POLICIES:
+    if pool.policy not in POLICIES:
         raise ValueError(f"there is no policy {pool.policy!r} in this release")
     return pool
 

@@ -20,13 +20,15 @@ from alert_rules.rules.memory import Ended, Memory
 from alert_rules.rules.rule import RuleSet
 from monitor.clock import Clock
 from monitor.core import decide as core
+from monitor.core import moves
 from monitor.core import record as records
-from monitor.core.decide import Subject, silent_at_ms
+from monitor.core.decide import silent_at_ms
 from monitor.core.errors import StoreError, StoreRefusal
 from monitor.core.observation import Observation, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import OverrideRecord, Record, next_version
 from monitor.core.schedule import vouched_ms
+from monitor.core.subject import Subject
 from monitor.store.keys import slot_of
 from monitor.store.port import Commit, Committed, Lease, Loaded, Store
 from monitor.store.queues import Queue, mark
@@ -321,7 +323,7 @@ class DecideStep:
         next_ver = next_version(loaded.ver, now_ms)
         pace = observation.pace if isinstance(observation, TimePassed) else ResultPace()
         silent_ms = 0 if endpoint.paused or after.silent else silent_at_ms(endpoint, after, now_ms, pace)
-        breaker_ms = core.breaker_due_ms(endpoint, after, now_ms)
+        breaker_ms = moves.due_ms(subject, after, now_ms)
         wakes = [at_ms for at_ms in (evaluation.wake_ms, next_change_ms(self._rules, after, at_ms), silent_ms, breaker_ms) if at_ms]
         alerts: tuple[bytes, ...] = ()
         if evaluation.asserts:

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
-from monitor.core.breaker import Event
+import msgspec
+
+from monitor.core.breaker import Course, Event
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import INTERVAL_MAX_MS, INTERVAL_MIN_MS, THRESHOLD_MAX
-from monitor.core.outcome import Outcome
-from monitor.core.policies.consecutive import next_event
-from monitor.core.policies.seen import Policy, PolicyOption, Ruling, Scope, Seen
+from monitor.core.outcome import Outcome, Result
+from monitor.core.policies.consecutive import ConsecutiveSettings, next_event
+from monitor.core.record import BreakerState, ProbeStatistics, Source
 
 _SUCCESS = Outcome.SUCCESS
 _TRIP, _TRIAL, _TRIAL_FAILED = Event.TRIP, Event.TRIAL, Event.TRIAL_FAILED
+_ACTIVE = Source.ACTIVE
+
+
+class Scope(StrEnum):
+    """Where an option is written."""
+
+    ENDPOINT = "endpoint"
+    POOL = "pool"
+
+
+class PolicyOption(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting of a policy: the manifest, the command line and the reference know it from here.
+
+    `attribute` is the field of Endpoint or Pool that holds it; `unit` is "ms" for durations and "" for whole numbers, and `low`,
+    `high` and `default` are in that unit. `source` is where the rule comes from.
+    """
+
+    name: str
+    attribute: str
+    scope: Scope
+    default: int
+    low: int
+    high: int
+    unit: str = ""
+    help: str
+    source: str
+
 
 OPTIONS: Final = (
     PolicyOption(
@@ -61,71 +90,47 @@ OPTIONS: Final = (
 )
 
 
-class Consecutive:
-    """Runs of equal outcomes, for active probes: HAProxy's rise and fall, Kubernetes' thresholds.
+def next_course(
+    settings: ConsecutiveSettings, breaker: BreakerState, probes: ProbeStatistics, result: Result | None, now_ms: int
+) -> Course | None:
+    """What the run of outcomes says, which contains `result` (None: nothing came), or None. Called again after each change, until it has
+    nothing more to say about this result.
 
-    CLOSED trips when the run of failures reaches `failure_threshold`. OPEN ignores successes until its cooldown
-    is over; the first one after that is trial 1. One failed trial opens again, `success_threshold` good ones close.
+    CLOSED trips when the run of failures reaches `failure_threshold`. OPEN ignores successes until its cooldown is over; the first one
+    after that is trial 1. One failed trial opens again, `success_threshold` good ones close.
     """
-
-    name = "consecutive"
-    options = OPTIONS
-
-    def judge(self, seen: Seen) -> Ruling | None:
-        """The event of this run of outcomes, or None (Policy.judge)."""
-        endpoint = seen.endpoint
-        success = seen.run_outcome is _SUCCESS
-        event = next_event(
-            seen.breaker,
-            success,
-            seen.run_length,
-            failure_threshold=endpoint.failure_threshold,
-            success_threshold=endpoint.success_threshold,
-            now_ms=seen.now_ms,
-        )
-        if event is None:
-            return None
-        if event is _TRIP:
-            return self._trip(seen)
-        if event is _TRIAL:
-            return self._trial(seen)
-        if event is _TRIAL_FAILED:
-            return Ruling(event, f"a trial probe failed: {_saw(seen)}", _facts(seen))
-        return self._close(seen)
-
-    def _trip(self, seen: Seen) -> Ruling:
-        probes = f"{seen.run_length} failed probes in a row" if seen.run_length > 1 else "1 failed probe"
-        return Ruling(
-            Event.TRIP,
-            f"{probes}: {_saw(seen)}",
-            _facts(seen) | {"run_length": seen.run_length, "failure_threshold": seen.endpoint.failure_threshold},
-        )
-
-    def _trial(self, seen: Seen) -> Ruling:
-        open_ms = max(0, seen.now_ms - seen.breaker.since_ms)
-        return Ruling(
-            Event.TRIAL,
-            f"a probe succeeded after {format_duration(open_ms)} open: trial 1 of {seen.endpoint.success_threshold}",
-            {"open_ms": open_ms, "success_threshold": seen.endpoint.success_threshold},
-        )
-
-    def _close(self, seen: Seen) -> Ruling:
-        trials = seen.breaker.trial_successes
-        probes = f"{trials} trial probes succeeded in a row" if trials > 1 else "1 trial probe succeeded"
-        return Ruling(
-            Event.TRIALS_PASSED,
-            probes,
-            {"trial_successes": trials, "success_threshold": seen.endpoint.success_threshold},
-        )
+    event = next_event(
+        breaker,
+        probes.run_outcome is _SUCCESS,
+        probes.run_length,
+        failure_threshold=settings.failure_threshold,
+        success_threshold=settings.success_threshold,
+        now_ms=now_ms,
+    )
+    if event is None:
+        return None
+    wanted, trials = settings.success_threshold, breaker.trial_successes
+    if event is _TRIP:
+        run = probes.run_length
+        failed = f"{run} failed probes in a row" if run > 1 else "1 failed probe"
+        facts = _facts(result) | {"run_length": run, "failure_threshold": settings.failure_threshold}
+        return Course(event, _ACTIVE, "failure_threshold", f"{failed}: {_saw(result)}", facts, hard=True)
+    if event is _TRIAL:
+        open_ms = max(0, now_ms - breaker.since_ms)
+        reason = f"a probe succeeded after {format_duration(open_ms)} open: trial 1 of {wanted}"
+        return Course(event, _ACTIVE, "cooldown", reason, {"open_ms": open_ms, "success_threshold": wanted}, trial_successes=1)
+    if event is _TRIAL_FAILED:
+        return Course(event, _ACTIVE, "trial_failed", f"a trial probe failed: {_saw(result)}", _facts(result), hard=True)
+    reason = f"{trials} trial probes succeeded in a row" if trials > 1 else "1 trial probe succeeded"
+    return Course(event, _ACTIVE, "success_threshold", reason, {"trial_successes": trials, "success_threshold": wanted})
 
 
-def _saw(seen: Seen) -> str:
-    return seen.result.text or str(seen.result.failure or "failed")
+def _saw(result: Result | None) -> str:
+    return (result.text or str(result.failure or "failed")) if result is not None else "failed"
 
 
-def _facts(seen: Seen) -> dict[str, int | float | str]:
-    facts: dict[str, int | float | str] = {"failure": str(seen.result.failure or "")}
-    return facts | {"status": seen.result.status} if seen.result.status else facts
-
-
-PROBE_POLICIES: Final[Mapping[str, Policy]] = {policy.name: policy for policy in (Consecutive(),)}
+def _facts(result: Result | None) -> dict[str, int | float | str]:
+    if result is None:
+        return {}
+    facts: dict[str, int | float | str] = {"failure": str(result.failure or "")}
+    return facts | {"status": result.status} if result.status else facts

@@ -9,21 +9,22 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
-from monitor.core.breaker import SPREAD_PERCENT, TRANSITIONS, Event, Opening, UnlistedTransitionError, opening_ms, step
+from monitor.core.breaker import TRANSITIONS, Course, Event, Opening, UnlistedTransitionError, opening_ms, step
 from monitor.core.endpoint import Endpoint, Pool
-from monitor.core.policies.probed import PROBE_POLICIES
-from monitor.core.policies.seen import Scope
-from monitor.core.record import Breaker, BreakerState, Override, Verdict, moved
+from monitor.core.policies.choice import COOLDOWN_SPREAD_PERCENT
+from monitor.core.policies.probed import OPTIONS, Scope
+from monitor.core.record import Breaker, BreakerState, Override, Source, Verdict, moved
 from monitor.core.recovery import MIN_DWELL_MS
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline
 
 POOL = Pool(name="shop")
-TIMES = Opening(POOL.open_ms, POOL.open_max_ms, SPREAD_PERCENT)
+TIMES = Opening(POOL.open_ms, POOL.open_max_ms, COOLDOWN_SPREAD_PERCENT)
 
 
 def stepped(state: Breaker, event: Event) -> BreakerState:
     before = BreakerState(state=state, gen=7, since_ms=1)
-    return step(before, event, endpoint_id="a", pool=POOL, now_ms=50_000, reason="because", evidence={"n": 1})
+    course = Course(event, Source.ACTIVE, "rule", "because", {"n": 1})
+    return step(before, course, endpoint_id="a", policy="consecutive", times=TIMES, now_ms=50_000)
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(Breaker, Event)))
@@ -165,15 +166,13 @@ def test_a_steady_success_is_no_reason_to_weigh() -> None:
 
 
 def test_every_option_of_a_policy_is_a_field_with_its_default_and_a_setting_that_people_write() -> None:
-    for name, policy in PROBE_POLICIES.items():
-        assert policy.name == name
-        for option in policy.options:
-            holder, written = (Endpoint, ENDPOINT_FIELDS) if option.scope is Scope.ENDPOINT else (Pool, POOL_FIELDS)
-            defaults = {field.name: field.default for field in msgspec.structs.fields(holder)}
-            assert defaults[option.attribute] == option.default
-            assert option.low <= option.default <= option.high
-            assert option.source
-            field = written[option.name]
-            assert (field.attribute, field.help, field.parse(field.example)) == (option.attribute, option.help, option.default)
-            with pytest.raises(ValueError, match="out of range"):
-                field.parse(field.format(option.high + 1) if option.unit else str(option.high + 1))
+    for option in OPTIONS:
+        holder, written = (Endpoint, ENDPOINT_FIELDS) if option.scope is Scope.ENDPOINT else (Pool, POOL_FIELDS)
+        defaults = {field.name: field.default for field in msgspec.structs.fields(holder)}
+        assert defaults[option.attribute] == option.default
+        assert option.low <= option.default <= option.high
+        assert option.source
+        field = written[option.name]
+        assert (field.attribute, field.help, field.parse(field.example)) == (option.attribute, option.help, option.default)
+        with pytest.raises(ValueError, match="out of range"):
+            field.parse(field.format(option.high + 1) if option.unit else str(option.high + 1))

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from monitor.core.breaker import TRANSITIONS
-from monitor.core.decide import Subject, decide
+from monitor.core.decide import decide
 from monitor.core.endpoint import Pool
 from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, Override, moved
 from monitor.core.recovery import MIN_DWELL_MS
+from monitor.core.subject import Subject
 from tests.timeline import CLOSED, HALF_OPEN, OPEN, Timeline, result
 
 EDGES = {(old.value, new.value) for (old, _), new in TRANSITIONS.items()}
