@@ -238,7 +238,7 @@ def _kept(settings: Settings, member: Member[Memory]) -> Memory:
 
 
 def _counted(memory: Memory, calls: int, errors: int, now_ms: int, gen: int) -> Memory:
-    bucket = (now_ms - memory.anchor_ms) // memory.interval_ms
+    bucket = max(memory.bucket, (now_ms - memory.anchor_ms) // memory.interval_ms)
     past = memory.past
     if bucket == memory.bucket:
         calls, errors = memory.calls + calls, memory.errors + errors

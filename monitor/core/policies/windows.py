@@ -76,8 +76,8 @@ class TimeWindow(msgspec.Struct, frozen=True, omit_defaults=True, tag="time"):
     slow: int = 0
 
     def at(self, second: int) -> TimeWindow:
-        """The window in that second: a second leaves it as a whole."""
-        if second == self.second:
+        """The window in that second, which is none of the past: a second leaves it as a whole."""
+        if second <= self.second:
             return self
         past = self.past
         if self.calls_now:
@@ -93,12 +93,12 @@ class TimeWindow(msgspec.Struct, frozen=True, omit_defaults=True, tag="time"):
 
     def pushed(self, kind: int, count: int, second: int) -> TimeWindow:
         """The window after `count` more calls of that kind in that second."""
-        now = self if second == self.second else self.at(second)
+        now = self.at(second)
         failed, slow = (kind & FAILED) * count, (kind >> 1) * count
         return TimeWindow(
             now.size,
             now.past,
-            second,
+            now.second,
             now.calls_now + count,
             now.failed_now + failed,
             now.slow_now + slow,
