@@ -2,9 +2,9 @@
 and for so long that chance would do it as seldom as was asked for. Core/policies/cusum_score has the test.
 
 Relative to the others: what the whole pool shares ejects nobody. Before an endpoint trips the others are asked about the very seconds that
-its score was made of, since their rate over the whole window follows a sudden failure slowly. A trip within a single second, which only
-hard failures can do, waits until that second ends, or until calls of the others in it are known. Who plays a whole pool observes all
-members' calls (of those that ended together the successes first), gathers, and compares each. An endpoint alone is judged by `p0_min`.
+its score was made of, since their rate over the whole window follows a sudden failure slowly. Where they did not do well then, or all of it
+was in one second, the trip waits until calls of theirs in the newest second are known, or that second ends. Who plays a whole pool observes
+all members' calls (of those that ended together the successes first), gathers, and compares each. One alone is judged by `p0_min`.
 
 HALF_OPEN: a trial that succeeds takes as much from the odds as in the test, one that fails adds as much; `trial_closes_at` more successes
 than failures close (as ln 2 each reach ln 0.05 at 5), 3 where what tripped it is hard. The second failure opens again. A failure asks for
@@ -29,7 +29,6 @@ from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum_score import (
     LN_2,
     added_up,
-    extended,
     faded,
     height,
     is_stale,
@@ -37,6 +36,7 @@ from monitor.core.policies.cusum_score import (
     others,
     percentile_90,
     reference,
+    runs,
     shifted,
     shifted_if_any,
     up,
@@ -101,7 +101,7 @@ class Cusum:
         second, instant, failing, slowness, past = memory.second, memory.instant, memory.failing, memory.slowness, memory.past
         durations, due_ms, count = memory.durations, memory.due_ms, call.count
         if now_ms > instant.at_ms or not past.threshold:
-            failing, slowness = _runs(memory)
+            failing, slowness = runs(memory)
             instant = Instant(now_ms)
             if now_ms // 1000 > second.at or not past.threshold:
                 past, durations = _rolled(settings, memory, gathered, now_ms // 1000)
@@ -240,19 +240,9 @@ def _rolled(settings: Settings, memory: Memory, peers: Peers | None, at: int) ->
     ), durations
 
 
-def _runs(memory: Memory) -> tuple[Run, Run]:
-    """Both tests with the calls of the newest millisecond."""
-    instant, past, at, failing, slowness = memory.instant, memory.past, memory.second.at, memory.failing, memory.slowness
-    if instant.failures or failing.score:
-        failing = extended(failing, at, (instant.failures, instant.hard, instant.successes), past.p0, past.threshold)
-    if instant.slow or slowness.score:
-        slowness = extended(slowness, at, (instant.slow, 0, instant.successes - instant.slow), past.slow_p0, past.threshold)
-    return failing, slowness
-
-
 def _judged(settings: Settings, member: _Member, peers: Peers | None, now_ms: int, seen: Second | None) -> _Step:
     """Trip, or not. `seen` is the newest second as the pool's totals have it, where that is not the member's own and a trip may wait."""
-    failing, slowness = _runs(member.memory)
+    failing, slowness = runs(member.memory)
     if failing.score >= 1.0:
         return _confirmed(settings, member, peers, now_ms, seen=seen, run=failing, slow=False)
     if slowness.score >= 1.0:
@@ -263,18 +253,21 @@ def _judged(settings: Settings, member: _Member, peers: Peers | None, now_ms: in
 def _confirmed(
     settings: Settings, member: _Member, peers: Peers | None, now_ms: int, *, seen: Second | None, run: Run, slow: bool
 ) -> _Step:
-    """Ask the others about the seconds of the run; trip where they did better."""
+    """Ask the others about the seconds of the run; trip where they did better.
+
+    Where they did not do well then, or all of it was in the newest second, their calls of that second are waited for, as long as it lasts.
+    """
     second, past = member.memory.second, member.memory.past
     then = others(peers, seen or second, past, run.since)
-    p0, h = past.slow_p0 if slow else past.p0, past.threshold
-    score = run.score
-    if then.calls:
-        p0_then = _reference(settings, then, slow=slow)
-        if p0_then > p0:
-            p0, score = p0_then, min(score, (run.bad * up(p0_then) - run.good * LN_2) / h)
-    elif seen is not None and peers is not None and peers.members > 1 and run.since == second.at:
+    bad, calls = _bad_of(then, slow=slow)
+    in_doubt = bad > settings.p0_min * calls if then.calls else run.since == second.at
+    if in_doubt and seen is not None and peers is not None and peers.members > 1 and not others(peers, seen, past, second.at).calls:
         return Step(_copied(member, replace(member.memory, due_ms=(second.at + 1) * 1000)))
-    else:
+    p0_then = reference(bad, calls, settings.p0_min, settings.margin)
+    p0, score, h = past.slow_p0 if slow else past.p0, run.score, past.threshold
+    if p0_then > p0:
+        p0, score = p0_then, min(score, (run.bad * up(p0_then) - run.good * LN_2) / h)
+    if not then.calls:
         then = others(peers, seen or second, past)
     if score < 1.0:
         return Step(_copied(member, _doubted(member.memory, p0, slow=slow)))
@@ -283,9 +276,9 @@ def _confirmed(
     return _trip(settings, member, now_ms, run=run, p0=p0, score=score * h, rest=then, slow=slow)
 
 
-def _reference(settings: Settings, rest: Others, *, slow: bool) -> float:
-    bad, calls = (rest.slow, rest.calls - rest.failures) if slow else (rest.failures, rest.calls)
-    return reference(bad, calls, settings.p0_min, settings.margin)
+def _bad_of(rest: Others, *, slow: bool) -> tuple[int, int]:
+    """Bad calls, and of how many."""
+    return (rest.slow, rest.calls - rest.failures) if slow else (rest.failures, rest.calls)
 
 
 def _doubted(memory: Memory, p0: float, *, slow: bool) -> Memory:
@@ -303,7 +296,7 @@ def _doubted(memory: Memory, p0: float, *, slow: bool) -> Memory:
 
 def _trip(settings: Settings, member: _Member, now_ms: int, *, run: Run, p0: float, score: float, rest: Others, slow: bool) -> _Step:
     h, total = member.memory.past.threshold, run.bad + run.good
-    bad, calls = (rest.slow, rest.calls - rest.failures) if slow else (rest.failures, rest.calls)
+    bad, calls = _bad_of(rest, slow=slow)
     rate = round(100 * bad / calls, 2) if calls else -1
     hard = not slow and run.hard * up(p0) - run.good * LN_2 >= h
     took = format_duration(max(1000, (member.memory.second.at - run.since + 1) * 1000))

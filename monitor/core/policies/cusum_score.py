@@ -22,7 +22,7 @@ from typing import Final
 
 from monitor.core.history import quantiles
 from monitor.core.medians import medians
-from monitor.core.policies.cusum_state import NO_RUN, Others, Past, Peers, Run, Second
+from monitor.core.policies.cusum_state import NO_RUN, Memory, Others, Past, Peers, Run, Second
 
 WINDOW_S: Final = 30
 """Calls older than this are forgotten, except by a score that they are part of."""
@@ -63,6 +63,16 @@ def extended(run: Run, at: int, counts: tuple[int, int, int], p0: float, h: floa
         return NO_RUN
     since = run.since if run.score else at
     return Run(score, min(run.low, score), hard_score, since, run.bad + bad, run.hard + hard, run.good + good)
+
+
+def runs(memory: Memory) -> tuple[Run, Run]:
+    """Both tests with the calls of the newest millisecond."""
+    instant, past, at, failing, slowness = memory.instant, memory.past, memory.second.at, memory.failing, memory.slowness
+    if instant.failures or failing.score:
+        failing = extended(failing, at, (instant.failures, instant.hard, instant.successes), past.p0, past.threshold)
+    if instant.slow or slowness.score:
+        slowness = extended(slowness, at, (instant.slow, 0, instant.successes - instant.slow), past.slow_p0, past.threshold)
+    return failing, slowness
 
 
 def next_second(run: Run) -> Run:
