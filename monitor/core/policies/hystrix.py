@@ -113,6 +113,8 @@ class Hystrix:
 
     def observe(self, settings: Settings, member: Member[Memory], call: Call, gathered: Any, now_ms: int) -> Step[Memory]:
         """Count the call; in HALF_OPEN it decides too."""
+        if member.mode is not None and not OVERLAYS[member.mode].records:
+            return Step(member)
         breaker, memory = member.breaker, _kept(settings, member)
         outcome = call.outcome
         good, bad = outcome is CallOutcome.SUCCESS, outcome in _BAD
@@ -195,6 +197,7 @@ class Hystrix:
         changes: tuple[Change, ...] = ()
         if (
             breaker.state is Breaker.CLOSED
+            and (member.mode is None or OVERLAYS[member.mode].opens)
             and calls >= settings.request_volume_threshold
             and percentage >= settings.error_threshold_percentage
         ):
@@ -232,7 +235,7 @@ def _kept(settings: Settings, member: Member[Memory]) -> Memory:
     memory = member.memory
     if memory.interval_ms != settings.snapshot_interval_ms:
         return Memory(settings.snapshot_interval_ms, gen=member.breaker.gen)
-    if memory.gen != member.breaker.gen and member.breaker.state is Breaker.CLOSED:
+    if memory.gen < member.breaker.gen and member.breaker.state is Breaker.CLOSED:
         return Memory(settings.snapshot_interval_ms, member.breaker.since_ms, gen=member.breaker.gen)
     return memory
 

@@ -330,13 +330,15 @@ def _begun(settings: Settings, state: str) -> Memory:
 
 
 def _kept(settings: Settings, member: _Member) -> _Member:
-    """The member with a memory that fits its breaker and its settings: both may have been changed by somebody else since."""
+    """The member with a memory that fits its breaker and its settings: both may have been changed by somebody else since, and a change
+    that the memory already counts on may have been refused."""
     memory, breaker = member.memory, member.breaker
     window = memory.window
     if memory.gen != breaker.gen:
-        fresh = memory if breaker.state is Breaker.OPEN else _begun(settings, breaker.state.lower())
+        refused = memory.gen > breaker.gen and window is not None and memory.trial is (breaker.state is Breaker.HALF_OPEN)
+        kept = memory if refused or breaker.state is Breaker.OPEN else _begun(settings, breaker.state.lower())
         attempts = 0 if breaker.state is Breaker.CLOSED else max(1, memory.attempts)
-        return _with(member, replace(fresh, attempts=attempts, gen=breaker.gen))
+        return _with(member, replace(kept, attempts=attempts, gen=breaker.gen))
     if window is None:
         return member
     if memory.trial:
