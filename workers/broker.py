@@ -37,6 +37,7 @@ SHAPES: dict[str, Any] = {
     "route_alerts": tuple[Slot],
     "flush_groups": tuple[Slot, Items],
     "end_unasserted": tuple[Slot, Items],
+    "judge_traffic": tuple[Slot, Items],
     "deliver": tuple[Slot, Items],
 }
 """The arguments of each task (tasks.py)."""

@@ -80,6 +80,13 @@ def deliver(slot: int, items: Leases) -> None:
     RUNTIME.start(RUNTIME.services.alerting.deliver_announced(_leases(items)))
 
 
+@app.task(name="judge_traffic")  # type: ignore[untyped-decorator]
+def judge_traffic(slot: int, items: Leases) -> None:
+    """Judge what consumers of pools have reported."""
+    del slot
+    RUNTIME.start(RUNTIME.services.traffic.judge(_leases(items)))
+
+
 def refused(queue: str, data: bytes, why: str) -> None:
     """Set aside a message of the broker that is none of ours."""
     RUNTIME.set_aside("message", queue, data, why)

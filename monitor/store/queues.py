@@ -43,6 +43,8 @@ class Queue(StrEnum):
     """Notifications to send."""
     ASSERTIONS = "assertions"
     """Subjects whose alerts end unless they are asserted again."""
+    TRAFFIC = "traffic"
+    """Pools of which consumers have reported. Its key is public: whoever reports announces the pool there with the score 0."""
 
 
 class QueueTraits(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ QUEUES: MappingProxyType[Queue, QueueTraits] = MappingProxyType(
         Queue.GROUPS: QueueTraits(per_slot=False, lease_ms=10_000, chunk=20, task="flush_groups"),
         Queue.DELIVERIES: QueueTraits(per_slot=False, lease_ms=10_000, chunk=10, task="deliver"),
         Queue.ASSERTIONS: QueueTraits(per_slot=False, lease_ms=10_000, chunk=100, task="end_unasserted"),
+        Queue.TRAFFIC: QueueTraits(per_slot=False, lease_ms=5_000, chunk=4, task="judge_traffic"),
     }
 )
 

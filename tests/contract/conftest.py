@@ -170,6 +170,16 @@ class House:
             names += [lease.member for lease in leases]
         return sorted(names)
 
+    async def report(self, pool: str, *entries: bytes) -> None:
+        """What a consumer does who reports."""
+        for data in entries:
+            if isinstance(self.store, MemoryStore):
+                self.store.report(pool, data)
+            else:
+                assert isinstance(self.store, RedisStore)
+                written = ("XADD", keys.reports(pool), "MAXLEN", "~", keys.REPORTS_LENGTH_MAX, "*", "r", data)
+                await self.store._wire.execute(written, ("ZADD", keys.REPORTS, "NX", 0, pool))
+
     async def keys(self) -> set[str]:
         """Names of all keys on a real server; nothing in memory."""
         if not isinstance(self.store, RedisStore):

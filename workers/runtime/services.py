@@ -40,6 +40,7 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import Handler, Soon
 from workers.journey.system import SystemStep
+from workers.journey.traffic import TrafficStep
 from workers.receivers.address import services
 from workers.receivers.send import Receivers, warm_up
 from workers.runtime.heartbeat import Heartbeat, process_name
@@ -105,8 +106,12 @@ class Services:
         )
         self.probing = ProbeStep(clock=clock, cache=self.cache, prober=prober, decide=self.deciding, counters=counters)
 
+        self.traffic = TrafficStep(
+            store=store, clock=clock, rule=self.deciding.rule, counters=counters, quarantine=quarantine, soon=self.soon.at
+        )
+
         self.soon.handle(Queue.DIRTY, self.weigh)
-        for queue, handler in self.alerting.handlers.items() if alerts else ():
+        for queue, handler in {**self.alerting.handlers, Queue.TRAFFIC: self.traffic.judge}.items() if alerts else ():
             self.soon.handle(queue, _of_any_slot(handler))
 
         system = SystemStep(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.memory.state import MemoryState
-from monitor.store.port import Epoch, EpochEnded, Member, PoolLoad, Publication, refused
+from monitor.store.port import Epoch, EpochEnded, Member, PoolLoad, Publication, Traffic, refused
 from monitor.store.queues import Queue
 
 
@@ -22,7 +22,9 @@ class MemoryPools(MemoryState):
         ]
         settings = self._pools.get(pool, b"")
         (snapshot,) = await self.snapshots([pool])
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot, settings, self._logged(pool))
+        return PoolLoad(
+            tuple(sorted(members, key=lambda member: member.id)), snapshot, settings, self._logged(pool), self._traffic.get(pool, Traffic())
+        )
 
     async def publish(self, publication: Publication) -> Epoch:
         pool, epoch = publication.pool, publication.epoch

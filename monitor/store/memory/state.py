@@ -13,7 +13,7 @@ from monitor.core.endpoint import Endpoint
 from monitor.core.schedule import Plan
 from monitor.store import keys
 from monitor.store.memory.pace import Pace, Step, move_back
-from monitor.store.port import NO_EPOCH, DeliveryRow, Publication, SetAside
+from monitor.store.port import NO_EPOCH, DeliveryRow, Publication, SetAside, Traffic
 from monitor.store.queues import QUEUES, Queue, mark
 
 encode = msgspec.json.Encoder().encode
@@ -120,6 +120,9 @@ class MemoryState:
         """What `alive` last wrote; "" before."""
         self.published: set[str] = set()
         """Names of the pools that consumers see."""
+        # Traffic
+        self._traffic: dict[str, Traffic] = {}
+        self._reports: dict[str, Stream] = defaultdict(lambda: Stream(keys.REPORTS_LENGTH_MAX))
         # Alerts
         self._subjects: dict[str, tuple[int, bytes]] = {}
         self._alerting: set[str] = set()

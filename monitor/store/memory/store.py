@@ -14,9 +14,19 @@ from monitor.store.memory.processes import MemoryProcesses
 from monitor.store.memory.queues import MemoryQueues
 from monitor.store.memory.reading import MemoryReading
 from monitor.store.memory.registry import MemoryRegistry
+from monitor.store.memory.traffic import MemoryTraffic
 
 
 class MemoryStore(
-    MemoryLife, MemoryRegistry, MemoryProbes, MemoryQueues, MemoryPools, MemoryAlerts, MemoryAside, MemoryReading, MemoryProcesses
+    MemoryLife,
+    MemoryRegistry,
+    MemoryProbes,
+    MemoryQueues,
+    MemoryPools,
+    MemoryTraffic,
+    MemoryAlerts,
+    MemoryAside,
+    MemoryReading,
+    MemoryProcesses,
 ):
     """See port.Store."""

@@ -45,6 +45,7 @@ from monitor.store.port.registry import (
     Renaming,
     digest,
 )
+from monitor.store.port.traffic import Traffic, TrafficCommit, TrafficPort
 from monitor.store.queues import Queue
 
 __all__ = [
@@ -83,13 +84,15 @@ __all__ = [
     "Store",
     "StoredAlert",
     "SubjectAssertion",
+    "Traffic",
+    "TrafficCommit",
     "Write",
     "digest",
     "refused",
 ]
 
 
-class Store(LifePort, RegistryPort, ProbePort, QueuePort, PoolPort, AlertPort, AsidePort, ReadingPort, ProcessPort, Protocol):
+class Store(LifePort, RegistryPort, ProbePort, QueuePort, PoolPort, TrafficPort, AlertPort, AsidePort, ReadingPort, ProcessPort, Protocol):
     """See the package's text. `slots` is the number of slots of the data set."""
 
     slots: int

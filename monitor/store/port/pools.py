@@ -9,6 +9,7 @@ import msgspec
 
 from monitor.core.errors import Stale
 from monitor.store.port.life import Epoch
+from monitor.store.port.traffic import Traffic
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -32,6 +33,7 @@ class PoolLoad(msgspec.Struct, frozen=True):
     settings: bytes = b""
     """The pool's settings as JSON; b"" where it has none of its own."""
     logged: tuple[int, int] = (0, 0)
+    traffic: Traffic = Traffic()
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ class PoolPort(Protocol):
     """Weighing, publication and freshness."""
 
     async def load_pool(self, pool: str) -> PoolLoad:
-        """Everything that a pool is weighed from: its settings, members and snapshot."""
+        """Everything that a pool is weighed from: its settings, members, snapshot and traffic."""
 
     async def publish(self, publication: Publication) -> Epoch:
         """Snapshot, log entry, index and hint; returns the epoch with this publication counted. Raises EpochEnded when the epoch is not

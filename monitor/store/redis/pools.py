@@ -8,8 +8,9 @@ from typing import Any
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.names import name_of
-from monitor.store.port import Epoch, EpochEnded, Member, PoolLoad, Publication, refused
+from monitor.store.port import Epoch, EpochEnded, Member, PoolLoad, Publication, Traffic, refused
 from monitor.store.redis.calls import BATCH_MAX, Calls, chunks
+from monitor.store.redis.replies import by
 from monitor.store.redis.wire import script
 
 _LAGGING = ("judged", "dirty", "unpublished")
@@ -20,8 +21,8 @@ class PoolCalls(Calls):
 
     async def load_pool(self, pool: str) -> PoolLoad:
         """The snapshot is read before the members: a reading that mixes two versions is then refused when it is published."""
-        (snapshot, last), settings, *readings = await self._wire.execute(
-            script("load_published", [keys.snapshot(pool), keys.log(pool)]),
+        (snapshot, last, traffic), settings, *readings = await self._wire.execute(
+            script("load_published", [keys.snapshot(pool), keys.log(pool), keys.traffic(pool)]),
             ("HGET", keys.REGISTRY_POOLS, pool),
             *(
                 script("load_pool", [keys.members(slot, pool), *(keys.in_slot(slot, name) for name in ("spec", "rec", "ovr"))])
@@ -33,7 +34,9 @@ class PoolCalls(Calls):
             for reading in readings
             for endpoint_id, spec, record, override in zip(*reading, strict=True)
         ]
-        return PoolLoad(tuple(sorted(members, key=lambda member: member.id)), snapshot or b"", settings or b"", _version(last))
+        return PoolLoad(
+            tuple(sorted(members, key=lambda member: member.id)), snapshot or b"", settings or b"", _version(last), _traffic(traffic)
+        )
 
     async def publish(self, publication: Publication) -> Epoch:
         pool, epoch = publication.pool, publication.epoch
@@ -106,6 +109,12 @@ class PoolCalls(Calls):
                 )
             )
         return {name for (_, name), probed in zip(silent, answers, strict=True) if probed}  # Where it is refused nobody can say.
+
+
+def _traffic(flat: Sequence[bytes]) -> Traffic:
+    """What is known of a pool's traffic; the field without a name is the pool's own."""
+    fields = {name_of(endpoint_id): data for endpoint_id, data in by(2, flat)}
+    return Traffic(*keys.split_version(fields.pop("", b"")), fields)
 
 
 def _version(last_id: bytes) -> tuple[int, int]:

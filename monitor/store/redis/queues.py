@@ -13,7 +13,7 @@ from monitor.store.redis.calls import Calls
 from monitor.store.redis.replies import by, to_ms
 from monitor.store.redis.wire import Wire
 
-ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS}
+ONCE = {Queue.GROUPS: keys.GROUPS, Queue.DELIVERIES: keys.DELIVERIES, Queue.ASSERTIONS: keys.ASSERTIONS, Queue.TRAFFIC: keys.REPORTS}
 """Where the queues stand that exist once."""
 
 

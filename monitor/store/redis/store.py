@@ -15,9 +15,12 @@ from monitor.store.redis.processes import ProcessCalls
 from monitor.store.redis.queues import QueueCalls
 from monitor.store.redis.reading import ReadingCalls
 from monitor.store.redis.registry import RegistryCalls
+from monitor.store.redis.traffic import TrafficCalls
 
 
-class RedisStore(LifeCalls, RegistryCalls, ProbeCalls, QueueCalls, PoolCalls, AlertCalls, AsideCalls, ReadingCalls, ProcessCalls):
+class RedisStore(
+    LifeCalls, RegistryCalls, ProbeCalls, QueueCalls, PoolCalls, TrafficCalls, AlertCalls, AsideCalls, ReadingCalls, ProcessCalls
+):
     """See port.Store. Use it from one event loop at a time, between `open` and `close`.
 
     `slots` is the number that the data set must have; None takes whatever it has, and SLOTS_DEFAULT where it is made.

@@ -1,0 +1,302 @@
+"""One step of the judge: what is known, and what was reported since, make what is known afterwards and what is ruled."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from monitor.core import reports
+from monitor.core.endpoint import Pool
+from monitor.core.evidence import grade
+from monitor.core.observation import TrafficRuling
+from monitor.core.policies.call import Call
+from monitor.core.policies.choice import resolved
+from monitor.core.record import Breaker, BreakerState
+from monitor.core.reports import REPORT_SLOT_MS, Report, ReportError, Trial, TrialReport
+from monitor.core.tilt import SKEW_MAX_MS
+from monitor.pool.compose import MemberState
+from monitor.pool.traffic.judge import Player, agreed, play
+from monitor.pool.traffic.observers import ENDPOINTS_MIN, OBSERVERS_MAX, SHARE_FADE_MS, early_or_late, guarded, heard, weighed
+from monitor.pool.traffic.shapes import (
+    NO_HEAD,
+    NO_MEMORY,
+    NO_TRAFFIC,
+    EndpointTraffic,
+    ObserverState,
+    TrafficEvidence,
+    TrafficHead,
+    fade,
+    faded,
+)
+from monitor.pool.traffic.slots import Second, Seen, in_order, merged, seen
+
+JUDGE_MS: Final = 500
+"""A pool of which consumers report is judged so often."""
+QUIET_MS: Final = 1_000
+"""So often where they have stopped, until everything that was known of them has gone; a new report waits no longer than that."""
+REPORTING_MS: Final = 3_000
+LAG_MS: Final = 2_000
+"""Policies are played up to what was reported last, and at least to the present less this: reports come that much later than calls."""
+AGREEING_MAX: Final = 4
+WEIGH_MS: Final = 4_000
+"""A pool whose members' traffic moved is weighed within this time."""
+SUCCESS_CALLS_MIN: Final = 20.0
+"""Below so many calls nothing is said of a pool's success."""
+SUSPECT_PERCENT: Final = 80
+"""A pool below this has trouble of its own."""
+SUCCESS_STEP_PERCENT: Final = 5
+
+
+class Folded(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step leads to.
+
+    `fields` are those that have changed; `gone` those of endpoints that are members no more. `rulings` wait for the endpoints' records,
+    those of earlier steps among them. `refused` are entries that cannot be read: their ids, what they say, and why. `unreadable` are
+    memories of policies that begin anew, by endpoint, with the reason. `weigh` is true where the pool's weights or facts might move.
+    `next_ms` is when to judge again, None: when somebody reports.
+    """
+
+    head: TrafficHead
+    fields: dict[str, EndpointTraffic]
+    gone: tuple[str, ...]
+    rulings: dict[str, TrafficRuling]
+    counters: dict[str, int]
+    refused: tuple[tuple[str, bytes, str], ...]
+    unreadable: dict[str, str]
+    weigh: bool
+    next_ms: int | None
+
+
+class _Intake:
+    """What was reported, sorted."""
+
+    def __init__(self, known: Mapping[str, ObserverState], members: set[str], now_ms: int) -> None:
+        self.observers = dict(known)
+        self.counters: Counter[str] = Counter()
+        self.refused: list[tuple[str, bytes, str]] = []
+        self.seconds: dict[int, dict[str, list[Seen]]] = {}
+        self.trials: list[tuple[int, Trial]] = []
+        self._members = members
+        self._now_ms = now_ms
+
+    def entry(self, entry_id: str, data: bytes) -> None:
+        self.counters["reports"] += 1
+        try:
+            found = reports.decode(data)
+            if isinstance(found, TrialReport):
+                self._trial(entry_id, found.trial)
+            else:
+                self._report(found)
+        except ReportError as error:
+            self.counters["reports_refused"] += 1
+            self.refused.append((entry_id, data, str(error)))
+
+    def _trial(self, entry_id: str, trial: Trial) -> None:
+        if trial.endpoint in self._members:
+            self.trials.append((int(entry_id.partition("-")[0]), trial))
+        else:
+            self.counters["reports_unknown"] += 1
+
+    def _report(self, report: Report) -> None:
+        slot_ms, name = report.slot_ms - report.slot_ms % REPORT_SLOT_MS, report.observer
+        if when := early_or_late(slot_ms, self._now_ms):
+            self.counters[f"reports_{when}"] += 1
+            return
+        before = self.observers.get(name)
+        if before is None and len(self.observers) >= OBSERVERS_MAX:
+            self.counters["reports_unheard"] += 1
+            return
+        known = [(endpoint_id, seen(name, counters)) for endpoint_id, counters in report.endpoints.items() if endpoint_id in self._members]
+        after = heard(before, report.seq, slot_ms, self._now_ms)
+        if after is None:
+            self.counters["reports_duplicated"] += 1
+            return
+        self.counters["report_counters"] += len(known)
+        self.counters["reports_unknown"] += len(report.endpoints) - len(known)
+        if len(self._members) >= ENDPOINTS_MIN:
+            failing = sum(2 * one.failed >= one.total > 0 for _, one in known)
+            used = sum(one.total > 0 for _, one in known)
+            if used >= ENDPOINTS_MIN:
+                after = weighed(after, before.newest_ms if before else slot_ms, failing, used)
+        self.observers[name] = after
+        second = self.seconds.setdefault(slot_ms, {})
+        for endpoint_id, one in known:
+            second.setdefault(endpoint_id, []).append(one)
+
+
+def fold(  # noqa: PLR0917 - a step is made of this.
+    pool: Pool,
+    states: Sequence[MemberState],
+    head: TrafficHead,
+    fields: Mapping[str, EndpointTraffic],
+    entries: Sequence[tuple[str, bytes]],
+    now_ms: int,
+    seq: int,
+) -> Folded:
+    """Fold entries (their ids and bodies) into what is known of the pool's traffic, and let its policies judge. `seq` is the version that
+    this will have."""
+    if head.at_ms - now_ms > SKEW_MAX_MS:  # The time has stepped back: what is remembered lies ahead of it.
+        head, fields = NO_HEAD, {name: replace(NO_TRAFFIC, kind=field.kind, gen=-1) for name, field in fields.items()}
+    ids = {state.endpoint.id for state in states}
+    intake = _Intake(head.observers, ids, now_ms)
+    for entry_id, data in entries:
+        intake.entry(entry_id, data)
+    observers = guarded(intake.observers, now_ms)
+    credible = {name for name, one in observers.items() if not one.quarantined_ms}
+
+    seconds = [(slot_ms, _credible(found, credible)) for slot_ms, found in sorted(intake.seconds.items())]
+    known = {state.endpoint.id: _known(state, fields) for state in states}
+    head = _pool_calls(head, seconds, now_ms)
+    for endpoint_id, field in known.items():
+        known[endpoint_id] = _counted(field, [(slot_ms, found[endpoint_id]) for slot_ms, found in seconds if endpoint_id in found], now_ms)
+
+    players = _players(pool, states, known, now_ms)
+    for player in players:
+        player.agreed = agreed(known[player.member.id], player.record, now_ms - SHARE_FADE_MS, len(credible))
+    timed, judged_ms = _calls(players, seconds, intake, head.judged_ms, now_ms)
+    play(players, timed, max(judged_ms, now_ms - LAG_MS))
+    for player in players:
+        known[player.member.id] = player.result(seq, now_ms)
+    for endpoint_id in ids - {player.member.id for player in players}:
+        known[endpoint_id] = _unjudged(known[endpoint_id])
+
+    spoken = any(intake.seconds.values()) or bool(intake.trials)
+    head = replace(
+        head,
+        at_ms=now_ms,
+        judged_ms=max(judged_ms, now_ms - LAG_MS),
+        reported_ms=now_ms if spoken else head.reported_ms,
+        observers=observers,
+    )
+    told, urgent = _told(head, known, now_ms)
+    weigh = told != head.told and (urgent != head.told.partition("/")[0] or now_ms - head.weighed_ms >= WEIGH_MS)
+    if weigh:
+        head = replace(head, told=told, weighed_ms=now_ms)
+    return Folded(
+        head=head,
+        fields={name: field for name, field in known.items() if field != fields.get(name, NO_TRAFFIC)},
+        gone=tuple(sorted(fields.keys() - ids)),
+        rulings={name: field.ruling.says for name, field in known.items() if field.ruling},
+        counters={name: n for name, n in intake.counters.items() if n},
+        refused=tuple(intake.refused),
+        unreadable={player.member.id: player.unreadable for player in players if player.unreadable},
+        weigh=weigh,
+        next_ms=_next_ms(head, known, players, now_ms),
+    )
+
+
+def _credible(found: Mapping[str, list[Seen]], credible: set[str]) -> dict[str, Second]:
+    kept = {name: [one for one in some if one.observer in credible] for name, some in found.items()}
+    return {name: merged(some) for name, some in kept.items() if some}
+
+
+def _known(state: MemberState, fields: Mapping[str, EndpointTraffic]) -> EndpointTraffic:
+    """What is known of a member, whatever it was called: a name changes nothing of what was seen."""
+    field = fields.get(state.endpoint.id) or fields.get(state.record.renamed_from, NO_TRAFFIC)
+    breaker = state.record.breaker
+    if breaker.state is not Breaker.CLOSED or breaker.gen <= field.closed_gen:
+        return field
+    evidence = replace(field.evidence, calls={}, slow=0.0)  # What was seen before it opened counts no more; how fast it answers stays true.
+    return replace(field, closed_gen=breaker.gen, evidence=evidence)
+
+
+def _unjudged(field: EndpointTraffic) -> EndpointTraffic:
+    """Of a member whose passive policy is switched off only the statistics are kept."""
+    return replace(field, kind="", memory=NO_MEMORY, gen=-1, ruling=None, held="") if field.kind else field
+
+
+def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_ms: int) -> EndpointTraffic:
+    """The field with these seconds among its statistics, and with who saw it fail."""
+    if not seconds:
+        return field
+    evidence, failing = faded(field.evidence, now_ms), dict(field.failing)
+    calls, latency, slow = dict(evidence.calls), dict(evidence.latency), evidence.slow
+    for slot_ms, second in seconds:
+        for word, n in second.calls.items():
+            calls[word] = calls.get(word, 0.0) + n
+        for bucket, count in second.latency.items():
+            latency[bucket] = latency.get(bucket, 0.0) + count
+        slow += second.slow
+        failing |= {name: max(slot_ms, failing.get(name, 0)) for name in second.failing}
+    last = sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:AGREEING_MAX]
+    return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=tuple(last))
+
+
+def _pool_calls(head: TrafficHead, seconds: Sequence[tuple[int, Mapping[str, Second]]], now_ms: int) -> TrafficHead:
+    keep = fade(head.at_ms, now_ms, SHARE_FADE_MS)
+    found = [second for _, by_id in seconds for second in by_id.values()]
+    ok, failed = sum(second.ok for second in found), sum(second.failed for second in found)
+    return replace(head, ok=head.ok * keep + ok, failed=head.failed * keep + failed)
+
+
+def _players(pool: Pool, states: Sequence[MemberState], known: Mapping[str, EndpointTraffic], now_ms: int) -> list[Player]:
+    players = []
+    for state in states:
+        chosen = resolved(state.endpoint, pool).passive
+        if chosen is not None and chosen.settings is not None:
+            mode = state.override.override if state.override else None
+            players.append(Player(state.endpoint.id, chosen, state.record, mode, known[state.endpoint.id], now_ms))
+    return players
+
+
+def _calls(
+    players: Sequence[Player], seconds: Sequence[tuple[int, Mapping[str, Second]]], intake: _Intake, judged_ms: int, now_ms: int
+) -> tuple[list[tuple[int, dict[str, list[Call]]]], int]:
+    """What each policy is to judge, in order of time, and how far that goes. A second that comes after a later one is judged with that."""
+    timed: dict[int, dict[str, list[Call]]] = {}
+    present_ms = now_ms - now_ms % REPORT_SLOT_MS
+    for slot_ms, found in seconds:
+        judged_ms = max(judged_ms, min(slot_ms, present_ms))
+        calls = timed.setdefault(judged_ms, {})
+        for player in players:
+            second = found.get(player.member.id)
+            if second is not None and (judgeable := _judgeable(player, second, slot_ms)):
+                calls.setdefault(player.member.id, []).extend(judgeable)
+    by_id = {player.member.id: player for player in players}
+    for ended_ms, trial in intake.trials:
+        tried = by_id.get(trial.endpoint)
+        if tried is None or tried.record.breaker.gen != trial.gen or tried.record.breaker.trials is None:
+            intake.counters["trials_stale"] += 1
+            continue
+        judged_ms = max(judged_ms, min(ended_ms, now_ms))
+        call = Call(trial.outcome, 1, trial.duration_ms, trial.code)
+        timed.setdefault(judged_ms, {}).setdefault(trial.endpoint, []).append(call)
+        intake.counters["trials"] += 1
+    return sorted(timed.items()), judged_ms
+
+
+def _judgeable(player: Player, second: Second, slot_ms: int) -> list[Call]:
+    """What the policy hears of a second: nothing that ended before its breaker last changed, and of a HALF_OPEN endpoint no more calls
+    without a token than it has permits, from those who cannot hold one."""
+    breaker: BreakerState = player.record.breaker
+    if breaker.state is Breaker.HALF_OPEN:
+        trials = breaker.trials
+        return in_order(second, trials.permitted) if trials is not None and slot_ms >= breaker.since_ms else []
+    if breaker.state is Breaker.CLOSED and slot_ms + REPORT_SLOT_MS <= breaker.since_ms:
+        return []
+    return in_order(second)
+
+
+def success_percent(head: TrafficHead) -> int:
+    """Of the calls of all consumers; 100 where there are too few to tell."""
+    total = head.ok + head.failed
+    return int(100 * head.ok / total) if total >= SUCCESS_CALLS_MIN else 100
+
+
+def _told(head: TrafficHead, known: Mapping[str, EndpointTraffic], now_ms: int) -> tuple[str, str]:
+    """A text that changes with what is worth weighing the pool for, and its first part, which cannot wait."""
+    percent = success_percent(head)
+    urgent = f"{zlib.crc32(repr(head.quarantined).encode()):08x}{'-' if percent < SUSPECT_PERCENT else '+'}"
+    grades = [(name, grade(field.evidence.for_weights(now_ms))) for name, field in known.items() if field.evidence.at_ms]
+    return f"{urgent}/{percent // SUCCESS_STEP_PERCENT}/{zlib.crc32(repr(grades).encode()):08x}", urgent
+
+
+def _next_ms(head: TrafficHead, known: Mapping[str, EndpointTraffic], players: Sequence[Player], now_ms: int) -> int | None:
+    if now_ms - head.reported_ms <= REPORTING_MS or any(field.ruling for field in known.values()):
+        return now_ms + JUDGE_MS
+    return now_ms + QUIET_MS if head.observers or any(player.due_ms for player in players) else None

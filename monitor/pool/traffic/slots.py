@@ -1,0 +1,175 @@
+"""Entries sorted into seconds and endpoints, and one second's calls in an order that claims nothing.
+
+Of the calls of one second no order is known: failures are spread among the successes as evenly as they go, so that a run of failures is
+only as long as it must have been. Where all of a second fail it is a run.
+
+No observer weighs more than twice as much as the middle one of that endpoint and second (or CAP_MIN calls): its counters are scaled down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Final, NamedTuple
+
+import msgspec
+
+from monitor.core.history import bucket_ms
+from monitor.core.policies.call import Call, CallOutcome
+from monitor.core.reports import Counters, read_word
+
+CAP_MIN: Final = 10
+CAP_OF_MEDIAN: Final = 2
+SPREAD_MAX: Final = 1_000
+"""Into so many parts the failures of one second are spread at most."""
+_SUCCESS: Final = CallOutcome.SUCCESS
+_FAILED: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
+
+
+class Seen(NamedTuple):
+    """What one observer counted of one endpoint in one second: so many calls, so many of them failed."""
+
+    observer: str
+    counters: Counters
+    total: int
+    failed: int
+
+
+class Second(msgspec.Struct, frozen=True):
+    """One endpoint's second, over all observers."""
+
+    calls: dict[str, int]
+    slow: int
+    latency: dict[int, int]
+    failing: tuple[str, ...]
+    """Observers that saw it fail, sorted."""
+
+    @property
+    def ok(self) -> int:
+        """Successful calls."""
+        return sum(n for word, n in self.calls.items() if read_word(word)[0] is _SUCCESS)
+
+    @property
+    def failed(self) -> int:
+        """Failures and timeouts."""
+        return sum(n for word, n in self.calls.items() if read_word(word)[0] in _FAILED)
+
+
+def seen(observer: str, counters: Counters) -> Seen:
+    """Count the calls of one counter. Raises ReportError for a word that is none."""
+    total = failed = 0
+    for word, n in counters.calls.items():
+        total += n
+        if read_word(word)[0] in _FAILED:
+            failed += n
+    return Seen(observer, counters, total, failed)
+
+
+def merged(found: Sequence[Seen]) -> Second:
+    """One endpoint's second, with nobody's weight above the cap."""
+    cap = max(CAP_MIN, CAP_OF_MEDIAN * int(median([one.total for one in found]))) if len(found) > 1 else 0
+    calls: dict[str, int] = {}
+    latency: dict[int, int] = {}
+    slow = 0
+    for one in found:
+        counters = one.counters
+        if cap and one.total > cap:
+            counters = _scaled(counters, cap / one.total)
+        for word, n in counters.calls.items():
+            calls[word] = calls.get(word, 0) + n
+        for bucket, n in counters.latency.items():
+            latency[bucket] = latency.get(bucket, 0) + n
+        slow += counters.slow
+    return Second(calls, slow, latency, tuple(sorted({one.observer for one in found if one.failed})))
+
+
+def _scaled(counters: Counters, by: float) -> Counters:
+    calls = {word: int(n * by + 0.5) for word, n in counters.calls.items()}
+    latency = {bucket: int(n * by + 0.5) for bucket, n in counters.latency.items()}
+    return Counters(calls, int(counters.slow * by + 0.5), latency)
+
+
+def in_order(second: Second, limit: int | None = None) -> list[Call]:
+    """The calls of one second, at most `limit` of them."""
+    good, bad, neutral = _sorted(second)
+    calls = [*neutral, *_spread(good, bad)]
+    if limit is None:
+        return calls
+    kept: list[Call] = []
+    for call in calls:
+        if limit > 0:
+            kept.append(msgspec.structs.replace(call, count=min(call.count, limit)) if call.count > limit else call)
+            limit -= call.count
+    return kept
+
+
+def _sorted(second: Second) -> tuple[list[Call], list[Call], list[Call]]:
+    """Successes by duration, what may speak against the endpoint, and the rest."""
+    good: list[Call] = []
+    bad: list[Call] = []
+    neutral: list[Call] = []
+    durations = [(bucket_ms(bucket), n) for bucket, n in sorted(second.latency.items()) if n]
+    for word, count in sorted(second.calls.items()):
+        outcome, code = read_word(word)
+        n = count
+        if not n:
+            continue
+        if outcome is not _SUCCESS:
+            into = bad if outcome in _FAILED or outcome is CallOutcome.REJECTED else neutral
+            into.append(Call(outcome, n, 0.0, code, outcome is CallOutcome.TIMEOUT))
+            continue
+        while n and durations:
+            duration_ms, known = durations.pop()
+            taken = min(n, known)
+            good.append(Call(outcome, taken, duration_ms, code))
+            n -= taken
+            if known > taken:
+                durations.append((duration_ms, known - taken))
+        if n:
+            good.append(Call(outcome, n, 0.0, code))
+    return good, bad, neutral
+
+
+def _spread(good: list[Call], bad: list[Call]) -> Iterator[Call]:
+    """Both, in turns: whichever there is more of begins and ends."""
+    successes, failures = _count(good), _count(bad)
+    if not (successes and failures):
+        return iter((*good, *bad))
+    parts = min(successes, failures, SPREAD_MAX)
+    many, few = (_parts(good, successes, parts + 1), _parts(bad, failures, parts))
+    if successes <= failures:
+        many, few = (_parts(bad, failures, parts + 1), _parts(good, successes, parts))
+    return (call for pair in zip(many, [*few, []], strict=True) for part in pair for call in part)
+
+
+def _count(calls: Iterable[Call]) -> int:
+    return sum(call.count for call in calls)
+
+
+def _parts(calls: list[Call], total: int, parts: int) -> list[list[Call]]:
+    """The calls in so many parts of equal size, as far as that goes."""
+    left = [(call, call.count) for call in reversed(calls)]
+    found: list[list[Call]] = []
+    given = 0
+    for number in range(1, parts + 1):
+        wanted = total * number // parts - given
+        given += wanted
+        part: list[Call] = []
+        while wanted:
+            call, n = left.pop()
+            taken = min(n, wanted)
+            part.append(call if taken == call.count else msgspec.structs.replace(call, count=taken))
+            wanted -= taken
+            if n > taken:
+                left.append((call, n - taken))
+        found.append(part)
+    return found
+
+
+def by_outcome(calls: Mapping[str, float]) -> dict[str, float]:
+    """Counts by outcome alone."""
+    counts: dict[str, float] = {}
+    for word, n in calls.items():
+        outcome = read_word(word)[0].value
+        counts[outcome] = counts.get(outcome, 0) + n
+    return counts

@@ -1,0 +1,34 @@
+"""Reports of consumers and what is known of traffic, on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.core.errors import Stale
+from monitor.store import keys
+from monitor.store.port import TrafficCommit
+from monitor.store.redis.calls import Calls
+
+
+class TrafficCalls(Calls):
+    """The calls of the port that concern traffic."""
+
+    async def reports(self, pool: str, limit: int) -> list[tuple[str, bytes]]:
+        entries = await self._wire.run("load_reports", [keys.reports(pool)], limit)
+        return [(entry_id.decode(), data) for entry_id, data in entries]
+
+    async def commit_traffic(self, commit: TrafficCommit) -> None:
+        names = [keys.traffic(commit.pool), keys.reports(commit.pool), keys.REPORTS]
+        head = b"%013d%b" % (commit.next_ver, commit.head)
+        fences = commit.pool, commit.token_ms, keys.version_text(commit.ver)
+        fields = [part for field in commit.fields.items() for part in field]
+        limits = keys.TRAFFIC_TTL_MS, len(commit.fields)
+        if not await self._wire.run("commit_traffic", names, *fences, head, commit.last, *limits, *fields, *commit.gone):
+            raise Stale(f"the traffic of pool {commit.pool} is not ours any more, or was judged by another")
+
+    async def drop_traffic(self, pool: str, token_ms: int) -> bool:
+        return bool(await self._wire.run("drop_traffic", [keys.traffic(pool), keys.reports(pool), keys.REPORTS], pool, token_ms))
+
+    async def announce_reports(self, pools: Sequence[str]) -> None:
+        if pools:
+            await self._wire.execute_one("ZADD", keys.REPORTS, "NX", *(part for pool in pools for part in (0, pool)))
