@@ -10,29 +10,34 @@ are doubles; the source's floats differ from them only among hundreds of thousan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from monitor.core.breaker import Event, enter
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.call import Call, CallOutcome
-from monitor.core.policies.options import TIME_MAX_MS, Limits
-from monitor.core.policies.policy import Change, IllegalError, Member, Shown, Step, Trials, open_for_ms, spread
-from monitor.core.policies.windows import FAILED, PERCENT, SLOW, CountWindow, TimeWindow, Window, first_met, rates
+from monitor.core.policies.policy import Change, IllegalError, Member, Shown, Step, Trials, spread
+from monitor.core.policies.resilience4j_state import (
+    MACHINE,
+    MODES,
+    MOVES,
+    SECOND_MS,
+    Memory,
+    Settings,
+    begun,
+    closed_window,
+    met,
+    minimum_of,
+    target_of,
+    wait_ms,
+)
+from monitor.core.policies.windows import FAILED, SLOW, CountWindow, first_met, rates
 from monitor.core.record import Breaker, BreakerState, Override
 
-WINDOW_MAX: Final = 10_000
-"""The most calls, or seconds, of a window."""
-CALLS_MAX: Final = 1_000_000
-WAIT_MAX_MS: Final = 2**53
-"""Where a wait that grows without `wait_max_ms` stops; JSON holds it exactly."""
 EVENTS_MAX: Final = 10_000
 """The most equal events of one step that are told."""
-_SECOND_MS: Final = 1_000
 
 _FAILED: Final = {CallOutcome.SUCCESS: 0, CallOutcome.FAILURE: FAILED, CallOutcome.TIMEOUT: FAILED}
 _TOLD: Final = ("SUCCESS", "ERROR")
@@ -42,83 +47,9 @@ _EXCEEDED: Final[tuple[tuple[str, ...], ...]] = (
     ("SLOW_CALL_RATE_EXCEEDED",),
     ("FAILURE_RATE_EXCEEDED", "SLOW_CALL_RATE_EXCEEDED"),
 )
-_MODES: Final = {"disabled": Override.DISABLED, "metrics_only": Override.METRICS_ONLY, "forced_open": Override.FORCED_OPEN}
-_OWN: Final = frozenset(_MODES.values())
-_MACHINE: Final = {"open": Breaker.OPEN, "half_open": Breaker.HALF_OPEN}
-_FROM_CLOSED: Final = ("closed", "open", "disabled", "metrics_only", "forced_open")
-_FROM_OPEN: Final = ("closed", "open", "half_open", "disabled", "metrics_only", "forced_open")
-MOVES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "closed": _FROM_CLOSED,
-        "open": _FROM_OPEN,
-        "half_open": _FROM_OPEN,
-        "forced_open": _FROM_OPEN,
-        "disabled": _FROM_OPEN,
-        "metrics_only": ("closed", "disabled", "metrics_only", "forced_open"),
-    }
-)
-"""Where an operator's word may lead from each state. A move to the same state begins it anew and is told nobody."""
+_OWN: Final = frozenset(MODES.values())
 _SILENT: Final = frozenset({Override.FORCED_OPEN, Override.DISABLED})
 """They record nothing, and tell nothing but that they begin and end."""
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """CircuitBreakerConfig. `wait_multiplier`, `wait_randomization` and `wait_max_ms` are its IntervalFunction."""
-
-    sliding_window_type: Annotated[
-        str, Limits(0, 0, "Whether the newest calls are judged, or those of the last seconds.", "slidingWindowType", ("count", "time"))
-    ] = "count"
-    sliding_window_size: Annotated[int, Limits(1, WINDOW_MAX, "So many calls, or seconds.", "slidingWindowSize")] = 100
-    minimum_number_of_calls: Annotated[
-        int, Limits(1, CALLS_MAX, "Fewer calls are not judged; at most the size of a count window.", "minimumNumberOfCalls")
-    ] = 100
-    failure_rate_threshold: Annotated[float, Limits(0.001, 100, "Percentage of failures that opens.", "failureRateThreshold")] = 50.0
-    slow_call_rate_threshold: Annotated[float, Limits(0.001, 100, "Percentage of slow calls that opens.", "slowCallRateThreshold")] = 100.0
-    slow_call_duration_threshold_ms: Annotated[
-        int, Limits(1, TIME_MAX_MS, "A call that took longer is slow.", "slowCallDurationThreshold")
-    ] = 60_000
-    permitted_number_of_calls_in_half_open_state: Annotated[
-        int, Limits(1, WINDOW_MAX, "Calls that may try it, and the window that judges them.", "permittedNumberOfCallsInHalfOpenState")
-    ] = 10
-    wait_duration_in_open_state_ms: Annotated[
-        int, Limits(1, TIME_MAX_MS, "How long it stays open the first time.", "waitDurationInOpenState")
-    ] = 60_000
-    wait_multiplier: Annotated[
-        float, Limits(1, 1_000, "Each opening that follows a failed trial lasts so many times longer.", "IntervalFunction multiplier")
-    ] = 1.0
-    wait_randomization: Annotated[
-        float, Limits(0, 1, "By which part of it a wait is drawn shorter or longer.", "IntervalFunction randomizationFactor")
-    ] = 0.0
-    wait_max_ms: Annotated[int | None, Limits(1, TIME_MAX_MS, "The longest wait; none: it grows on.", "IntervalFunction maxInterval")] = (
-        None
-    )
-    max_wait_duration_in_half_open_state_ms: Annotated[
-        int, Limits(0, TIME_MAX_MS, "How long it waits for its trials; 0: for ever.", "maxWaitDurationInHalfOpenState")
-    ] = 0
-    transition_to_state_after_wait_duration: Annotated[
-        str, Limits(0, 0, "Where it goes when its trials have not ended by then.", "transitionToStateAfterWaitDuration", ("open", "closed"))
-    ] = "open"
-    automatic_transition_from_open_to_half_open_enabled: Annotated[
-        bool, Limits(0, 1, "Whether OPEN ends by itself.", "automaticTransitionFromOpenToHalfOpenEnabled")
-    ] = False
-
-
-class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`window` holds the calls (None: the state records nothing). `trial`: they are those of a half-open period, of which `permits` are
-    left. `attempts` counts the openings since it was last CLOSED. `told` are the thresholds that METRICS_ONLY has told, in bits. `gen` is
-    the breaker's: where somebody else has moved it, the memory begins that state anew.
-
-    A count window is one byte a call (100 by default), a time window some 20 bytes a second that had calls; WINDOW_MAX of either at most.
-    """
-
-    window: Window | None = None
-    trial: bool = False
-    permits: int = 0
-    attempts: int = 0
-    not_permitted: int = 0
-    told: int = 0
-    gen: int = 0
-
 
 _Member = Member[Memory]
 _Step = Step[Memory]
@@ -137,7 +68,7 @@ class Resilience4j:
 
     def begin(self, settings: Settings, now_ms: int) -> Memory:
         """CLOSED, and no call yet."""
-        return Memory(_closed(settings))
+        return Memory(closed_window(settings))
 
     def gather(self, settings: Settings, members: Iterable[_Member], now_ms: int) -> None:
         """It looks at no other member."""
@@ -192,9 +123,9 @@ class Resilience4j:
     def override(self, settings: Settings, member: _Member, word: str, now_ms: int) -> _Step:
         """A move that MOVES lists, or a reset."""
         member = _kept(settings, member)
-        target, for_ms = _target(word)
+        target, for_ms = target_of(word)
         old = member.state
-        allowed = MOVES.get(old, _FROM_OPEN)
+        allowed = MOVES.get(old, MOVES["closed"])
         if target not in allowed:
             raise IllegalError(f"resilience4j does not move from {old} to {target}; allowed: {', '.join(allowed)}, auto, reset")
         memory, gen = member.memory, member.breaker.gen + 1
@@ -202,13 +133,13 @@ class Resilience4j:
         attempts = memory.attempts + opened if target in {"open", "half_open", "forced_open"} else 0
         open_until_ms = 0
         if target == "open":
-            open_until_ms = now_ms + (_wait_ms(settings, member, attempts, gen) if for_ms is None else for_ms)
+            open_until_ms = now_ms + (wait_ms(settings, attempts, spread(member.id, gen, member.seed)) if for_ms is None else for_ms)
             memory = replace(memory, attempts=attempts, gen=gen)
         else:
-            memory = replace(_begun(settings, target), attempts=attempts, gen=gen)
+            memory = replace(begun(settings, target), attempts=attempts, gen=gen)
         reason = f"an operator says {word}"
         breaker = BreakerState(
-            state=_MACHINE.get(target, Breaker.CLOSED),
+            state=MACHINE.get(target, Breaker.CLOSED),
             since_ms=now_ms,
             gen=gen,
             open_until_ms=open_until_ms,
@@ -218,7 +149,7 @@ class Resilience4j:
         )
         changes = () if target == old else (Change(now_ms, old, target, "override", reason),)
         events = ("STATE_TRANSITION",) * len(changes) + ("RESET",) * (word == "reset")
-        return Step(Member(member.id, breaker, memory, _MODES.get(target), member.seed), changes, events)
+        return Step(Member(member.id, breaker, memory, MODES.get(target), member.seed), changes, events)
 
     def due_ms(self, settings: Settings, member: _Member) -> int:
         """The end of the wait, where the transition is automatic; the end of the patience with trials, where it has one."""
@@ -254,31 +185,31 @@ class Resilience4j:
         memory = _kept(settings, member).memory
         if memory.window is None:
             return Shown(not_permitted=memory.not_permitted)
-        window = memory.window.at(now_ms // _SECOND_MS)
-        failure_rate, slow_rate = rates(window, _minimum(settings, window))
+        window = memory.window.at(now_ms // SECOND_MS)
+        failure_rate, slow_rate = rates(window, minimum_of(settings, window))
         return Shown(failure_rate, slow_rate, window.calls, window.failed, window.slow, memory.not_permitted)
 
 
 def _record(settings: Settings, member: _Member, kind: int, count: int, now_ms: int) -> tuple[_Step, int]:
     """Record equal calls up to the first that decides; return what that led to, and how many are left."""
     memory, mode, state = member.memory, _own(member), member.breaker.state
-    window, name, second = memory.window, _TOLD[kind & FAILED], now_ms // _SECOND_MS
+    window, name, second = memory.window, _TOLD[kind & FAILED], now_ms // SECOND_MS
     if window is None:
         return Step(member, events=_times(name, count)), 0
     if mode is None and state is Breaker.OPEN:
         return Step(_with(member, replace(memory, window=window.pushed(kind, count, second))), events=_times(name, count)), 0
-    minimum, untold = _minimum(settings, window), ~memory.told
+    minimum, untold = minimum_of(settings, window), ~memory.told
     if mode is None and state is Breaker.HALF_OPEN:
         taken = min(count, max(1, minimum - window.calls))
         window = window.pushed(kind, taken, second)
-        over, decided = _met(settings, window, minimum), window.calls >= minimum
+        over, decided = met(settings, window, minimum), window.calls >= minimum
         event, events = (Event.TRIAL_FAILED if over else Event.TRIALS_PASSED), _times(name, taken)
     else:
         if count == 1:
             taken, window = 1, window.pushed(kind, 1, second)
-            over = _met(settings, window, minimum) & untold
+            over = met(settings, window, minimum) & untold
         else:
-            taken, window, over = first_met(window, (kind, count, second), minimum, lambda one: _met(settings, one, minimum) & untold)
+            taken, window, over = first_met(window, (kind, count, second), minimum, lambda one: met(settings, one, minimum) & untold)
         decided, event, events = over != 0, Event.TRIP, _times(name, taken) + _EXCEEDED[over]
     memory = replace(memory, window=window)
     if mode is not None or not decided:
@@ -302,33 +233,6 @@ def _times(event: str, count: int) -> tuple[str, ...]:
     return (event,) * min(count, EVENTS_MAX)
 
 
-def _met(settings: Settings, window: Window, minimum: int) -> int:
-    """The thresholds that are met, in bits."""
-    calls, failed, slow = window.calls, window.failed, window.slow
-    if calls < minimum:
-        return 0
-    by_failures = FAILED if failed and failed * PERCENT / calls >= settings.failure_rate_threshold else 0
-    return by_failures | SLOW if slow and slow * PERCENT / calls >= settings.slow_call_rate_threshold else by_failures
-
-
-def _minimum(settings: Settings, window: Window) -> int:
-    minimum = settings.minimum_number_of_calls
-    return min(minimum, window.size) if isinstance(window, CountWindow) else minimum
-
-
-def _closed(settings: Settings) -> Window:
-    size = settings.sliding_window_size
-    return CountWindow(size) if settings.sliding_window_type == "count" else TimeWindow(size)
-
-
-def _begun(settings: Settings, state: str) -> Memory:
-    """A state's memory as it begins."""
-    if state == "half_open":
-        permitted = settings.permitted_number_of_calls_in_half_open_state
-        return Memory(CountWindow(permitted), trial=True, permits=permitted)
-    return Memory(_closed(settings) if state in {"closed", "metrics_only"} else None)
-
-
 def _kept(settings: Settings, member: _Member) -> _Member:
     """The member with a memory that fits its breaker and its settings: both may have been changed by somebody else since, and a change
     that the memory already counts on may have been refused."""
@@ -336,7 +240,7 @@ def _kept(settings: Settings, member: _Member) -> _Member:
     window = memory.window
     if memory.gen != breaker.gen:
         refused = memory.gen > breaker.gen and window is not None and memory.trial is (breaker.state is Breaker.HALF_OPEN)
-        kept = memory if refused or breaker.state is Breaker.OPEN else _begun(settings, breaker.state.lower())
+        kept = memory if refused or breaker.state is Breaker.OPEN else begun(settings, breaker.state.lower())
         attempts = 0 if breaker.state is Breaker.CLOSED else max(1, memory.attempts)
         return _with(member, replace(kept, attempts=attempts, gen=breaker.gen))
     if window is None:
@@ -346,7 +250,7 @@ def _kept(settings: Settings, member: _Member) -> _Member:
     elif isinstance(window, CountWindow) is (settings.sliding_window_type == "count"):
         size = settings.sliding_window_size
     else:
-        return _with(member, replace(memory, window=_closed(settings)))
+        return _with(member, replace(memory, window=closed_window(settings)))
     return member if window.size == size else _with(member, replace(memory, window=window.resized(size)))
 
 
@@ -386,41 +290,11 @@ def _moved(
     attempts, open_until_ms = memory.attempts, 0
     if after.state is Breaker.OPEN:
         attempts += 1
-        open_until_ms = now_ms + _wait_ms(settings, member, attempts, after.gen)
+        open_until_ms = now_ms + wait_ms(settings, attempts, spread(member.id, after.gen, member.seed))
         memory = replace(memory, attempts=attempts, gen=after.gen)
     else:
         attempts = attempts if after.state is Breaker.HALF_OPEN else 0
-        memory = replace(_begun(settings, after.state.lower()), attempts=attempts, gen=after.gen)
+        memory = replace(begun(settings, after.state.lower()), attempts=attempts, gen=after.gen)
     after = replace(after, open_until_ms=open_until_ms, opens=attempts)
     change = Change(now_ms, old.state.lower(), after.state.lower(), rule, reason, evidence or {})
     return Step(Member(member.id, after, memory, member.mode, member.seed), (change,), ("STATE_TRANSITION",))
-
-
-def _wait_ms(settings: Settings, member: _Member, attempts: int, gen: int) -> int:
-    """How long the opening number `attempts` lasts: the IntervalFunction, whole milliseconds at each step."""
-    wait_ms, longest_ms = settings.wait_duration_in_open_state_ms, settings.wait_max_ms or WAIT_MAX_MS
-    for _ in range(attempts - 1):
-        longer_ms = int(min(wait_ms * settings.wait_multiplier, WAIT_MAX_MS))
-        if longer_ms == wait_ms:
-            break
-        wait_ms = longer_ms
-    if settings.wait_randomization:
-        delta_ms = wait_ms * settings.wait_randomization
-        wait_ms = int(max(1.0, wait_ms - delta_ms + spread(member.id, gen, member.seed) * (2 * delta_ms + 1)))
-    return min(wait_ms, longest_ms)
-
-
-def _target(word: str) -> tuple[str, int | None]:
-    """Where a word leads, and for how long if it says so."""
-    if word in {"auto", "reset"}:
-        return "closed", None
-    try:
-        for_ms = open_for_ms(word)
-    except ValueError as error:
-        raise IllegalError(f"seen {word}: {error}") from None
-    if for_ms is not None:
-        return "open", for_ms
-    if word not in _MACHINE and word not in _MODES:
-        known = "open, open_for:MS, half_open, forced_open, disabled, metrics_only, auto, reset"
-        raise IllegalError(f"resilience4j knows no override {word}; allowed: {known}")
-    return word, None

@@ -12,7 +12,7 @@ from monitor.core.policies.hystrix import Hystrix
 from monitor.core.policies.hystrix import Settings as HystrixSettings
 from monitor.core.policies.policy import Member, Shown, Step
 from monitor.core.policies.resilience4j import Resilience4j
-from monitor.core.policies.resilience4j import Settings as Resilience4jSettings
+from monitor.core.policies.resilience4j_state import Settings as Resilience4jSettings
 from monitor.core.record import Breaker, BreakerState, Override
 
 HYSTRIX = Hystrix(), HystrixSettings()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monitor.core.policies.options import SettingError, read_settings, table
-from monitor.core.policies.resilience4j import MOVES, Settings
+from monitor.core.policies.resilience4j_state import MOVES, Settings
 from tests.unit.core.policies.timelines import Row, check, event, played
 
 STATE_MACHINE = {
