@@ -5,6 +5,7 @@
     capacity     the highest rate of probes that one machine sustains
     detection    from the decision to a consumer's view
     operations   breaker step, decide, weigh, pick
+    breakers     the five policies in virtual time: how soon, how often in vain, at what cost
     transports   one HTTP probe: ours, httpx's, and the floor
     store        CPU per item, memory per endpoint
 
@@ -28,6 +29,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.breakers import breakers
 from benchmarks.lab import QUICK, Report, Scale, found, say
 from benchmarks.operations import operations
 from benchmarks.store import stores
@@ -40,6 +42,7 @@ SECTIONS: Mapping[str, Callable[[Scale], list[Report]]] = {
     "capacity": capacity,
     "detection": detection,
     "operations": operations,
+    "breakers": breakers,
     "transports": transports,
     "store": stores,
 }

@@ -29,6 +29,7 @@ from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum_score import (
     LN_2,
     added_up,
+    capped,
     faded,
     height,
     is_stale,
@@ -243,9 +244,9 @@ def _rolled(settings: Settings, memory: Memory, peers: Peers | None, at: int) ->
 def _judged(settings: Settings, member: _Member, peers: Peers | None, now_ms: int, seen: Second | None) -> _Step:
     """Trip, or not. `seen` is the newest second as the pool's totals have it, where that is not the member's own and a trip may wait."""
     failing, slowness = runs(member.memory)
-    if failing.score >= 1.0:
+    if capped(failing) >= 1.0:
         return _confirmed(settings, member, peers, now_ms, seen=seen, run=failing, slow=False)
-    if slowness.score >= 1.0:
+    if capped(slowness) >= 1.0:
         return _confirmed(settings, member, peers, now_ms, seen=seen, run=slowness, slow=True)
     return Step(member)
 
@@ -264,7 +265,7 @@ def _confirmed(
     if in_doubt and seen is not None and peers is not None and peers.members > 1 and not others(peers, seen, past, second.at).calls:
         return Step(_copied(member, replace(member.memory, due_ms=(second.at + 1) * 1000)))
     p0_then = reference(bad, calls, settings.p0_min, settings.margin)
-    p0, score, h = past.slow_p0 if slow else past.p0, run.score, past.threshold
+    p0, score, h = past.slow_p0 if slow else past.p0, capped(run), past.threshold
     if p0_then > p0:
         p0, score = p0_then, min(score, (run.bad * up(p0_then) - run.good * LN_2) / h)
     if not then.calls:

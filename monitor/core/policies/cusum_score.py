@@ -57,12 +57,17 @@ def extended(run: Run, at: int, counts: tuple[int, int, int], p0: float, h: floa
     if not bad and not run.score:
         return NO_RUN
     rise, fall = up(p0) / h, good * (LN_2 / h)
-    hard_score = max(0.0, run.hard_score + hard * rise - fall) if hard or run.hard_score else 0.0
-    score = min(run.score + bad * rise - fall, run.low + max(SECOND_SHARE_MAX, hard_score))
+    score = run.score + bad * rise - fall
     if score <= 0.0:
         return NO_RUN
+    hard_score = max(0.0, run.hard_score + hard * rise - fall) if hard or run.hard_score else 0.0
     since = run.since if run.score else at
     return Run(score, min(run.low, score), hard_score, since, run.bad + bad, run.hard + hard, run.good + good)
+
+
+def capped(run: Run) -> float:
+    """The score, as far as one second may raise it: at 1 it trips."""
+    return min(run.score, run.low + max(SECOND_SHARE_MAX, run.hard_score))
 
 
 def runs(memory: Memory) -> tuple[Run, Run]:
@@ -77,7 +82,8 @@ def runs(memory: Memory) -> tuple[Run, Run]:
 
 def next_second(run: Run) -> Run:
     """The run when another second begins."""
-    return Run(run.score, run.score, 0.0, run.since, run.bad, run.hard, run.good) if run.score else NO_RUN
+    score = capped(run)
+    return Run(score, score, 0.0, run.since, run.bad, run.hard, run.good) if score else NO_RUN
 
 
 def percentile_90(durations: dict[int, int]) -> float:

@@ -36,7 +36,8 @@ class Settings(OpeningSettings, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """A score above 0, and the calls that it was made of: those since the second `since` in which it left 0.
 
-    `low` is its least value in the newest second; `hard_score` is what that second's hard failures alone have made.
+    In the newest second nothing limits `score`; what counts of it is what `low`, its least value then, and `hard_score`, which the hard
+    failures of that second alone have made, allow (cusum_score.capped).
     """
 
     score: float = 0.0

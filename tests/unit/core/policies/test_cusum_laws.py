@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.policies.call import COUNT_MAX, Call, CallOutcome
-from monitor.core.policies.cusum_score import runs
+from monitor.core.policies.cusum_score import capped, runs
 from monitor.core.policies.cusum_state import Memory, Settings
 from monitor.core.policies.policy import Change, Member
 from monitor.core.record import BreakerState
@@ -44,7 +44,7 @@ def played(history: Sequence[Happened], *, stored: bool = False) -> tuple[Member
 
 
 def score(member: Member[Memory]) -> float:
-    return runs(member.memory)[0].score
+    return capped(runs(member.memory)[0])
 
 
 @given(HISTORIES)
