@@ -5,6 +5,7 @@ Every page is written where it differs; then the exit code is 1, so that a check
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from monitor.core.overlay import OVERLAYS
 from monitor.core.record import Breaker
 from monitor.probes.base import Option
 from monitor.store.redis_url import CONNECTIONS_MIN, OPTIONS, SECONDS_MAX, URL_LENGTH_MAX
+from monitor.store.scripts import source
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 100
@@ -35,6 +37,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "reference/rule-variables.md", render_reference()
     manifests = DOCS / "reference/manifests.md"
     yield manifests, filled(manifests.read_text(), {"pool": pool_table, "endpoint": endpoint_table, "kinds": kinds_table})
+    keys = DOCS / "reference/keys.md"
+    yield keys, filled(keys.read_text(), {name: functools.partial(script, name) for name in ("grant_trial", "end_trial")})
     breakers = DOCS / "explanation/breakers-and-weights.md"
     yield breakers, filled(breakers.read_text(), {"transitions": transition_table, "overlay": overlay_table})
 
@@ -55,6 +59,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def script(name: str) -> str:
+    return f"```lua\n{source(name).decode()}```\n"
 
 
 # Commands and settings --------------------------------------------------------------------------------------------

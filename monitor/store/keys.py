@@ -11,10 +11,17 @@ wk:v1:{pool}:ch          channel                         journey publish     con
 wk:v1:pools              set     -       pools           journey publish     consumers
 wk:v1:alive              string  15 s    LAGGING_MAX     worker processes    consumers
                                  "<server ms>", followed by " [<names of pools that lag>]" where some do; "0" where nothing is judged
+wk:v1:{pool}:trials      hash    *       members         journey publish     consumers
+                                 id -> "gen permitted concurrent lease_ms" of each endpoint that users may try
+wk:v1:{pool}:trials:issued  hash  *      members         consumers (grant_trial, end_trial)   the same, cli
+                                 id -> "gen issued lost ok failed"
+wk:v1:{pool}:trial:<id>  zset    2 leases  CONCURRENT_MAX   consumers (grant_trial, end_trial)   the same, cli
+                                 "gen:<observer>/<rest of the token>" -> end of its lease (ms)
 wk:v1:{pool}:reports     stream  1 d     REPORTS_LENGTH_MAX  consumers       journey traffic
 wk:v1:reports            zset    -       pools           consumers, journey traffic   journey traffic
                                  pool -> 0 (a consumer announces reports), ms at which to judge them, or lease token while claimed
-* none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it
+* none while the pool exists; the tombstone of a removed pool stays for MAX_STALE_MS, so that every consumer sees it; terms and counts of
+  trials stay until the endpoint must have left HALF_OPEN, and a few leases more
 
 Internal (may change with any release; a key whose type changes gets another name)
 wk:i:{sN}:spec           hash    id -> Endpoint JSON                         registry -> workers, cli
@@ -224,6 +231,21 @@ def log(pool: str) -> str:
 def channel(pool: str) -> str:
     """The channel of hints that a pool has a new version."""
     return f"wk:v1:{{{pool}}}:ch"
+
+
+def trials(pool: str) -> str:
+    """Who may try which HALF_OPEN endpoint of a pool."""
+    return f"wk:v1:{{{pool}}}:trials"
+
+
+def trials_issued(pool: str) -> str:
+    """What became of the permits of a pool's trials."""
+    return f"wk:v1:{{{pool}}}:trials:issued"
+
+
+def trial(pool: str, endpoint_id: str) -> str:
+    """The live tokens of an endpoint."""
+    return f"wk:v1:{{{pool}}}:trial:{endpoint_id}"
 
 
 def reports(pool: str) -> str:

@@ -56,6 +56,7 @@ def test_the_published_keys_are_documented() -> None:
     documented = set(re.findall(r"^\| `(wk:v1:[^`]+)`", page, re.MULTILINE))
     assert documented == set(re.findall(r"^(wk:v1:\S+)", legend, re.MULTILINE))
     made = {keys.snapshot("pool"), keys.log("pool"), keys.channel("pool"), keys.POOLS, keys.ALIVE, keys.reports("pool"), keys.REPORTS}
+    made |= {keys.trials("pool"), keys.trials_issued("pool"), keys.trial("pool", "<id>")}
     assert documented == made
     for struct in (Snapshot, PublishedEndpoint, Report, Counters, Trial):
         assert [name for name in struct.__struct_fields__ if f"`{name}`" not in page and f'"{name}"' not in page] == []

@@ -12,6 +12,7 @@ from monitor.core.endpoint import Pool
 from monitor.core.record import Override
 from monitor.registry import set_override
 from monitor.store import keys
+from monitor.store.port import Grant
 from tests.integration.test_journey import Plant, down
 from tests.registering import register
 
@@ -50,6 +51,8 @@ def test_every_key_of_a_journey_stands_in_the_legend_with_its_type(redis_url: st
             await plant.store.realign(0)
             await plant.redis("XADD", keys.reports("shop"), "*", "r", "{}")
             await plant.redis("ZADD", keys.REPORTS, 0, "shop")
+            await plant.redis("HSET", keys.trials("shop"), "e", "1 5 4 60000")
+            assert isinstance(await plant.store.grant_trial("shop", "e", "web-1/1"), Grant)
         finally:
             await plant.store.close()
 

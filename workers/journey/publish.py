@@ -16,6 +16,7 @@ from monitor.core.errors import Stale, StoreError
 from monitor.core.tilt import judging_ms
 from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
+from monitor.pool.trials import terms_ttl_ms, trial_terms
 from monitor.store.entries import read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, PoolLoad, Publication, Store
 from monitor.store.queues import QUEUES, Queue, due_time
@@ -134,7 +135,7 @@ class Publisher:
                 snapshot = previous or snapshot
             elif states or published[1]:  # Of a pool that never had a member there is nothing to tell.
                 try:
-                    await self._publish(previous, snapshot, load.logged)
+                    await self._publish(previous, snapshot, load.logged, states)
                 except EpochEnded:
                     await self.renew_epoch()
                     continue
@@ -175,7 +176,7 @@ class Publisher:
             log.warning("the snapshots of %d pools are missing or cannot be read, and are published anew: %s", len(lost), lost[:10])
             await self._store.mark_pools(lost)
 
-    async def _publish(self, previous: Snapshot | None, snapshot: Snapshot, logged: tuple[int, int]) -> None:
+    async def _publish(self, previous: Snapshot | None, snapshot: Snapshot, logged: tuple[int, int], states: Sequence[MemberState]) -> None:
         publication = Publication(
             pool=snapshot.pool,
             epoch=self._epoch,
@@ -184,6 +185,8 @@ class Publisher:
             delta=_encode(diff(previous, snapshot)),
             after=logged,
             tombstone=snapshot.tombstone is True,
+            trials=trial_terms(states),
+            trials_ttl_ms=terms_ttl_ms(states, snapshot.ts_ms),
             until_ms=self._clock.now_ms() + QUEUES[Queue.DIRTY].lease_ms,
         )
         self._epoch = max(self._epoch, await self._store.publish(publication))

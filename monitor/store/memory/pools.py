@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
-from monitor.store.memory.state import MemoryState
+from monitor.store.memory.trials import MemoryTrials
 from monitor.store.port import Epoch, EpochEnded, Member, PoolLoad, Publication, Traffic, refused
 from monitor.store.queues import Queue
 
 
-class MemoryPools(MemoryState):
+class MemoryPools(MemoryTrials):
     """See port.pools."""
 
     async def load_pool(self, pool: str) -> PoolLoad:
@@ -41,6 +41,7 @@ class MemoryPools(MemoryState):
             self._expiry[pool] = self._clock.now_ms() + MAX_STALE_MS
         else:
             self.published.add(pool)
+        self._publish_trials(publication)
         self._epoch = Epoch(epoch.number, self._epoch.publications + 1)
         return self._epoch
 

@@ -11,6 +11,7 @@ import msgspec
 from monitor.clock import Clock
 from monitor.core.endpoint import Endpoint
 from monitor.core.schedule import Plan
+from monitor.pool.trials import TrialCount, TrialTerms
 from monitor.store import keys
 from monitor.store.memory.pace import Pace, Step, move_back
 from monitor.store.port import NO_EPOCH, DeliveryRow, Publication, SetAside, Traffic
@@ -72,6 +73,16 @@ class Slot:
 
 
 @dataclass(slots=True)
+class Trials:
+    """What is published of a pool's trials, what became of their permits, and who holds a token: each with the generation it is of."""
+
+    terms: dict[str, TrialTerms] = field(default_factory=dict)
+    expire_ms: int = 0
+    counts: dict[str, tuple[int, TrialCount]] = field(default_factory=dict)
+    live: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Group:
     """One group: its alerts, its log by place, and by place the delivery in flight."""
 
@@ -121,6 +132,7 @@ class MemoryState:
         self.published: set[str] = set()
         """Names of the pools that consumers see."""
         # Traffic
+        self._trials: dict[str, Trials] = defaultdict(Trials)
         self._traffic: dict[str, Traffic] = {}
         self._reports: dict[str, Stream] = defaultdict(lambda: Stream(keys.REPORTS_LENGTH_MAX))
         # Alerts

@@ -15,6 +15,7 @@ from monitor.store.memory.queues import MemoryQueues
 from monitor.store.memory.reading import MemoryReading
 from monitor.store.memory.registry import MemoryRegistry
 from monitor.store.memory.traffic import MemoryTraffic
+from monitor.store.memory.trials import MemoryTrials
 
 
 class MemoryStore(
@@ -24,6 +25,7 @@ class MemoryStore(
     MemoryQueues,
     MemoryPools,
     MemoryTraffic,
+    MemoryTrials,
     MemoryAlerts,
     MemoryAside,
     MemoryReading,

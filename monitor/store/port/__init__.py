@@ -46,6 +46,7 @@ from monitor.store.port.registry import (
     digest,
 )
 from monitor.store.port.traffic import Traffic, TrafficCommit, TrafficPort
+from monitor.store.port.trials import Ended, Grant, Refusal, TrialEnd, TrialPort
 from monitor.store.queues import Queue
 
 __all__ = [
@@ -58,11 +59,13 @@ __all__ = [
     "Commit",
     "Committed",
     "DeliveryRow",
+    "Ended",
     "EndedAlert",
     "Entry",
     "Epoch",
     "EpochEnded",
     "Flush",
+    "Grant",
     "GroupLoad",
     "Lease",
     "Loaded",
@@ -75,6 +78,7 @@ __all__ = [
     "Publication",
     "Put",
     "Queue",
+    "Refusal",
     "RegistryAnswer",
     "RegistryChanges",
     "Removal",
@@ -86,13 +90,16 @@ __all__ = [
     "SubjectAssertion",
     "Traffic",
     "TrafficCommit",
+    "TrialEnd",
     "Write",
     "digest",
     "refused",
 ]
 
 
-class Store(LifePort, RegistryPort, ProbePort, QueuePort, PoolPort, TrafficPort, AlertPort, AsidePort, ReadingPort, ProcessPort, Protocol):
+class Store(
+    LifePort, RegistryPort, ProbePort, QueuePort, PoolPort, TrafficPort, TrialPort, AlertPort, AsidePort, ReadingPort, ProcessPort, Protocol
+):
     """See the package's text. `slots` is the number of slots of the data set."""
 
     slots: int

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from monitor.core.errors import Stale
+from monitor.pool.trials import TrialTerms
 from monitor.store.port.life import Epoch
 from monitor.store.port.traffic import Traffic
 
@@ -52,6 +53,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[int, int] = (0, 0)
     """PoolLoad.logged of the reading that this version was made from."""
     tombstone: bool = False
+    trials: Mapping[str, TrialTerms] = {}
+    """Of the members that users may try; whoever is not among them admits no trial any more."""
+    trials_ttl_ms: int = 0
     until_ms: int = 0
     """Stale after this time (0: never): a version that is done late, when its publisher has given it up, says what was, and others who
     found that nothing has changed have made no version since."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from monitor.pool.snapshot import MAX_STALE_MS
 from monitor.store import keys
 from monitor.store.names import name_of
@@ -13,6 +15,7 @@ from monitor.store.redis.calls import BATCH_MAX, Calls, chunks
 from monitor.store.redis.replies import by
 from monitor.store.redis.wire import script
 
+_pack = msgspec.msgpack.Encoder().encode
 _LAGGING = ("judged", "dirty", "unpublished")
 
 
@@ -40,12 +43,13 @@ class PoolCalls(Calls):
 
     async def publish(self, publication: Publication) -> Epoch:
         pool, epoch = publication.pool, publication.epoch
-        names = [keys.snapshot(pool), keys.log(pool), keys.POOLS, keys.EPOCH]
+        names = [keys.snapshot(pool), keys.log(pool), keys.POOLS, keys.EPOCH, keys.trials(pool), keys.trials_issued(pool)]
         version = epoch.number, publication.ver, epoch.publications
         bodies = pool, publication.delta, publication.snapshot, keys.channel(pool)
         stays_ms = MAX_STALE_MS if publication.tombstone else ""
         rest = keys.LOG_LENGTH_MAX, stays_ms, publication.until_ms, "{}-{}".format(*publication.after)
-        count = int(await self._wire.run("publish", names, *version, *bodies, *rest))
+        terms = _pack([part for endpoint_id, one in publication.trials.items() for part in (endpoint_id, one.text)])
+        count = int(await self._wire.run("publish", names, *version, *bodies, *rest, terms, publication.trials_ttl_ms))
         if count < 0:
             raise EpochEnded(f"epoch {epoch.number} has ended")
         if not count:

@@ -16,10 +16,21 @@ from monitor.store.redis.queues import QueueCalls
 from monitor.store.redis.reading import ReadingCalls
 from monitor.store.redis.registry import RegistryCalls
 from monitor.store.redis.traffic import TrafficCalls
+from monitor.store.redis.trials import TrialCalls
 
 
 class RedisStore(
-    LifeCalls, RegistryCalls, ProbeCalls, QueueCalls, PoolCalls, TrafficCalls, AlertCalls, AsideCalls, ReadingCalls, ProcessCalls
+    LifeCalls,
+    RegistryCalls,
+    ProbeCalls,
+    QueueCalls,
+    PoolCalls,
+    TrafficCalls,
+    TrialCalls,
+    AlertCalls,
+    AsideCalls,
+    ReadingCalls,
+    ProcessCalls,
 ):
     """See port.Store. Use it from one event loop at a time, between `open` and `close`.
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -20,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from monitor.core.errors import StoreError, StoreRefusal
 from monitor.store.redis_url import read_redis_url
+from monitor.store.scripts import digest, names, source
 
 Argument: TypeAlias = bytes | str | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -35,18 +34,8 @@ _LISTEN_SILENCE_S = 6.0
 _OF_THE_SERVER = re.compile(r"(?!WRONGTYPE )[A-Z]+ ")
 """Error replies that speak of the server's state (BUSY, MISCONF ...) and not of the command; redis-py has classes of its own for others."""
 
-_LUA = Path(__file__).parent.parent / "lua"
-_INCLUDE = re.compile(rb"^-- @include (.+)$", re.MULTILINE)
-
-
-def _whole(body: bytes) -> bytes:
-    """A script behind the pieces of lua/shared that its line `-- @include` names."""
-    names = [name.decode() for line in _INCLUDE.findall(body) for name in line.split()]
-    return b"".join([(_LUA / "shared" / f"{name}.lua").read_bytes() for name in names] + [body])
-
-
-_SCRIPTS = {path.stem: _whole(path.read_bytes()) for path in sorted(_LUA.glob("*.lua"))}
-_HASHES = {name: hashlib.sha1(body, usedforsecurity=False).hexdigest() for name, body in _SCRIPTS.items()}
+_SCRIPTS = {name: source(name) for name in names()}
+_HASHES = {name: digest(body) for name, body in _SCRIPTS.items()}
 
 
 def script(name: str, keys: Sequence[str], *args: Argument) -> Command:
