@@ -6,7 +6,7 @@ at its own times, in order, before whatever comes next; where nothing comes, at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +22,8 @@ from monitor.core.record import ActiveMemory, Breaker, BreakerState, Source
 
 TICKS_MAX: Final = 1_000
 """Periodic work that is made up for at most; after a longer time without any the policy begins anew."""
+GATHER_TICKS_MAX: Final = 10
+"""The same for each of the others that it is compared with."""
 AHEAD_TICKS_MAX: Final = 100
 """How many of its next times are played in advance, to find the one that changes the breaker."""
 
@@ -70,7 +72,7 @@ class Judge:
 
     def probed(self, breaker: BreakerState, memory: ActiveMemory | None, result: Result, now_ms: int) -> Judged:
         """After one more conclusive probe, and whatever was due before it."""
-        member, changes = self._due(self._member(breaker, memory, now_ms), now_ms)
+        member, changes = self._due(member_of(self._chosen, self._id, breaker, memory, now_ms), now_ms)
         if member.breaker.state is Breaker.CLOSED:
             step = self._observed(member, result, now_ms)
         elif result.outcome is Outcome.SUCCESS or member.breaker.state is Breaker.HALF_OPEN:
@@ -88,13 +90,17 @@ class Judge:
 
     def passed(self, breaker: BreakerState, memory: ActiveMemory | None, now_ms: int) -> Judged:
         """After a time in which no probe came."""
-        member, changes = self._due(self._member(breaker, memory, now_ms), now_ms)
+        member, changes = self._due(member_of(self._chosen, self._id, breaker, memory, now_ms), now_ms)
         return self._judged(member, changes, now_ms)
 
     def due_ms(self, breaker: BreakerState, memory: ActiveMemory | None, now_ms: int) -> int:
-        """The next time after now at which the policy's periodic work changes the breaker; 0: none of the next AHEAD_TICKS_MAX."""
-        member = self._member(breaker, memory, now_ms)
+        """The next time after now at which the policy's periodic work changes the breaker; 0: none of the next AHEAD_TICKS_MAX. Where it
+        compares members, what they will be like is not known: then it is the next time of all."""
+        member = member_of(self._chosen, self._id, breaker, memory, now_ms)
         policy, settings = self._chosen.policy, self._chosen.settings
+        if policy.relative:
+            next_ms: int = policy.due_ms(settings, member)
+            return next_ms
         for _ in range(AHEAD_TICKS_MAX):
             due_ms: int = policy.due_ms(settings, member)
             if not due_ms:
@@ -104,16 +110,6 @@ class Judge:
                 return due_ms
             member = step.member
         return 0
-
-    def _member(self, breaker: BreakerState, memory: ActiveMemory | None, now_ms: int) -> Member[Any]:
-        """The endpoint as the policy sees it. Where the memory is another policy's, or cannot be read, it begins anew."""
-        policy, settings = self._chosen.policy, self._chosen.settings
-        if memory is not None and memory.kind == self._chosen.kind:
-            try:
-                return Member(self._id, breaker, decoder(policy.memory).decode(memory.memory))
-            except msgspec.MsgspecError:
-                pass
-        return Member(self._id, breaker, policy.begin(settings, now_ms))
 
     def _due(self, member: Member[Any], now_ms: int) -> tuple[Member[Any], tuple[Change, ...]]:
         policy, settings = self._chosen.policy, self._chosen.settings
@@ -147,6 +143,34 @@ class Judge:
         if changes:
             breaker = replace(breaker, since_ms=now_ms, source=Source.ACTIVE, policy=kind)
         return Judged(breaker, ActiveMemory(kind, msgspec.Raw(msgspec.json.encode(member.memory))), changes)
+
+
+def gather(chosen: Chosen, members: Iterable[tuple[str, BreakerState, ActiveMemory | None]], now_ms: int) -> Any:
+    """What a policy that compares members must know of a pool: of each its id, breaker and memory, as they were last written. Their
+    periodic work is done up to now; None where the policy looks at no other member."""
+    policy, settings = chosen.policy, chosen.settings
+    if not policy.relative:
+        return None
+
+    def ticked(member: Member[Any]) -> Member[Any]:
+        for _ in range(GATHER_TICKS_MAX):
+            due_ms = policy.due_ms(settings, member)
+            if not 0 < due_ms <= now_ms:
+                break
+            member = policy.tick(settings, member, due_ms).member
+        return member
+
+    return policy.gather(settings, [ticked(member_of(chosen, *member, now_ms)) for member in members], now_ms)
+
+
+def member_of(chosen: Chosen, endpoint_id: str, breaker: BreakerState, memory: ActiveMemory | None, now_ms: int) -> Member[Any]:
+    """The endpoint as the policy sees it. Where the memory is another policy's, or cannot be read, it begins anew."""
+    if memory is not None and memory.kind == chosen.kind:
+        try:
+            return Member(endpoint_id, breaker, decoder(chosen.policy.memory).decode(memory.memory))
+        except msgspec.MsgspecError:
+            pass
+    return Member(endpoint_id, breaker, chosen.policy.begin(chosen.settings, now_ms))
 
 
 @cache

@@ -35,6 +35,7 @@ from monitor.store.queues import Queue, mark
 from workers.journey import words
 from workers.journey.counters import Counters
 from workers.journey.endpoint_cache import EndpointCache, Prepared
+from workers.journey.pool_view import PoolViews
 from workers.journey.quarantine import Quarantine
 from workers.journey.soon import SoonAt
 from workers.journey.subject import heard
@@ -103,6 +104,7 @@ class DecideStep:
         self._counters = counters
         self._quarantine = quarantine
         self._soon = soon
+        self._views = PoolViews(store, clock, quarantine)
         self._pending: list[Probed] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -269,7 +271,7 @@ class DecideStep:
         decided is set aside, and its endpoint starts afresh."""
         try:
             endpoint = prepared.endpoint
-            subject = Subject(endpoint, await self._cache.pool(endpoint.pool))
+            subject = await self._views.completed(Subject(endpoint, await self._cache.pool(endpoint.pool)), loaded.record)
             paused = await words.paused(self._store, endpoint.id) if endpoint.paused and FIRING in loaded.memory else ""
             try:
                 return self._commit_of(prepared, loaded, observation, token_ms, subject, paused=paused)
