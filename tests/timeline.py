@@ -30,6 +30,7 @@ class Timeline:
         self.record = Record()
         self.override: Override | None = None
         self.reported_ms: int | None = None
+        self.gathered: Any = None
         self.tilted = False
         self.now_ms = START_MS
         self.transitions: list[Transition] = []
@@ -37,7 +38,7 @@ class Timeline:
 
     @property
     def subject(self) -> Subject:
-        return Subject(self.endpoint, self.pool, self.override, self.reported_ms)
+        return Subject(self.endpoint, self.pool, self.override, self.reported_ms, self.gathered)
 
     def at(self, ms: int) -> Self:
         self.now_ms = START_MS + ms

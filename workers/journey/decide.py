@@ -306,6 +306,8 @@ class DecideStep:
         if decision.refused:
             self._counters.add("observations_refused")
         after = decision.record
+        if decision.transitions:
+            self._views.decided(endpoint.pool, endpoint.id, after.breaker)
         at_ms = after.decided_ms or now_ms
         subject_name, facts = memories.endpoint_subject(endpoint.id), endpoint_facts(endpoint, after)
         evaluation = heard(

@@ -23,12 +23,13 @@ _PASSIVE: Final = f'"{Source.PASSIVE.value}"'.encode()
 
 
 class _View(msgspec.Struct):
-    """A pool as it was read at `read_ms`, and what was gathered from it for each policy in force."""
+    """A pool as it was read at `read_ms`, and what was gathered from it for each policy in force, in which second: policies compare whole
+    intervals, which end with one."""
 
     members: list[tuple[str, BreakerState, ActiveMemory | None]]
     reported_ms: int | None
     read_ms: int
-    gathered: list[tuple[Chosen, Any]] = []
+    gathered: list[tuple[Chosen, int, Any]] = []
 
 
 class PoolViews:
@@ -52,12 +53,23 @@ class PoolViews:
             return subject
         return msgspec.structs.replace(subject, gathered=self._gathered(active, await self._view(endpoint.pool)))
 
+    def decided(self, pool: str, endpoint_id: str, breaker: BreakerState) -> None:
+        """A breaker that has just been decided on counts at once: of a batch no more are ejected than may be."""
+        view = self._views.get(pool)
+        if view is None:
+            return
+        for place, (known_id, known, memory) in enumerate(view.members):
+            if known_id == endpoint_id and known.gen != breaker.gen:
+                view.members[place] = (known_id, breaker, memory)
+                view.gathered.clear()
+
     def _gathered(self, active: Chosen, view: _View) -> Any:
-        for chosen, gathered in view.gathered:
-            if chosen is active:
+        now_ms = self._clock.now_ms()
+        for chosen, second, gathered in view.gathered:
+            if chosen is active and second == now_ms // 1000:
                 return gathered
-        gathered = gather(active, view.members, self._clock.now_ms())
-        view.gathered.append((active, gathered))
+        gathered = gather(active, view.members, now_ms)
+        view.gathered.append((active, now_ms // 1000, gathered))
         return gathered
 
     async def _view(self, pool: str) -> _View:
