@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.output import emit, emit_one, output_option, say
+from monitor.cli.common import System, needs_system
+from monitor.cli.filters import Since, since_option
+from monitor.cli.look import stamp
+from monitor.cli.output import emit, emit_one, json_text, output_option, say, tell
 
 if TYPE_CHECKING:
     from monitor.core.replaying.player import Replay, ReplayStep
+    from monitor.core.replaying.recorded import Recorded
+    from monitor.store.port import Store
 
 MARKED = "➤"
 """Stands in a table before what is a change."""
@@ -20,14 +25,20 @@ COLUMNS = ("at", "endpoint", "state", "permitted", "failure_rate", "calls", "fai
 
 
 @click.command()
-@click.argument("file", metavar="FILE|-")
+@click.argument("file", metavar="[FILE|-]", required=False)
+@click.option("--record", metavar="ENDPOINT", help="Write what is kept of this endpoint's probes, to be replayed; plays nothing.")
+@since_option("of that, what happened since")
 @output_option
-def replay(file: str, output: str) -> None:
+@needs_system
+def replay(system: System, file: str | None, record: str | None, since: Since | None, output: str) -> None:
     """Play a history through a breaker policy, in virtual time, and show the state after each event.
 
     The same functions judge that run in production. The history is JSON: a policy with its settings, endpoints, and events in order of
     time. An event that cannot be played is a step with its error, and changes nothing. A table shows every step, with its transitions
-    marked; JSON has two keys, `steps` and `final`.
+    marked; JSON has two keys, `steps` and `final`. It needs no running system.
+
+    With --record the history of a real endpoint is written instead, with the policy that judges its probes: change `kind` in it, and replay
+    it, to see what another policy would have done.
 
     \b
     A history:
@@ -41,10 +52,22 @@ def replay(file: str, output: str) -> None:
     Examples:
       watchkeeper breaker replay history.json
       watchkeeper breaker replay - -o json < history.json
+      watchkeeper breaker replay --record shop-1 --since 12h > night.json
 
     \b
     Exit codes: 0 played (also where single events could not be), 2 the text holds no usable policy, endpoints or events.
     """
+    if record is not None and file is None:
+        _record(system, record, since, output)
+    elif record is not None or file is None:
+        raise click.UsageError("give a FILE (or - for stdin) to be played, or --record ENDPOINT, and not both")
+    elif since is not None:
+        raise click.UsageError("--since goes with --record: a file is played from its beginning")
+    else:
+        _play(file, output)
+
+
+def _play(file: str, output: str) -> None:
     from monitor.core.replaying.player import play  # noqa: PLC0415 - after the help
     from monitor.core.replaying.recording import KEYS, read_recording  # noqa: PLC0415
 
@@ -56,6 +79,44 @@ def replay(file: str, output: str) -> None:
         _print_table(played)
     else:
         emit_one({"steps": played.steps, "final": played.final}, output)
+
+
+def _record(system: System, endpoint_id: str, since: Since | None, output: str) -> None:
+    from monitor.query.recorded import read_recorded  # noqa: PLC0415 - after the help
+
+    async def read(store: Store) -> Recorded:
+        now_ms = await store.now_ms()
+        return await read_recorded(store, endpoint_id, since.start_ms(now_ms) if since else 0, now_ms)
+
+    found = system.run(read)
+    if output == "yaml":
+        emit_one(found.recording, output)
+    else:
+        tell(_text(found.recording))
+    for line in _about(found):
+        say(line)
+
+
+def _text(recording: Mapping[str, Any]) -> str:
+    """JSON to be read and changed by hand: an event a line."""
+    head = [f"{json_text(key)}: {json_text(value)}" for key, value in recording.items() if key != "events"]
+    events = ",\n  ".join(map(json_text, recording["events"]))
+    return "{" + ",\n ".join([*head, f'"events": [\n  {events}]']) + "}"
+
+
+def _about(found: Recorded) -> Iterator[str]:
+    """How far back it reaches, and what of it is a guess."""
+    if not found.recording["events"]:
+        yield "nothing conclusive is kept of that time"
+        return
+    yield f"at_ms 0 is {stamp(found.base_ms)}; inconclusive results are left out"
+    if found.approximated:
+        until = "all of it" if found.exact_ms is None else f"what is before {stamp(found.exact_ms)}"
+        yield (
+            f"{until} is known by counts of minutes and hours alone: {found.approximated} results are laid evenly into that time, "
+            "failures behind each other, with the median latency"
+        )
+    yield "each success asks for a permit first, as a trial would; failures do not, for no policy closes on one"
 
 
 def _read(file: str) -> bytes:

@@ -109,7 +109,7 @@ class Consecutive:
         del gathered
         if call.outcome is CallOutcome.SUCCESS or call.outcome in _BAD:
             return _ended(settings, member, call, now_ms, probe=False)
-        return self.release(settings, member, now_ms) if call.outcome is CallOutcome.IGNORED else Step(member)
+        return Step(_given_back(member, call.count)) if call.outcome is CallOutcome.IGNORED else Step(member)
 
     def acquire(self, settings: ConsecutiveSettings, member: _Member, now_ms: int) -> _Step:
         breaker, memory = member.breaker, member.memory
@@ -130,10 +130,7 @@ class Consecutive:
 
     def release(self, settings: ConsecutiveSettings, member: _Member, now_ms: int) -> _Step:
         del settings, now_ms
-        memory = member.memory
-        if member.breaker.state is not _HALF_OPEN or not memory.issued:
-            return Step(member)
-        return Step(replace(member, memory=replace(memory, issued=memory.issued - 1)))
+        return Step(_given_back(member, 1))
 
     def probe(self, settings: ConsecutiveSettings, member: _Member, success: bool, now_ms: int) -> _Step:
         call = Call(CallOutcome.SUCCESS if success else CallOutcome.FAILURE)
@@ -245,6 +242,13 @@ def _words(settings: ConsecutiveSettings, member: _Member, event: Event, call: C
         return reason, {"open_ms": open_ms, "success_threshold": settings.success_threshold}
     passed = f"{trials} trials succeeded in a row" if trials > 1 else "1 trial succeeded"
     return passed, {"trial_successes": trials, "success_threshold": settings.success_threshold}
+
+
+def _given_back(member: _Member, permits: int) -> _Member:
+    issued = member.memory.issued
+    if member.breaker.state is not _HALF_OPEN or not issued:
+        return member
+    return replace(member, memory=replace(member.memory, issued=max(0, issued - permits)))
 
 
 def _refused(member: _Member) -> _Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -100,7 +101,7 @@ def _read_endpoints(written: Any, where: str, problems: list[Problem]) -> tuple[
         why = "it is not a list of names"
     elif wrong := [name for name in written if not _is_name(name)]:
         why, written = "an endpoint's name is a text that is not empty", wrong[0]
-    elif twice := [name for place, name in enumerate(written) if name in written[:place]]:
+    elif twice := [name for name, times in Counter(written).items() if times > 1]:
         why, written = "two endpoints have the same name", twice[0]
     if why:
         problems.append(_wrong(where, "endpoints", written, why, 'write for example ["a", "b"]'))
