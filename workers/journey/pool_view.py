@@ -11,6 +11,7 @@ from monitor.core.active import gather
 from monitor.core.policies.choice import Chosen, resolved
 from monitor.core.record import ActiveMemory, BreakerState, Source
 from monitor.core.subject import Subject
+from monitor.pool.traffic.shapes import decode_head
 from monitor.store.port import Store
 from workers.journey.members import read_states
 from workers.journey.quarantine import Quarantine
@@ -79,7 +80,8 @@ class PoolViews:
         load = await self._store.load_pool(pool)
         states = read_states(self._quarantine, load.members, None)
         members = [(state.endpoint.id, state.record.breaker, state.record.active) for state in states]
+        head = self._quarantine.read("traffic", pool, load.traffic.head, decode_head)
         if len(self._views) >= POOL_VIEWS_MAX:
             self._views.clear()
-        self._views[pool] = _View(members, None, now_ms)
+        self._views[pool] = _View(members, head.reported_ms if head is not None else None, now_ms)
         return self._views[pool]

@@ -44,11 +44,11 @@ class House:
         self.due: list[tuple[Queue, str, int]] = []
         self.published: list[str] = []
         quarantine = Quarantine(self.store, self.counters)
-        cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
+        self.cache = EndpointCache(self.store, self.clock, lambda _: object(), quarantine)  # type: ignore[arg-type,return-value]
         self.deciding = DecideStep(
             store=self.store,
             clock=self.clock,
-            cache=cache,
+            cache=self.cache,
             rules=load_rules(),
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
