@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from alert_rules.rules.facts import render_reference
+from docs.cusum_plot import svg
 from monitor.cli.main import COMMANDS, cli
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
 from monitor.config.kinds import kinds
@@ -39,6 +40,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield manifests, filled(manifests.read_text(), {"pool": pool_table, "endpoint": endpoint_table, "kinds": kinds_table})
     keys = DOCS / "reference/keys.md"
     yield keys, filled(keys.read_text(), {name: functools.partial(script, name) for name in ("grant_trial", "end_trial")})
+    yield DOCS / "explanation/cusum.svg", svg()
     breakers = DOCS / "explanation/breakers-and-weights.md"
     yield breakers, filled(breakers.read_text(), {"transitions": transition_table, "overlay": overlay_table})
 

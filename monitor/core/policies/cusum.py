@@ -321,7 +321,8 @@ def _trip(settings: Settings, member: _Member, now_ms: int, *, run: Run, p0: flo
     after, change = _changed(
         settings, forgiven, Event.TRIP, now_ms, rule=RULE_SLOW if slow else RULE, reason=reason, evidence=evidence, hard=hard
     )
-    return Step(after, (change,))
+    slow_ms = member.memory.past.slow_ms if slow else 0.0
+    return Step(_copied(after, replace(after.memory, trial_slow_ms=slow_ms)), (change,))
 
 
 def _changed(
@@ -342,7 +343,8 @@ def _changed(
         memory = replace(_restarted(memory), gen=breaker.gen, due_ms=0, trial_successes=0, trial_failures=0, issued=0)
     else:
         breaker = enter(before, event, now_ms=now_ms, rule=rule, reason=reason, evidence=evidence, hard=hard)
-        memory = Memory(breaker.gen, not_permitted=memory.not_permitted)
+        slow_ms = memory.trial_slow_ms if event is Event.TRIAL else 0.0
+        memory = Memory(breaker.gen, not_permitted=memory.not_permitted, trial_slow_ms=slow_ms)
     change = Change(now_ms, before.state.value.lower(), breaker.state.value.lower(), rule, reason, evidence, hard)
     return replace(member, breaker=breaker, memory=memory), change
 
@@ -371,14 +373,15 @@ def _half_open(settings: Settings, member: _Member, now_ms: int, why: str) -> tu
 
 def _tried(settings: Settings, member: _Member, memory: Memory, call: Call, now_ms: int) -> _Step:
     """Trials have ended."""
-    good, hard = call.outcome is _SUCCESS, call.outcome is _TIMEOUT or call.local_origin
+    slow = call.outcome is _SUCCESS and 0.0 < memory.trial_slow_ms < call.duration_ms
+    good, hard = call.outcome is _SUCCESS and not slow, call.outcome is _TIMEOUT or call.local_origin
     successes = memory.trial_successes + (call.count if good else 0)
     failures = memory.trial_failures + (0 if good else call.count)
     after = _copied(member, replace(memory, trial_successes=successes, trial_failures=failures))
     closes_at, opens = _closes_at(settings, member.breaker.hard), member.mode is None or OVERLAYS[member.mode].opens
     evidence: _Facts = {"trial_successes": successes, "trial_failures": failures, "trial_closes_at": closes_at}
     if failures >= FAILED_TRIALS_MAX and opens:
-        reason = f"{failures} of {successes + failures} trials failed, the last by {call.outcome.value}"
+        reason = f"{failures} of {successes + failures} trials failed, the last by {'a slow success' if slow else call.outcome.value}"
         event = Event.TRIAL_FAILED
     elif successes - failures >= closes_at:
         reason = f"{successes} of {successes + failures} trials succeeded"

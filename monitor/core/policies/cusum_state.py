@@ -89,9 +89,12 @@ NO_RUN: Final = Run()
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of an endpoint since its breaker's generation `gen` began; OPEN shows what led to it. `failing` and `slowness` are the
-    two tests before the newest millisecond. `durations` are successes by core/history's buckets, halved every 10 s; trials and permits
-    are those of HALF_OPEN. `due_ms` is when a trip that waits for what the others show is judged without it; 0: none does."""
+    """What is known of an endpoint since its breaker's generation `gen` began; OPEN shows what led to it.
+
+    `failing` and `slowness` are the two tests before the newest millisecond. `durations` are successes by core/history's buckets, halved
+    every 10 s. `due_ms` is when a trip that waits for what the others show is judged without it; 0: none does. Trials and permits are those
+    of HALF_OPEN; of what tripped by being slow, a trial that took longer than `trial_slow_ms` has failed.
+    """
 
     gen: int = 0
     second: Second = Second()
@@ -104,6 +107,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     due_ms: int = 0
     trial_successes: int = 0
     trial_failures: int = 0
+    trial_slow_ms: float = 0.0
     issued: int = 0
 
 

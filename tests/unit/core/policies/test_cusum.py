@@ -317,6 +317,22 @@ def test_three_good_trials_close_after_hard_failures() -> None:
     assert pool.state() == "closed"
 
 
+def test_a_slow_trial_of_what_was_ejected_for_being_slow_has_failed() -> None:
+    pool = PoolOfCusum("a", "b", "c")
+    for second in range(22):
+        for name in pool.members:
+            slow = name == "a" and second >= 20
+            pool.second(second, name, good=0 if slow else 20, slow=20 if slow else 0)
+    assert pool.state() == "open"
+    assert pool.acquire(26_000) is True
+    pool.call(26_001, "a", Call(SUCCESS, 1, 101.0))
+    pool.call(26_002, "a", Call(SUCCESS, 1, 101.0))
+    assert pool.changes[-1][1].reason == "2 of 2 trials failed, the last by a slow success"
+    assert pool.acquire(31_002) is True
+    pool.call(31_003, "a", Call(SUCCESS, 5, 100.0))
+    assert pool.state() == "closed"
+
+
 def test_one_failed_trial_asks_for_two_more_and_the_second_opens_for_twice_as_long() -> None:
     pool = tripped(cooldown_max_ms=60_000)
     pool.call(9_001, "a", Call(SUCCESS, 4))
