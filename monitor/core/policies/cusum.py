@@ -4,11 +4,8 @@ and for so long that chance would do it as seldom as was asked for. Core/policie
 Relative to the others: what the whole pool shares ejects nobody. Before an endpoint trips the others are asked about the very seconds that
 its score was made of, since their rate over the whole window follows a sudden failure slowly. Where they did not do well then, or all of it
 was in one second, the trip waits until calls of theirs in the newest second are known, or that second ends. Who plays a whole pool observes
-all members' calls (of those that ended together the successes first), gathers, and compares each. One alone is judged by `p0_min`.
-
-HALF_OPEN: a trial that succeeds takes as much from the odds as in the test, one that fails adds as much; `trial_closes_at` more successes
-than failures close (as ln 2 each reach ln 0.05 at 5), 3 where what tripped it is hard. The second failure opens again. A failure asks for
-two more trials, so that a verdict is always reached.
+all members' calls (of those that ended together the successes first), gathers, and compares each. One alone is judged as if the others had
+no failures.
 
 Its memory is at most 30 seconds of three counts and 255 counts of durations, as JSON about 600 bytes at 100 calls a second, 6 kB at most.
 """
@@ -20,12 +17,13 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from monitor.core.breaker import TRANSITIONS, Event, cooled_down, enter, forgive
+from monitor.core.breaker import Event, cooled_down, forgive
 from monitor.core.durations import format_duration
 from monitor.core.history import bucket_of
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.by_hand import overridden
 from monitor.core.policies.call import Call, CallOutcome
+from monitor.core.policies.cusum_machine import RULE, CusumMember, CusumStep, Facts, changed, half_opened, permits, restarted, tried
 from monitor.core.policies.cusum_score import (
     LN_2,
     added_up,
@@ -44,27 +42,22 @@ from monitor.core.policies.cusum_score import (
     window_of,
 )
 from monitor.core.policies.cusum_state import NO_RUN, Instant, Memory, Others, Past, Peers, Run, Second, Settings
-from monitor.core.policies.opening import check_opening, opened
-from monitor.core.policies.policy import Change, Member, Shown, Step, Trials
+from monitor.core.policies.opening import check_opening
+from monitor.core.policies.policy import Member, Shown, Step, Trials
 from monitor.core.record import Breaker
 
-RULE: Final = "cusum"
 RULE_SLOW: Final = "cusum_slow"
 EXCEEDED: Final = "CUSUM_EXCEEDED"
 """The event of a trip that an operator's METRICS_ONLY does not let happen."""
-HARD_CLOSES_AT: Final = 3
-"""Trials that close what tripped for a reason that probes see, too: such an endpoint fails every trial or none."""
-FAILED_TRIALS_MAX: Final = 2
-"""So many failed trials open it again."""
 CONCURRENT_MAX: Final = 4
+"""Trials at a time where permits are leased tokens."""
 
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _SUCCESS, _FAILURE, _TIMEOUT, _IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.TIMEOUT, CallOutcome.IGNORED
 
 
-_Member: TypeAlias = Member[Memory]
-_Step: TypeAlias = Step[Memory]
-_Facts: TypeAlias = dict[str, int | float | str]
+_Member: TypeAlias = CusumMember
+_Step: TypeAlias = CusumStep
 
 
 class Cusum:
@@ -98,7 +91,7 @@ class Cusum:
         if memory.gen != breaker.gen:
             memory = Memory(breaker.gen, not_permitted=memory.not_permitted)
         if state is _HALF_OPEN:
-            return _tried(settings, member, memory, call, now_ms)
+            return tried(settings, member, memory, call, now_ms)
         second, instant, failing, slowness, past = memory.second, memory.instant, memory.failing, memory.slowness, memory.past
         durations, due_ms, count = memory.durations, memory.due_ms, call.count
         if now_ms > instant.at_ms or not past.threshold:
@@ -144,10 +137,10 @@ class Cusum:
         if breaker.state is _OPEN:
             if not cooled_down(breaker, now_ms):
                 return _refused(member)
-            after, change = _half_open(settings, member, now_ms, "asked for")
+            after, change = half_opened(settings, member, now_ms, "asked for")
             return Step(replace(after, memory=replace(after.memory, issued=1)), (change,), permitted=True)
         memory = member.memory if member.memory.gen == breaker.gen else Memory(breaker.gen)
-        if memory.issued >= _permits(settings, breaker.hard, memory.trial_failures):
+        if memory.issued >= permits(settings, breaker.hard, memory.trial_failures):
             return _refused(member)
         return Step(_copied(member, replace(memory, issued=memory.issued + 1)), permitted=True)
 
@@ -162,18 +155,18 @@ class Cusum:
         """A success ends an opening whose time is over, or whose reason is hard: probes see that. There it is a trial, too."""
         breaker = member.breaker
         if breaker.state is _OPEN and success and (breaker.hard or cooled_down(breaker, now_ms)):
-            after, change = _half_open(settings, member, now_ms, "a probe succeeded")
+            after, change = half_opened(settings, member, now_ms, "a probe succeeded")
             return Step(after, (change,))
         if breaker.state is _HALF_OPEN and breaker.hard:
             memory = member.memory if member.memory.gen == breaker.gen else Memory(breaker.gen)
-            return _tried(settings, member, memory, Call(_SUCCESS if success else _FAILURE, local_origin=True), now_ms)
+            return tried(settings, member, memory, Call(_SUCCESS if success else _FAILURE, local_origin=True), now_ms)
         return Step(member)
 
     def override(self, settings: Settings, member: _Member, word: str, now_ms: int) -> _Step:
         """An operator's word (core/policies/by_hand)."""
 
         def moved(event: Event, reason: str) -> _Member:
-            return _changed(settings, member, event, now_ms, reason=reason, evidence={})[0]
+            return changed(settings, member, event, now_ms, reason=reason, evidence={})[0]
 
         return overridden(member, word, now_ms, Memory(member.breaker.gen + 1), moved)
 
@@ -189,7 +182,7 @@ class Cusum:
         """As many as close it, two more after one that failed."""
         memory, breaker = member.memory, member.breaker
         failures = memory.trial_failures if memory.gen == breaker.gen else 0
-        permitted = _permits(settings, breaker.hard, failures)
+        permitted = permits(settings, breaker.hard, failures)
         return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
     def shows(self, settings: Settings, member: _Member, now_ms: int) -> Shown:  # noqa: ARG002
@@ -223,9 +216,13 @@ def _rolled(settings: Settings, memory: Memory, peers: Peers | None, at: int) ->
     gap = at - second.at
     durations = faded(memory.durations, second.at, at)
     p90_ms = past.p90_ms if past.p90_ms and not is_stale(second.at, at) else percentile_90(durations)
-    rest = others(peers, second, past)
+    p0 = slow_p0 = reference(0, 0, settings.p0_min, settings.margin)
     slow_ms = 0.0
     if peers is not None:
+        if peers.total.failures or peers.total.slow:
+            rest = others(peers, second, past)
+            p0 = reference(rest.failures, rest.calls, settings.p0_min, settings.margin)
+            slow_p0 = reference(rest.slow, rest.calls - rest.failures, settings.p0_min, settings.margin)
         typical_ms = peers.p90s_ms.without(past.p90_ms) if past.p90_ms else peers.p90s_ms.median
         slow_ms = max(settings.slow_min_ms, settings.slow_multiple * typical_ms) if typical_ms else 0.0
     calls = shifted(past.calls, second.successes + second.failures, gap)
@@ -233,8 +230,8 @@ def _rolled(settings: Settings, memory: Memory, peers: Peers | None, at: int) ->
         calls,
         shifted_if_any(past.failures, second.failures, gap, len(calls)),
         shifted_if_any(past.slow, second.slow, gap, len(calls)),
-        reference(rest.failures, rest.calls, settings.p0_min, settings.margin),
-        reference(rest.slow, rest.calls - rest.failures, settings.p0_min, settings.margin),
+        p0,
+        slow_p0,
         height(sum(calls), settings.false_ejections_per_day),
         slow_ms,
         p90_ms,
@@ -273,7 +270,7 @@ def _confirmed(
     if score < 1.0:
         return Step(_copied(member, _doubted(member.memory, p0, slow=slow)))
     if member.mode is not None and not OVERLAYS[member.mode].opens:
-        return Step(_copied(member, _restarted(member.memory)), events=(EXCEEDED,))
+        return Step(_copied(member, restarted(member.memory)), events=(EXCEEDED,))
     return _trip(settings, member, now_ms, run=run, p0=p0, score=score * h, rest=then, slow=slow)
 
 
@@ -304,7 +301,7 @@ def _trip(settings: Settings, member: _Member, now_ms: int, *, run: Run, p0: flo
     did = "successes were slow" if slow else "calls failed"
     beside = f"while {rate:g} % of the other members' did" if calls else "and no other member had calls to compare it with"
     reason = f"{run.bad} of {total} {did} within {took}, {beside}: score {score:.1f}, {h:.1f} trips"
-    evidence: _Facts = {
+    evidence: Facts = {
         "score": round(score, 3),
         "threshold": round(h, 3),
         "p0": round(p0, 4),
@@ -318,75 +315,8 @@ def _trip(settings: Settings, member: _Member, now_ms: int, *, run: Run, p0: flo
     else:
         evidence["hard_failures"] = run.hard
     forgiven = replace(member, breaker=forgive(member.breaker, 0, now_ms))
-    after, change = _changed(
+    after, change = changed(
         settings, forgiven, Event.TRIP, now_ms, rule=RULE_SLOW if slow else RULE, reason=reason, evidence=evidence, hard=hard
     )
     slow_ms = member.memory.past.slow_ms if slow else 0.0
     return Step(_copied(after, replace(after.memory, trial_slow_ms=slow_ms)), (change,))
-
-
-def _changed(
-    settings: Settings,
-    member: _Member,
-    event: Event,
-    now_ms: int,
-    *,
-    reason: str,
-    evidence: _Facts,
-    rule: str = RULE,
-    hard: bool = False,
-) -> tuple[_Member, Change]:
-    """The member after an event, and the change. What was counted begins anew, except that OPEN shows what led to it."""
-    before, memory = member.breaker, member.memory
-    if TRANSITIONS[before.state, event] is _OPEN:
-        breaker = opened(settings, member, event, now_ms=now_ms, rule=rule, reason=reason, evidence=evidence, hard=hard)
-        memory = replace(_restarted(memory), gen=breaker.gen, due_ms=0, trial_successes=0, trial_failures=0, issued=0)
-    else:
-        breaker = enter(before, event, now_ms=now_ms, rule=rule, reason=reason, evidence=evidence, hard=hard)
-        slow_ms = memory.trial_slow_ms if event is Event.TRIAL else 0.0
-        memory = Memory(breaker.gen, not_permitted=memory.not_permitted, trial_slow_ms=slow_ms)
-    change = Change(now_ms, before.state.value.lower(), breaker.state.value.lower(), rule, reason, evidence, hard)
-    return replace(member, breaker=breaker, memory=memory), change
-
-
-def _restarted(memory: Memory) -> Memory:
-    """The memory without what its scores were made of."""
-    return replace(memory, instant=Instant(memory.instant.at_ms), failing=NO_RUN, slowness=NO_RUN)
-
-
-def _closes_at(settings: Settings, hard: bool) -> int:
-    return min(HARD_CLOSES_AT, settings.trial_closes_at) if hard else settings.trial_closes_at
-
-
-def _permits(settings: Settings, hard: bool, failures: int) -> int:
-    return _closes_at(settings, hard) + 2 * failures
-
-
-def _half_open(settings: Settings, member: _Member, now_ms: int, why: str) -> tuple[_Member, Change]:
-    """It stays hard, if it was, so that probes and fewer trials still count for it."""
-    open_ms, hard = now_ms - member.breaker.since_ms, member.breaker.hard
-    closes_at = _closes_at(settings, hard)
-    reason = f"{why} after {format_duration(open_ms)} open: {closes_at} {'trial closes' if closes_at == 1 else 'trials close'} it"
-    evidence: _Facts = {"open_ms": open_ms, "trial_closes_at": closes_at}
-    return _changed(settings, member, Event.TRIAL, now_ms, reason=reason, evidence=evidence, hard=hard)
-
-
-def _tried(settings: Settings, member: _Member, memory: Memory, call: Call, now_ms: int) -> _Step:
-    """Trials have ended."""
-    slow = call.outcome is _SUCCESS and 0.0 < memory.trial_slow_ms < call.duration_ms
-    good, hard = call.outcome is _SUCCESS and not slow, call.outcome is _TIMEOUT or call.local_origin
-    successes = memory.trial_successes + (call.count if good else 0)
-    failures = memory.trial_failures + (0 if good else call.count)
-    after = _copied(member, replace(memory, trial_successes=successes, trial_failures=failures))
-    closes_at, opens = _closes_at(settings, member.breaker.hard), member.mode is None or OVERLAYS[member.mode].opens
-    evidence: _Facts = {"trial_successes": successes, "trial_failures": failures, "trial_closes_at": closes_at}
-    if failures >= FAILED_TRIALS_MAX and opens:
-        reason = f"{failures} of {successes + failures} trials failed, the last by {'a slow success' if slow else call.outcome.value}"
-        event = Event.TRIAL_FAILED
-    elif successes - failures >= closes_at:
-        reason = f"{successes} of {successes + failures} trials succeeded"
-        event, hard = Event.TRIALS_PASSED, False
-    else:
-        return Step(after)
-    after, change = _changed(settings, after, event, now_ms, reason=reason, evidence=evidence, hard=hard)
-    return Step(after, (change,))

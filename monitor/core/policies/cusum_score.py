@@ -191,8 +191,8 @@ def others(peers: Peers | None, second: Second, past: Past, since: int = 0) -> O
 
 
 def reference(bad: int, calls: int, p0_min: float, margin: float) -> float:
-    """p0 where the others had so many calls, some of them bad: p0_min where they had none, 1 at most."""
-    return min(1.0, max(p0_min, bad / calls + margin)) if calls else p0_min
+    """p0 where the others had so many calls, some of them bad; 1 at most. Where they had none, as if none had been bad."""
+    return min(1.0, max(p0_min, bad / calls + margin)) if bad else max(p0_min, margin)
 
 
 def window_of(second: Second, past: Past, now: int) -> tuple[int, int, int]:
