@@ -78,7 +78,7 @@ def by_ruling(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: i
         rule=ruling.rule,
         reason=ruling.reason,
         evidence=ruling.evidence,
-        open_until_ms=ruling.open_until_ms,
+        open_until_ms=now_ms + ruling.open_ms if ruling.open_ms else 0,
         opens=ruling.opens,
         hard=ruling.hard,
     )

@@ -51,7 +51,8 @@ class TrafficRuling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What the judge of traffic says of an endpoint's breaker: its passive policy's next event, or the end of its users' trials.
 
     It was made for the breaker of generation `gen`; of any other it says nothing, and the judge judges anew. A TRIP and a TRIAL_FAILED
-    say with `open_until_ms` and `opens` how long the policy keeps it open. `policy`, `rule` and `hard` are those of BreakerState.
+    say with `open_ms` and `opens` how long the policy keeps it open, from when the breaker opens. `policy`, `rule` and `hard` are those of
+    BreakerState.
     """
 
     seq: int
@@ -63,7 +64,7 @@ class TrafficRuling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     reason: str
     evidence: dict[str, int | float | str] = {}
     hard: bool = False
-    open_until_ms: int = 0
+    open_ms: int = 0
     opens: int | None = None
     """None: as before."""
 

@@ -365,15 +365,14 @@ def test_a_ruling_of_the_judge_of_traffic_is_committed_published_and_comes_back_
     async def story() -> None:
         house = House()
         await house.result(SUCCESS)
-        until_ms = house.clock.now_ms() + 5_000
-        said = TrafficRuling(seq=1, gen=0, event=Event.TRIP, policy="cusum", rule="cusum", reason="users", open_until_ms=until_ms)
+        said = TrafficRuling(seq=1, gen=0, event=Event.TRIP, policy="cusum", rule="cusum", reason="users", open_ms=5_000)
         house.published.clear()
         await house.step.rule({"e": said, "gone": said})
         (loaded,) = await house.store.load(["e"])
         record = decode_record(loaded.record)
         assert (record.breaker.state, record.breaker.reason, record.traffic_seq) == (Breaker.OPEN, "users", 1)
         assert house.published == ["shop"]
-        assert house.store._queue(Queue.REEVALUATE, 0)["e"] <= until_ms + 1
+        assert house.store._queue(Queue.REEVALUATE, 0)["e"] <= record.breaker.open_until_ms + 1
         await house.step.rule({"e": said})
         assert house.counters.take()["observations_refused"] == 1
         (gone,) = await house.store.load(["gone"])

@@ -118,7 +118,7 @@ class Player:
                 reason=change.reason,
                 evidence=change.evidence,
                 hard=change.hard,
-                open_until_ms=breaker.open_until_ms,
+                open_ms=max(0, breaker.open_until_ms - breaker.since_ms),
                 opens=breaker.opens,
             )
             ruling = Ruling(says, breaker, now_ms)

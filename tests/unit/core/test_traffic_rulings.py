@@ -29,7 +29,7 @@ def ruling(t: Timeline, event: Event = Event.TRIP, **fields: Any) -> TrafficRuli
         "reason": "9 of 12 calls failed",
     }
     if event in {Event.TRIP, Event.TRIAL_FAILED}:
-        given |= {"open_until_ms": t.now_ms + OPEN_MS, "opens": 1}
+        given |= {"open_ms": OPEN_MS, "opens": 1}
     return TrafficRuling(event=event, **{**given, **fields})
 
 
