@@ -187,7 +187,7 @@ class Envoy:
             calls=total,
             failures=total - good,
             not_permitted=memory.refused,
-            ejections=memory.ejections,
+            ejections=memory.ejections + (member.breaker.state is _OPEN),
         )
 
 
@@ -258,6 +258,7 @@ def _count_failures(
 
 
 def _eject(settings: Settings, member: Member[Memory], outlier: Outlier, gathered: Gathered, now_ms: int) -> Step[Memory]:
+    """All that an ejection leaves behind is in the breaker: where it is not to be, nothing was."""
     memory, breaker = member.memory, member.breaker
     base_ms, longest_ms, backoff = settings.base_ejection_time_ms, settings.longest_ms, memory.backoff
     if base_ms * backoff < longest_ms + base_ms:
@@ -279,7 +280,7 @@ def _eject(settings: Settings, member: Member[Memory], outlier: Outlier, gathere
         opens=backoff,
         hard=outlier.rule in HARD_RULES,
     )
-    memory = replace(memory, backoff=backoff, ejections=memory.ejections + 1, seen_ms=now_ms)
+    memory = replace(memory, seen_ms=now_ms)
     change = Change(now_ms, "closed", "open", outlier.rule, reason, evidence, after.hard)
     return Step(replace(member, breaker=after, memory=memory), (change,))
 
@@ -287,7 +288,15 @@ def _eject(settings: Settings, member: Member[Memory], outlier: Outlier, gathere
 def _readmit(member: Member[Memory], rule: str, reason: str, now_ms: int) -> Step[Memory]:
     """The ejection ends, and with it what its failures have left in the counters."""
     memory, breaker = member.memory, member.breaker
-    after = enter(breaker, Event.READMITTED, now_ms=now_ms, rule=rule, reason=reason, opens=memory.backoff)
-    memory = replace(memory, in_row_5xx=0, in_row_gateway=0, in_row_local=0, seen_ms=now_ms)
+    after = enter(breaker, Event.READMITTED, now_ms=now_ms, rule=rule, reason=reason)
+    memory = replace(
+        memory,
+        in_row_5xx=0,
+        in_row_gateway=0,
+        in_row_local=0,
+        seen_ms=now_ms,
+        backoff=breaker.opens,
+        ejections=memory.ejections + (breaker.state is _OPEN),
+    )
     change = Change(now_ms, breaker.state.value.lower(), "closed", rule, reason)
     return Step(replace(member, breaker=after, memory=memory), (change,))

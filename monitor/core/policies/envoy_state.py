@@ -129,7 +129,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     judged: bool = True
     """Whether it has been compared with the others since."""
     backoff: int = 0
-    """k: ejections that healthy intervals have not yet forgiven."""
+    """k: ejections that healthy intervals have not yet forgiven, without one that lasts."""
     ejections: int = 0
     attempts: int = 0
     """Draws so far, of which no two are the same."""
