@@ -8,6 +8,7 @@
 from monitor.client.health import HealthView
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
 from monitor.client.reporter import Reports
+from monitor.client.trial import Trial
 from monitor.client.watch import Watch
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 
@@ -21,5 +22,6 @@ __all__ = [
     "Reports",
     "Snapshot",
     "Staleness",
+    "Trial",
     "Watch",
 ]

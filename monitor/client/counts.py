@@ -49,6 +49,11 @@ class Counts:
             finally:
                 self._lock.release()
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything was counted since it was last taken."""
+        return bool(self._calls or self._cells)
+
     def take(self) -> Cells:
         """Everything counted so far, which then begins anew."""
         with self._lock:

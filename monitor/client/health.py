@@ -19,6 +19,8 @@ from monitor.client.counts import Counts
 from monitor.client.follow import Follower
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
 from monitor.client.reporter import Reporter, Reports, checked_observer, return_name, take_name
+from monitor.client.trial import TrialBlock
+from monitor.client.trials import TrialDesk
 from monitor.client.view import Fetch, Version, View
 from monitor.client.watch import Watch
 from monitor.clock import Clock, SystemClock
@@ -71,7 +73,8 @@ class HealthView:
         self._counts = Counts()
         self._reporter: Reporter | None = None
         self._watches: list[Watch] = []
-        self._view = View(os.urandom, self._tell)
+        self._view = View(os.urandom, self._tell, self._wake)
+        self._desk = TrialDesk(self._view, self._clock, self._is_reporting)
         self._wheels, self._gates = self._view.wheels, self._view.gates
         self._saved_ms = self._clock.monotonic_ms()
         self._saved_versions: dict[str, Version] = {}
@@ -93,12 +96,14 @@ class HealthView:
         """The endpoint for the next request: any 1000 picks of one version hold exactly the weights.
 
         With `shed` the fraction that the pool should refuse is refused here. Raises NoEndpoint when the pool is unknown or
-        removed, when all its weights are 0, or when this request is shed.
+        removed, when all its weights are 0, or when this request is shed. An endpoint that users try is given only together with a token,
+        which this request holds until it is reported.
         """
         try:
             if shed and next(self._gates[pool]):
                 raise NoEndpoint(pool, "shed", f"{self.shed(pool):.0%} of its requests should be refused, this one is")
-            return next(self._wheels[pool])
+            endpoint = next(self._wheels[pool])
+            return self._desk.pick(pool, endpoint, self._wheels[pool]) if pool in self._view.trying else endpoint
         except (KeyError, StopIteration):
             raise self._refusal(pool) from None
 
@@ -166,11 +171,20 @@ class HealthView:
             outcome = _SUCCESS
         elif outcome is False:
             outcome = _FAILURE
-        self._counts.add(endpoint_id, outcome, duration_s, code)
+        held = self._desk.held
+        if not (held and endpoint_id in held and self._desk.end(endpoint_id, outcome, duration_s, code)):  # type: ignore[arg-type]
+            self._counts.add(endpoint_id, outcome, duration_s, code)
         if outcome in (_FAILURE, _TIMEOUT):
             self._view.report(endpoint_id, False, self._clock.monotonic_ms())
         elif outcome == _SUCCESS and endpoint_id in self._view.local.streaks:
             self._view.report(endpoint_id, True, self._clock.monotonic_ms())
+
+    def trial(self, endpoint: EndpointView | str) -> TrialBlock:
+        """Try a half-open endpoint: `with view.trial("shop-1") as trial`, or `async with`. `trial` is None where this view may not try it
+        now; otherwise the block is one request to `trial.endpoint`: leaving it is a success, an exception a failure, a cancellation
+        nothing, unless `trial.report(outcome, code)` said how it went. Asking takes one exchange with Redis, `timeout_ms` at most."""
+        endpoint_id = endpoint if isinstance(endpoint, str) else endpoint.id
+        return TrialBlock(self._desk, endpoint_id, self._clock, self._timeout_ms)
 
     @property
     def observer(self) -> str:
@@ -249,6 +263,7 @@ class HealthView:
         link = Connection(self._url, self._clock, timeout_ms=self._timeout_ms, connections=REPORT_CONNECTIONS_MAX)
         self._reporter = reporter = Reporter(link, self._observer, self._counts, self._view.pool_of, self._clock)
         reporting = asyncio.create_task(reporter.run(), name="watchkeeper-reports")
+        trying = asyncio.create_task(self._desk.run(link, self._observer), name="watchkeeper-trials")
         try:
             while True:
                 await asyncio.sleep(TICK_MS / 1_000)
@@ -261,7 +276,8 @@ class HealthView:
                 await asyncio.wait([following], timeout=0.05)
             await follower.close()
             reporting.cancel()
-            await reporter.flush()
+            trying.cancel()
+            await asyncio.gather(reporter.flush(), self._desk.flush())
             await link.close()
             self._save()
 
@@ -290,6 +306,9 @@ class HealthView:
         for watch in self._watches:
             watch.push(changes)
 
+    def _wake(self) -> None:
+        self._desk.wake()
+
     def _unwatch(self, watch: Watch) -> None:
         with self._view.lock, contextlib.suppress(ValueError):
             self._watches.remove(watch)
@@ -303,6 +322,10 @@ class HealthView:
     def _forked(self) -> None:
         """In a child: what was counted is the parent's to report, under the parent's name."""
         self._counts, self._reporter, self._observer = Counts(), None, ""
+        self._desk = TrialDesk(self._view, self._clock, self._is_reporting)
+
+    def _is_reporting(self) -> bool:
+        return self._reporter is not None and self._reporter.reporting
 
     def _expired(self, pool: str) -> bool:
         return self.freshness(pool).freshness is Freshness.EXPIRED

@@ -34,6 +34,8 @@ FLUSH_TIMEOUT_S: Final = 1.0
 """How long closing waits for the last reports to arrive."""
 WAITING_MAX: Final = 60
 """Seconds that wait for Redis, at most; then the oldest go. Older ones than the intake takes go first."""
+REPORTING_MS: Final = 60_000
+"""A service that has reported nothing for so long reports nothing."""
 COUNTERS_WAITING_MAX: Final = 100_000
 """Different counters in all of them together."""
 
@@ -83,12 +85,20 @@ class Reporter:
         self._seconds: deque[_Second] = deque()
         self._entries: deque[_Entry] = deque()
         self._sequences: dict[str, itertools.count[int]] = {}
+        self._counted_ms = -REPORTING_MS
         self._sent = self._dropped = self._unknown = 0
 
     def told(self) -> Reports:
         """What became of what was counted so far."""
         waiting = len(self._seconds) + len(self._entries)
         return Reports(self._sent, waiting, self._dropped + self._counts.dropped, self._unknown, self._counts.refused)
+
+    @property
+    def reporting(self) -> bool:
+        """Whether a call was reported within the last REPORTING_MS."""
+        if self._counts.waits:
+            self._counted_ms = self._clock.monotonic_ms()
+        return self._clock.monotonic_ms() < self._counted_ms + REPORTING_MS
 
     async def run(self) -> None:
         """Cut off each second as it ends, on the server's clock where that is known, and send what waits."""
@@ -119,6 +129,7 @@ class Reporter:
 
     def _cut(self, at_ms: int) -> None:
         if cells := self._counts.take():
+            self._counted_ms = self._clock.monotonic_ms()
             self._seconds.append(_Second(at_ms, cells))
         while len(self._seconds) > WAITING_MAX or sum(len(second.cells) for second in self._seconds) > COUNTERS_WAITING_MAX:
             self._dropped += sum(self._seconds.popleft().cells.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import ceil
 
 import msgspec
 
@@ -15,7 +16,7 @@ from monitor.client.local import LocalBreaker
 from monitor.client.records import Change, EndpointView, Freshness, Staleness, endpoint_view, why
 from monitor.client.wheel import Entropy, equal_weights, gate, wheel
 from monitor.core.record import Override
-from monitor.pool.snapshot import SCHEMA, Delta, PublishedEndpoint, Snapshot, fold, sound
+from monitor.pool.snapshot import SCHEMA, WEIGHT_SUM, Delta, PublishedEndpoint, Snapshot, fold, sound
 
 Version = tuple[int, int]
 NOTHING: Version = (-1, -1)
@@ -100,14 +101,19 @@ class _Pool:
 class View:
     """Feed it with `offer`, `advance`, `confirm`, `missing` and `tick`; read `wheels`, `gates`, `index` and the methods below."""
 
-    def __init__(self, entropy: Entropy, on_change: Callable[[list[Change]], None] = lambda _: None) -> None:
+    def __init__(
+        self, entropy: Entropy, on_change: Callable[[list[Change]], None] = lambda _: None, on_trials: Callable[[], None] = lambda: None
+    ) -> None:
         self.lock = threading.RLock()
         self.wheels: dict[str, Iterator[EndpointView]] = {}
         self.gates: dict[str, Iterator[bool]] = {}
         self.index: dict[str, EndpointView] = {}
+        self.trying: dict[str, frozenset[str]] = {}
+        """By pool: the endpoints that have no traffic but their trial share, which only a token opens. Absent where there is none."""
         self.local = LocalBreaker()
         self._entropy = entropy
         self._on_change = on_change
+        self._on_trials = on_trials
         self._pools: dict[str, _Pool] = {}
 
     # Reading ----------------------------------------------------------------------------------------------------
@@ -229,6 +235,7 @@ class View:
     def _bury(self, name: str, pool: _Pool) -> None:
         if pool.snapshot.tombstone is True:
             del self._pools[name], self.wheels[name], self.gates[name]
+            self.trying = {key: ids for key, ids in self.trying.items() if key != name}
 
     # Aging ------------------------------------------------------------------------------------------------------
     def _successor(self, snapshot: Snapshot, age_ms: int, at_ms: int) -> _Pool:
@@ -266,6 +273,12 @@ class View:
         out = self.local.out_of([endpoint.id for endpoint in pool.snapshot.endpoints], now_ms) if alone else NOBODY
         return _Use(pool.freshness_at(now_ms), alone, out)
 
+    def _try(self, name: str, pool: _Pool, use: _Use) -> None:
+        tried = NOBODY if use.alone else frozenset(endpoint.id for endpoint in pool.snapshot.endpoints if _is_tried(endpoint))
+        if tried != self.trying.get(name, NOBODY):
+            self.trying = {key: ids for key, ids in {**self.trying, name: tried}.items() if ids}
+            self._on_trials()
+
     def _rebuild(self, pool: _Pool, now_ms: int) -> None:
         """Make the wheel, the index and the changes of a pool from all that decides about them."""
         name = pool.snapshot.pool
@@ -278,6 +291,7 @@ class View:
                 shown = endpoint_view(name, published, weight, use.freshness)
             pool.endpoints[published.id] = shown
         self.wheels[name] = wheel([(endpoint, endpoint.weight) for endpoint in pool.endpoints.values()], self._entropy)
+        self._try(name, pool, use)
         self.gates[name] = gate(0.0 if use.alone else pool.snapshot.shed, self._entropy)
         changes = []
         for key in before.keys() | pool.endpoints.keys():
@@ -291,6 +305,11 @@ class View:
                 changes.append(Change(name, key, old, new, why(old, new)))
         if changes:
             self._on_change(changes)
+
+
+def _is_tried(endpoint: PublishedEndpoint) -> bool:
+    """Whether all that it gets is its trial share. What it gets beyond that, because too few others are left, needs no token."""
+    return 0 < endpoint.weight <= max(1, ceil(endpoint.trial_share * WEIGHT_SUM)) and endpoint.trial_share > 0
 
 
 def _weights(snapshot: Snapshot, use: _Use) -> list[int]:

@@ -1,8 +1,6 @@
-"""Leased trials on Redis. The commands and what their answers say are what consumers use too."""
+"""Leased trials on Redis."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from monitor.core.errors import StoreRefusal
 from monitor.pool.trials import TrialState, read_state, read_terms
@@ -11,24 +9,7 @@ from monitor.store.names import name_of
 from monitor.store.port import Ended, Grant, Refusal, TrialEnd
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.replies import by
-
-
-def grant_arguments(pool: str, endpoint_id: str, token: str) -> tuple[list[str], list[str]]:
-    """Keys and arguments of grant_trial."""
-    return [keys.trials(pool), keys.trials_issued(pool), keys.trial(pool, endpoint_id)], [endpoint_id, token]
-
-
-def end_arguments(pool: str, end: TrialEnd) -> tuple[list[str], list[str | int]]:
-    """Keys and arguments of end_trial."""
-    names = [keys.trials(pool), keys.trials_issued(pool), keys.trial(pool, end.endpoint), keys.reports(pool)]
-    result = end.outcome, f"{end.duration_ms:.3f}", "" if end.code is None else end.code, end.observer
-    return names, [end.endpoint, end.gen, end.token, *result, keys.REPORTS_LENGTH_MAX]
-
-
-def granted(answer: Any) -> Grant | Refusal:
-    """What grant_trial says. Raises ValueError for what it never says."""
-    what, *rest = answer
-    return Grant(*map(int, rest)) if what == b"granted" else Refusal(what.decode())
+from monitor.store.trials import end_arguments, grant_arguments, granted
 
 
 class TrialCalls(Calls):
