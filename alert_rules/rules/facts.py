@@ -16,8 +16,10 @@ from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.record import Breaker, Override, Record, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.traffic.shapes import NO_HEAD, TrafficHead
 
 NO_CERTIFICATE_DAYS = 36_500
+SUSPECTS_NAMED = 3
 _CLOSED = Breaker.CLOSED
 OUT = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 """Words that keep traffic away, whatever the breaker says."""
@@ -123,6 +125,16 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
             50,
             100,
         ),
+        _int(
+            "pool_traffic_success_percent",
+            "Successful calls, in percent of those that consumers reported of endpoints with a CLOSED breaker, older ones fading; 100 "
+            "where they reported too few.",
+            0,
+            50,
+            100,
+        ),
+        _int("pool_observers_quarantined", "Consumers whose reports do not count, because they fail where the others do not.", 0, 1, 10),
+        _text("pool_suspects", "Their names, the first three; empty where there is none.", "", "web-1:4711"),
         Variable("pool_panic", "double", "Share of traffic, 0.0 to 1.0, sent to endpoints that should have none.", (0.0, 0.5, 1.0)),
         Variable("pool_shed", "double", "Share of traffic, 0.0 to 1.0, that is better refused.", (0.0, 0.5, 1.0)),
     ),
@@ -195,8 +207,9 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
     }
 
 
-def pool_facts(snapshot: Snapshot, outdated: Collection[str] = ()) -> dict[str, Any]:
-    """What rules can know of a pool, as it is published. `outdated` are members of whom probes told nothing since they were paused."""
+def pool_facts(snapshot: Snapshot, outdated: Collection[str] = (), traffic: TrafficHead = NO_HEAD) -> dict[str, Any]:
+    """What rules can know of a pool, as it is published. `outdated` are members of whom probes told nothing since they were paused;
+    `traffic` is what consumers have reported."""
     verdicts = [one.verdict for one in snapshot.endpoints]
     healthy, unknown = verdicts.count(Verdict.HEALTHY), verdicts.count(Verdict.UNKNOWN)
     known = len(verdicts) - unknown
@@ -213,18 +226,21 @@ def pool_facts(snapshot: Snapshot, outdated: Collection[str] = ()) -> dict[str, 
         "pool_withdrawn": withdrawn,
         "pool_failed": len(out) - withdrawn,
         "pool_healthy_percent": 100 * healthy // known if known else 100,
+        "pool_traffic_success_percent": traffic.success_percent,
+        "pool_observers_quarantined": len(traffic.quarantined),
+        "pool_suspects": ", ".join([*traffic.quarantined[:SUSPECTS_NAMED], *(["…"] if len(traffic.quarantined) > SUSPECTS_NAMED else [])]),
         "pool_panic": round(snapshot.panic, 3),
         "pool_shed": round(snapshot.shed, 3),
     }
 
 
-def unsaid_pool_facts(snapshot: Snapshot, removed: int) -> dict[str, Any]:
+def unsaid_pool_facts(snapshot: Snapshot, removed: int, traffic: TrafficHead = NO_HEAD) -> dict[str, Any]:
     """The facts of a pool as they would be if no operator had said anything, and as if `removed` endpoints that have failed were
     there still."""
     admitted = sum(one.breaker == _CLOSED for one in snapshot.endpoints)
     size = len(snapshot.endpoints) + removed
     counts = {"pool_size": size, "pool_admitted": admitted, "pool_withdrawn": 0, "pool_failed": size - admitted}
-    return pool_facts(snapshot) | counts
+    return pool_facts(snapshot, (), traffic) | counts
 
 
 def _admitted(one: PublishedEndpoint) -> bool:

@@ -104,6 +104,12 @@ def _words(pools: Sequence[PoolStatus], lagging: Sequence[str]) -> Iterator[str]
                 yield f"of {member.endpoint.id} something cannot be read; `watchkeeper quarantine list` shows what"
         if pool.snapshot and (pool.snapshot.panic or pool.snapshot.shed):
             yield f"pool {pool.pool.name}: panic {pool.snapshot.panic:.0%}, shed {pool.snapshot.shed:.0%}"
+        for observer in pool.observers:
+            if observer.quarantined_ms:
+                yield (
+                    f"pool {pool.pool.name}: what {printable(observer.name)} reports does not count: it fails on "
+                    f"{observer.failing_share:.0%} of the endpoints that it calls, where the others do not"
+                )
     names = {pool.pool.name for pool in pools}
     for name in lagging:
         if name in names:
@@ -189,6 +195,13 @@ def _pool_data(pool: PoolStatus, lagging: Sequence[str]) -> dict[str, Any]:
         "pool_panic": published.panic if published else 0.0,
         "pool_shed": published.shed if published else 0.0,
         "pool_lagging": pool.pool.name in lagging,
+        "pool_success_percent": pool.success_percent,
+        "pool_observers": len(pool.observers),
+        "pool_quarantined": [
+            {"observer": one.name, "since_ms": one.quarantined_ms, "seen_ms": one.seen_ms, "failing_share": one.failing_share}
+            for one in pool.observers
+            if one.quarantined_ms
+        ],
     }
 
 
@@ -248,12 +261,13 @@ def explain_row(found: Explanation) -> dict[str, Any]:
 def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     """The explanation as a person reads it."""
     from monitor.query.reasons import explain as reasons  # noqa: PLC0415 - after the help
-    from monitor.query.reasons import ownership  # noqa: PLC0415
+    from monitor.query.reasons import ownership, traffic_lines  # noqa: PLC0415
 
     status = found.status
     said = status.override.override if status.override else None
     yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
     lines = reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms)
+    lines += traffic_lines(found.traffic, now_ms)
     for line in (*lines, *ownership(status.endpoint, found.transitions, now_ms)):
         yield f"  {line.topic + ':':<11} {line.text}"
     if status.override:

@@ -13,6 +13,7 @@ from monitor.core.outcome import Outcome
 from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
+from monitor.query.traffic import TrafficStatus
 
 _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitted may not", EJECTED: "ejected", OUT: "out"}
 
@@ -66,6 +67,16 @@ def ownership(endpoint: Endpoint, transitions: Sequence[Transition], now_ms: int
         last = acts[-1]
         lines.append(Line("changed", f"by {last.actor} {_ago(last.at_ms, now_ms)}: {last.kind} {last.old} -> {last.new} ({last.reason})"))
     return lines
+
+
+def traffic_lines(traffic: TrafficStatus, now_ms: int) -> list[Line]:
+    """What consumers' own calls have shown; nothing where none reports."""
+    if not traffic.at_ms:
+        return []
+    words = ", ".join(f"{word} {n:.2f}" for word, n in traffic.calls.items())
+    took = "" if traffic.p50_ms is None else f"; successes took p50 {traffic.p50_ms:.1f} ms, p90 {traffic.p90_ms:.1f} ms"
+    lines = [Line("traffic", f"calls of consumers, older ones fading: {words or 'none'}{took} (counted {_ago(traffic.at_ms, now_ms)})")]
+    return [*lines, Line("traffic", f"not ejected: {traffic.held}")] if traffic.held else lines
 
 
 def weight_lines(factors: Factors | None) -> list[Line]:

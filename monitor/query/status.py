@@ -13,13 +13,15 @@ from alert_rules.rules.memory import Memory, decode_memory
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
 from monitor.core.history import Sample, read_samples
-from monitor.core.record import OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
+from monitor.core.record import NO_EVIDENCE, Evidence, OverrideRecord, Record, Transition, Verdict, decode_override, decode_record
 from monitor.core.verdict import verdict
 from monitor.pool.balancer import Factors
 from monitor.pool.compose import MemberState, compose, decode_snapshot, override_of, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.traffic.shapes import NO_HEAD, NO_TRAFFIC, EndpointTraffic, TrafficHead, decode_field, decode_head
 from monitor.query.events import decode_transition
 from monitor.query.readable import readable
+from monitor.query.traffic import Observer, TrafficStatus, observers, traffic_status
 from monitor.registry.known import find
 from monitor.store.entries import endpoint_entry, read_pool
 from monitor.store.port import Loaded, Store
@@ -50,6 +52,10 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[EndpointStatus, ...]
     unreadable: tuple[str, ...] = ()
     """Ids of members whose entries cannot be read."""
+    observers: tuple[Observer, ...] = ()
+    """Who reports on it, by name."""
+    success_percent: int = 100
+    """Of the calls that consumers reported lately."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     factors: Factors | None
     transitions: tuple[Transition, ...]
     parents: Mapping[str, Verdict]
+    traffic: TrafficStatus = TrafficStatus()
 
 
 async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus]:
@@ -77,7 +84,14 @@ async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus
 async def _read_pool(store: Store, name: str) -> PoolStatus:
     found = await _load(store, name)
     members = await asyncio.gather(*(_status(store, view, found.snapshot) for view in found.views))
-    return PoolStatus(pool=found.pool, snapshot=found.snapshot, members=tuple(members), unreadable=found.unreadable)
+    return PoolStatus(
+        pool=found.pool,
+        snapshot=found.snapshot,
+        members=tuple(members),
+        unreadable=found.unreadable,
+        observers=observers(found.head),
+        success_percent=found.head.success_percent,
+    )
 
 
 class _Loaded(msgspec.Struct, frozen=True):
@@ -87,16 +101,21 @@ class _Loaded(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None
     views: list[_View]
     unreadable: tuple[str, ...]
+    head: TrafficHead
+    fields: dict[str, EndpointTraffic]
 
 
-async def _load(store: Store, name: str) -> _Loaded:
+async def _load(store: Store, name: str, now_ms: int = 0) -> _Loaded:
     load = await store.load_pool(name)
     settings = readable(functools.partial(read_pool, name), load.settings) if load.settings else None
     snapshot = readable(decode_snapshot, load.snapshot)
     entries = {member.id: endpoint_entry(member.id, member.spec) for member in load.members if member.spec}
     found = [entry.value for _, entry in sorted(entries.items()) if entry.value is not None]
     unreadable = tuple(sorted(key for key, entry in entries.items() if entry.value is None))
-    return _Loaded(settings or Pool(name=name), snapshot, await _views(store, found, snapshot), unreadable)
+    fields = {key: readable(decode_field, data) or NO_TRAFFIC for key, data in load.traffic.fields.items()}
+    shown = {key: field.evidence.for_weights(now_ms) for key, field in fields.items()}
+    head = readable(decode_head, load.traffic.head) or NO_HEAD
+    return _Loaded(settings or Pool(name=name), snapshot, await _views(store, found, snapshot, shown), unreadable, head, fields)
 
 
 class MemberWeight(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +139,7 @@ class PoolWeights(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_weights(store: Store, name: str, now_ms: int) -> PoolWeights:
     """What the weights of a pool are made of; ConfigError where it has no member."""
-    found = await _load(store, name)
+    found = await _load(store, name, now_ms)
     if not found.views:
         raise await _no_pool(store, name)
     snapshot, states = found.snapshot, [view.state for view in found.views]
@@ -153,7 +172,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
     """ConfigError when there is no such endpoint, or where it goes from pool to pool meanwhile."""
     for _ in range(_ROUNDS_MAX):
         endpoint = await find(store, endpoint_id)
-        found = await _load(store, endpoint.pool)
+        found = await _load(store, endpoint.pool, now_ms)
         view = next((view for view in found.views if view.state.endpoint.id == endpoint_id), None)
         if view is not None:
             break
@@ -173,6 +192,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
         factors=weighing.factors.get(endpoint_id),
         transitions=tuple(transitions[-transitions_max:]),
         parents=verdicts,
+        traffic=traffic_status(found.fields.get(endpoint_id, NO_TRAFFIC), now_ms),
     )
 
 
@@ -182,19 +202,21 @@ class _View(msgspec.Struct, frozen=True):
     unreadable: bool
 
 
-async def _views(store: Store, endpoints: Sequence[Endpoint], snapshot: Snapshot | None) -> list[_View]:
-    loaded = await store.load([endpoint.id for endpoint in endpoints])
-    return [_view(endpoint, one, snapshot) for endpoint, one in zip(endpoints, loaded, strict=True)]
+async def _views(
+    store: Store, endpoints: Sequence[Endpoint], snapshot: Snapshot | None, traffic: Mapping[str, Evidence] | None = None
+) -> list[_View]:
+    loaded, known = await store.load([endpoint.id for endpoint in endpoints]), traffic or {}
+    return [_view(endpoint, one, snapshot, known.get(endpoint.id, NO_EVIDENCE)) for endpoint, one in zip(endpoints, loaded, strict=True)]
 
 
-def _view(endpoint: Endpoint, loaded: Loaded, snapshot: Snapshot | None) -> _View:
+def _view(endpoint: Endpoint, loaded: Loaded, snapshot: Snapshot | None, traffic: Evidence) -> _View:
     """What is stored of an endpoint; what cannot be read of it is as if it were not there, but for an override that is published."""
     record = readable(decode_record, loaded.record)
     memory = readable(decode_memory, loaded.memory)
     override = readable(decode_override, loaded.override)
     unreadable = record is None or memory is None or (override is None and bool(loaded.override))
     override = override_of(override, loaded.override, snapshot, endpoint.id)
-    return _View(MemberState(endpoint, record or Record(), override), memory or Memory(), unreadable)
+    return _View(MemberState(endpoint, record or Record(), override, traffic), memory or Memory(), unreadable)
 
 
 def _verdict(state: MemberState) -> Verdict:

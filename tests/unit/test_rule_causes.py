@@ -22,6 +22,8 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Certificate, FailureClass, Outcome, Result
 from monitor.core.process import Process, encode_process
 from monitor.core.record import Override
+from monitor.core.reports import Counters as Counted
+from monitor.core.reports import Report, encode_report
 from monitor.core.schedule import silent_after_ms
 from monitor.store.memory.store import MemoryStore
 from monitor.store.port import Lease, SetAside
@@ -33,6 +35,7 @@ from workers.journey.endpoint_cache import EndpointCache
 from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.system import SystemStep
+from workers.journey.traffic import TrafficStep
 
 S, MINUTE, DAY = 1_000, 60_000, 86_400_000
 WEIGHED_AFTER_MS = 10_000
@@ -73,6 +76,10 @@ class Life:
         self.system = SystemStep(
             store=self.store, clock=self.clock, rules=rules, heartbeat_age_max_ms=10 * S, route=lambda _: None, quarantine=quarantine
         )
+        self.traffic = TrafficStep(
+            store=self.store, clock=self.clock, rule=self.deciding.rule, counters=counters, quarantine=quarantine, soon=lambda *_: None
+        )
+        self.seq = 0
         self.asserted: dict[str, set[str]] = {}
 
     async def begin(self) -> Life:
@@ -139,6 +146,7 @@ class Life:
     async def work(self) -> None:
         """All that is due now, by the queues alone."""
         for _ in range(6):
+            await self.traffic.judge(await self._claim(Queue.TRAFFIC))
             await self.deciding.reevaluate(0, await self._claim(Queue.REEVALUATE))
             await self.publisher.weigh_leased((0, lease) for lease in await self._claim(Queue.DIRTY))
         await self.system.evaluate()
@@ -148,6 +156,18 @@ class Life:
         for _, data in events:
             said = decode_assertion(data)
             self.asserted[said.subject] = {alert.labels["alertname"] for alert in said.alerts}
+
+    async def reports(self, seconds: int, **failing: int) -> None:
+        """Consumers call both endpoints ten times a second, and so many of these calls fail for each."""
+        for _ in range(seconds):
+            self.clock.advance(S)
+            self.seq += 1
+            slot_ms = self.clock.now_ms() // S * S - S
+            for name, failed in failing.items():
+                seen = Counted({"success": 10 - failed, "failure/503": failed})
+                report = Report(observer=name, seq=self.seq, slot_ms=slot_ms, endpoints={"e": seen, "f": seen})
+                self.store.report("shop", encode_report(report))
+            await self.work()
 
     async def _claim(self, queue: Queue) -> Sequence[Lease]:
         return await self.store.claim(queue, 0, 100, QUEUES[queue].lease_ms)
@@ -321,6 +341,9 @@ async def judged(life: Life) -> None:
     await life.ok("f")
 
 
+suspected = do("reports", 12, a=0, b=0, broken=10)
+
+
 CASES: dict[str, list[tuple[str, Step, Step]]] = {
     "endpoint": [('endpoint == "e"', do("ok"), remove)],
     "pool": [('pool == "other" && weight > 0', do("edit", pool="other"), do("edit", pool="shop"))],
@@ -376,6 +399,16 @@ CASES: dict[str, list[tuple[str, Step, Step]]] = {
     ],
     "pool_failed": [("pool_failed == 1", half_down, up), ("pool_failed == 1", half_down, do("pause"))],
     "pool_healthy_percent": [("pool_healthy_percent <= 50", half_down, up)],
+    "pool_traffic_success_percent": [
+        ("pool_traffic_success_percent < 80", do("reports", 20, a=5, b=5), do("reports", 60, a=0, b=0)),
+        ("pool_traffic_success_percent < 80", do("reports", 20, a=5, b=5), do("passes", 200 * S)),
+    ],
+    "pool_observers_quarantined": [
+        ("pool_observers_quarantined > 0", suspected, do("reports", 30, a=0, b=0, broken=0)),
+        ("pool_observers_quarantined > 0", suspected, do("reports", 30, a=10, b=10, broken=10)),
+        ("pool_observers_quarantined > 0", suspected, do("passes", 320 * S)),
+    ],
+    "pool_suspects": [('pool_suspects.contains("broken")', suspected, do("passes", 320 * S))],
     "pool_panic": [("pool_panic > 0.0", all_down, all_up)],
     "pool_shed": [("pool_shed > 0.0", shedding, many(do("says", None), do("says", None, "f")))],
     "system_overdue_ms": [("system_overdue_ms > 60000", late, on_time)],
@@ -438,7 +471,13 @@ SHIPPED: dict[str, list[tuple[Step, Step]]] = {
         (lambda life: aged(life, probed=False), renewed),
     ],
     "NoData": [(many(do("ok"), silent), do("ok")), (silent, do("ok"))],
-    "PoolDegraded": [(half_down, up), (half_down, do("pause")), (half_down, do("says", Override.DRAIN))],
+    "PoolDegraded": [
+        (do("reports", 30, a=8, b=8), do("reports", 60, a=0, b=0)),
+        (half_down, up),
+        (half_down, do("pause")),
+        (half_down, do("says", Override.DRAIN)),
+    ],
+    "ObserverSuspect": [(suspected, do("reports", 30, a=0, b=0, broken=0)), (suspected, do("passes", 320 * S))],
     "PoolDown": [
         (all_down, all_up),
         (all_down, many(do("pause"), do("says", Override.DRAIN, "f"))),
@@ -489,7 +528,7 @@ async def settle(life: Life, name: str) -> None:
         life.clock.advance(40 * S)
         await life.work()
     else:
-        await life.passes(WEIGHED_AFTER_MS)
+        await life.passes(40 * S if name == "ObserverSuspect" else WEIGHED_AFTER_MS)
 
 
 def only(name: str) -> RuleSet:

@@ -13,6 +13,7 @@ from alert_rules.rules.rule import RuleSet
 from monitor.core.record import Breaker
 from monitor.pool.compose import NOTHING_TOLD, MemberState, decode_pool_record, decode_snapshot, encode_pool_record, tell
 from monitor.pool.snapshot import Snapshot
+from monitor.pool.traffic.shapes import NO_HEAD, TrafficHead, decode_head
 from monitor.store.port import Store
 from workers.journey import words
 from workers.journey.members import read_states
@@ -35,7 +36,9 @@ class PoolSubject:
         self._quarantine = quarantine
         self._subjects = Subjects(store=store, route=route, quarantine=quarantine)
 
-    async def tell(self, name: str, snapshot: Snapshot, states: Sequence[MemberState], at_ms: int, *, tilted: bool = False) -> int:
+    async def tell(
+        self, name: str, snapshot: Snapshot, states: Sequence[MemberState], traffic: TrafficHead, at_ms: int, *, tilted: bool = False
+    ) -> int:
         """Tell what is true of the pool at that time and was not told yet; return when its rules are to be evaluated again, or 0.
         While `tilted` no time passes for them.
 
@@ -43,18 +46,21 @@ class PoolSubject:
         """
 
         async def decide(held: bytes, turn: int) -> Told:
-            newest = await self._newest(name, snapshot) if turn else (snapshot, states)
+            newest = await self._newest(name, snapshot) if turn else (snapshot, states, traffic)
             return await self._told(name, held, *newest, at_ms, tilted)
 
         return await self._subjects.tell(pool_subject(name), at_ms, decide)
 
-    async def _newest(self, name: str, snapshot: Snapshot) -> tuple[Snapshot, Sequence[MemberState]]:
+    async def _newest(self, name: str, snapshot: Snapshot) -> tuple[Snapshot, Sequence[MemberState], TrafficHead]:
         load = await self._store.load_pool(name)
         published = self._quarantine.read("snapshot", name, load.snapshot, decode_snapshot)
         newest = max(filter(None, (snapshot, published)), key=lambda one: (one.epoch, one.ver))
-        return newest, read_states(self._quarantine, load.members, newest)
+        traffic = self._quarantine.read("traffic", name, load.traffic.head, decode_head) or NO_HEAD
+        return newest, read_states(self._quarantine, load.members, newest), traffic
 
-    async def _told(self, name: str, held: bytes, snapshot: Snapshot, states: Sequence[MemberState], at_ms: int, tilted: bool) -> Told:  # noqa: PLR0917
+    async def _told(  # noqa: PLR0917 - a pool is this.
+        self, name: str, held: bytes, snapshot: Snapshot, states: Sequence[MemberState], traffic: TrafficHead, at_ms: int, tilted: bool
+    ) -> Told:
         """What the rules and the pool's own transitions make of what is published."""
         subject = pool_subject(name)
         record = self._quarantine.read("subject", subject, held, decode_pool_record) or NOTHING_TOLD
@@ -66,8 +72,8 @@ class PoolSubject:
             reason = ": ".join([EMPTIED, *await self._gone(name, 1)]) if memory.firing else ""
             ended = tuple(Ended(state, reason) for state in memory.firing)
             return Told(b"", memory=Memory() if ended else None, transitions=transitions, ended=ended)
-        word = OperatorsWord(BY_WORD, unsaid_pool_facts(snapshot, left)) if left or any(map(_spoken_of, states)) else None
-        facts = pool_facts(snapshot, {state.endpoint.id for state in states if _outdated(state)})
+        word = OperatorsWord(BY_WORD, unsaid_pool_facts(snapshot, left, traffic)) if left or any(map(_spoken_of, states)) else None
+        facts = pool_facts(snapshot, {state.endpoint.id for state in states if _outdated(state)}, traffic)
         evaluation = heard(subject, evaluate(self._rules, {"pool": name}, None, facts, memory, at_ms, word=word, tilted=tilted))
         ended = evaluation.ended
         if any(one.reason == BY_WORD for one in ended):

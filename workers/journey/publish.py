@@ -16,6 +16,7 @@ from monitor.core.errors import Stale, StoreError
 from monitor.core.tilt import judging_ms
 from monitor.pool.compose import GAP, MemberState, compose, decode_snapshot, worth_telling
 from monitor.pool.snapshot import Snapshot, diff
+from monitor.pool.traffic.shapes import NO_HEAD, decode_head
 from monitor.pool.trials import terms_ttl_ms, trial_terms
 from monitor.store.entries import read_pool
 from monitor.store.port import NO_EPOCH, Epoch, EpochEnded, Lease, PoolLoad, Publication, Store
@@ -122,7 +123,8 @@ class Publisher:
             published = max((previous.epoch, previous.ver) if previous else (0, 0), load.logged)
             if published[0] > self._epoch.number or not self._epoch.number:
                 await self.renew_epoch(published[0])
-            states = read_states(self._quarantine, load.members, previous)
+            states = read_states(self._quarantine, load.members, previous, load.traffic, self._clock.now_ms())
+            traffic = self._quarantine.read("traffic", name, load.traffic.head, decode_head) or NO_HEAD
             await self._quarantine.flush()
             if load.members and not states:
                 raise Stale(f"none of the {len(load.members)} endpoints of pool {name} can be read")
@@ -141,7 +143,9 @@ class Publisher:
                     continue
                 except Stale:
                     continue
-            wake_ms = await self._subject.tell(name, snapshot, states, now_ms, tilted=tilted)
+            wake_ms = await self._subject.tell(name, snapshot, states, traffic, now_ms, tilted=tilted)
+            if not load.members and load.traffic.ver:
+                await self._store.announce_reports([name])  # Whoever judges takes away what is known of its traffic.
             wakes = [wake_ms] if wake_ms > now_ms else []
             if not weighing.at_rest:
                 wakes.append(now_ms + RISE_MS)

@@ -26,11 +26,11 @@ from monitor.pool.traffic.shapes import (
     NO_HEAD,
     NO_MEMORY,
     NO_TRAFFIC,
+    WEIGHING_MS,
     EndpointTraffic,
     ObserverState,
     TrafficEvidence,
     TrafficHead,
-    fade,
     faded,
 )
 from monitor.pool.traffic.slots import Second, Seen, in_order, merged, seen
@@ -45,8 +45,6 @@ LAG_MS: Final = 2_000
 AGREEING_MAX: Final = 4
 WEIGH_MS: Final = 4_000
 """A pool whose members' traffic moved is weighed within this time."""
-SUCCESS_CALLS_MIN: Final = 20.0
-"""Below so many calls nothing is said of a pool's success."""
 SUSPECT_PERCENT: Final = 80
 """A pool below this has trouble of its own."""
 SUCCESS_STEP_PERCENT: Final = 5
@@ -151,7 +149,6 @@ def fold(  # noqa: PLR0917 - a step is made of this.
 
     seconds = [(slot_ms, _credible(found, credible)) for slot_ms, found in sorted(intake.seconds.items())]
     known = {state.endpoint.id: _known(state, fields) for state in states}
-    head = _pool_calls(head, seconds, now_ms)
     for endpoint_id, field in known.items():
         known[endpoint_id] = _counted(field, [(slot_ms, found[endpoint_id]) for slot_ms, found in seconds if endpoint_id in found], now_ms)
 
@@ -173,6 +170,7 @@ def fold(  # noqa: PLR0917 - a step is made of this.
         reported_ms=now_ms if spoken else head.reported_ms,
         observers=observers,
     )
+    head = _pool_calls(head, states, known, now_ms)
     told, urgent = _told(head, known, now_ms)
     weigh = told != head.told and (urgent != head.told.partition("/")[0] or now_ms - head.weighed_ms >= WEIGH_MS)
     if weigh:
@@ -227,11 +225,11 @@ def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_
     return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=tuple(last))
 
 
-def _pool_calls(head: TrafficHead, seconds: Sequence[tuple[int, Mapping[str, Second]]], now_ms: int) -> TrafficHead:
-    keep = fade(head.at_ms, now_ms, SHARE_FADE_MS)
-    found = [second for _, by_id in seconds for second in by_id.values()]
-    ok, failed = sum(second.ok for second in found), sum(second.failed for second in found)
-    return replace(head, ok=head.ok * keep + ok, failed=head.failed * keep + failed)
+def _pool_calls(head: TrafficHead, states: Sequence[MemberState], known: Mapping[str, EndpointTraffic], now_ms: int) -> TrafficHead:
+    """The head with the calls of all members that take traffic: a failure of one that is ejected is not the pool's."""
+    closed = [known[state.endpoint.id].evidence.for_weights(now_ms) for state in states if state.record.breaker.state is Breaker.CLOSED]
+    ok = sum(one.ok for one in closed)
+    return replace(head, ok=ok, failed=sum(one.total for one in closed) - ok)
 
 
 def _players(pool: Pool, states: Sequence[MemberState], known: Mapping[str, EndpointTraffic], now_ms: int) -> list[Player]:
@@ -282,15 +280,9 @@ def _judgeable(player: Player, second: Second, slot_ms: int) -> list[Call]:
     return in_order(second)
 
 
-def success_percent(head: TrafficHead) -> int:
-    """Of the calls of all consumers; 100 where there are too few to tell."""
-    total = head.ok + head.failed
-    return int(100 * head.ok / total) if total >= SUCCESS_CALLS_MIN else 100
-
-
 def _told(head: TrafficHead, known: Mapping[str, EndpointTraffic], now_ms: int) -> tuple[str, str]:
     """A text that changes with what is worth weighing the pool for, and its first part, which cannot wait."""
-    percent = success_percent(head)
+    percent = head.success_percent
     urgent = f"{zlib.crc32(repr(head.quarantined).encode()):08x}{'-' if percent < SUSPECT_PERCENT else '+'}"
     grades = [(name, grade(field.evidence.for_weights(now_ms))) for name, field in known.items() if field.evidence.at_ms]
     return f"{urgent}/{percent // SUCCESS_STEP_PERCENT}/{zlib.crc32(repr(grades).encode()):08x}", urgent
@@ -299,4 +291,5 @@ def _told(head: TrafficHead, known: Mapping[str, EndpointTraffic], now_ms: int) 
 def _next_ms(head: TrafficHead, known: Mapping[str, EndpointTraffic], players: Sequence[Player], now_ms: int) -> int | None:
     if now_ms - head.reported_ms <= REPORTING_MS or any(field.ruling for field in known.values()):
         return now_ms + JUDGE_MS
-    return now_ms + QUIET_MS if head.observers or any(player.due_ms for player in players) else None
+    fresh = now_ms - head.reported_ms <= WEIGHING_MS + WEIGH_MS
+    return now_ms + QUIET_MS if fresh or head.observers or any(player.due_ms for player in players) else None

@@ -11,13 +11,17 @@ from monitor.core.evidence import TAU_MIN_MS
 from monitor.core.history import quantiles
 from monitor.core.observation import TrafficRuling
 from monitor.core.policies.call import CallOutcome
-from monitor.core.record import BreakerState, Evidence
+from monitor.core.record import NO_EVIDENCE, BreakerState, Evidence
 from monitor.core.reports import read_word
 
 FADE_MS: Final = TAU_MIN_MS
 """Time constant with which what was reported fades."""
+SUCCESS_CALLS_MIN: Final = 20.0
+"""Below so many calls nothing is said of a pool's success."""
 FADED: Final = 0.05
 """What is left of less than this is nothing."""
+WEIGHING_MS: Final = 180_000
+"""What was reported longer ago moves no weight, and is no evidence of a pool's success (gRPC's weight expiration period)."""
 WEIGHT_QUANTILE: Final = 0.9
 """The latency that makes a weight: so many of the successful calls are at least as fast."""
 NO_MEMORY: Final = msgspec.Raw()
@@ -48,7 +52,9 @@ class TrafficEvidence(msgspec.Struct, frozen=True, omit_defaults=True):
         return quantiles({bucket: max(1, round(n * 100)) for bucket, n in self.latency.items()}, shares)
 
     def for_weights(self, now_ms: int) -> Evidence:
-        """What the balancer makes a weight of."""
+        """What the balancer makes a weight of; nothing where it is too old to move any."""
+        if now_ms - self.at_ms > WEIGHING_MS:
+            return NO_EVIDENCE
         kept = faded(self, now_ms)
         (latency_ms,) = kept.quantiles_ms(WEIGHT_QUANTILE)
         ok = kept.ok
@@ -102,8 +108,8 @@ class ObserverState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TrafficHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A pool's traffic. `judged_ms` is how far policies were played, `reported_ms` when a consumer last reported; `ok` and `failed` are
-    the pool's calls, faded; `told` is what was last worth weighing the pool for, at `weighed_ms`."""
+    """A pool's traffic. `judged_ms` is how far policies were played, `reported_ms` when a consumer last reported; `ok` and `failed` are the
+    calls, faded, of its members whose breaker is CLOSED; `told` is what was last worth weighing the pool for, at `weighed_ms`."""
 
     at_ms: int = 0
     judged_ms: int = 0
@@ -113,6 +119,12 @@ class TrafficHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ok: float = 0.0
     failed: float = 0.0
     observers: dict[str, ObserverState] = {}
+
+    @property
+    def success_percent(self) -> int:
+        """Of the calls of all consumers that are sent where none was ejected; 100 where there are too few to tell."""
+        total = self.ok + self.failed
+        return int(100 * self.ok / total) if total >= SUCCESS_CALLS_MIN else 100
 
     @property
     def quarantined(self) -> tuple[str, ...]:

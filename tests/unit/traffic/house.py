@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from alert_rules.files.rule_file import load_rules
 from monitor.clock import FakeClock
 from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
 from monitor.core.observation import TrafficRuling
-from monitor.core.record import Record, decode_record
+from monitor.core.record import BreakerState, Record, decode_record, encode_record
 from monitor.core.reports import Counters as Counted
 from monitor.core.reports import Report, encode_report
 from monitor.pool.traffic.fold import JUDGE_MS
 from monitor.pool.traffic.shapes import EndpointTraffic, TrafficHead, decode_field, decode_head
 from monitor.store.memory.store import MemoryStore
-from monitor.store.port import Lease
+from monitor.store.port import Commit, Committed, Lease
 from monitor.store.queues import QUEUES, Queue
 from tests.registering import register
 from workers.journey.counters import Counters
@@ -117,6 +119,15 @@ class House:
     async def record(self, endpoint_id: str = "a") -> Record:
         (loaded,) = await self.store.load([endpoint_id])
         return decode_record(loaded.record)
+
+    async def becomes(self, breaker: BreakerState, endpoint_id: str = "a", **changes: Any) -> None:
+        """Let an endpoint's breaker be so, as if somebody else had decided."""
+        (held,) = await self.store.load([endpoint_id])
+        record = replace(decode_record(held.record), breaker=breaker, **changes)
+        commit = Commit(
+            id=endpoint_id, token_ms=None, ver=held.ver, next_ver=held.ver + 1, record=encode_record(record), reevaluate_ms=0, pool="shop"
+        )
+        assert await self.store.commit([commit]) == [Committed.OK]
 
     async def state(self, endpoint_id: str = "a") -> str:
         return (await self.record(endpoint_id)).breaker.state.value

@@ -247,7 +247,7 @@ async def test_a_pool_falls_due_again_while_consumers_report_and_rests_when_all_
     house.clock.advance(4_000)
     await house.judge()
     assert (Queue.TRAFFIC, "shop", QUIET_MS) in house.due
-    for _ in range(60):
+    for _ in range(190):
         house.clock.advance(QUIET_MS)
         await house.judge()
     house.clock.advance(600_000)
@@ -259,7 +259,7 @@ async def test_a_pool_falls_due_again_while_consumers_report_and_rests_when_all_
 @story
 async def test_what_was_announced_while_a_pool_was_put_to_rest_is_not_left(house: House) -> None:
     await house.second({"o1": {"a": WELL}})
-    house.clock.advance(120_000)
+    house.clock.advance(200_000)
     finish = house.store.finish
 
     async def late(*args: object) -> bool:
