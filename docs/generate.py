@@ -22,6 +22,8 @@ from monitor.config.settings import CONFIG_BYTES_MAX, PREFIX, Settings
 from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.overlay import OVERLAYS
+from monitor.core.policies import POLICIES
+from monitor.core.policies.options import table as settings_of
 from monitor.core.record import Breaker
 from monitor.probes.base import Option
 from monitor.store.redis_url import CONNECTIONS_MIN, OPTIONS, SECONDS_MAX, URL_LENGTH_MAX
@@ -41,6 +43,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     keys = DOCS / "reference/keys.md"
     yield keys, filled(keys.read_text(), {name: functools.partial(script, name) for name in ("grant_trial", "end_trial")})
     yield DOCS / "explanation/cusum.svg", svg()
+    replay = DOCS / "reference/breaker-replay.md"
+    yield replay, filled(replay.read_text(), {"policies": policy_tables})
     breakers = DOCS / "explanation/breakers-and-weights.md"
     yield breakers, filled(breakers.read_text(), {"transitions": transition_table, "overlay": overlay_table})
 
@@ -186,6 +190,30 @@ def transition_table() -> str:
     """A row for each state, a column for each event; an empty cell is a pair that raises."""
     rows = ([f"**{state}**", *(TRANSITIONS.get((state, event), "") for event in Event)] for state in Breaker)
     return table(("state", *Event), rows)
+
+
+def policy_tables() -> str:
+    """A table of settings for each policy."""
+    parts = []
+    for name, policy in POLICIES.items():
+        rows = (
+            (f"`{row.name}`", _default(row.default), row.allowed, f"{row.limits.help} ({row.limits.source})")
+            for row in settings_of(policy.settings).values()
+        )
+        parts.append(f"### {name}\n\n" + table(("setting", "default", "allowed", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _default(value: object) -> str:
+    return (
+        "follows from others"
+        if value is None
+        else str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def overlay_table() -> str:

@@ -47,7 +47,7 @@ class PolicySetting(msgspec.Struct, frozen=True):
         if self.limits.choices:
             return "one of " + ", ".join(self.limits.choices)
         kind = _KINDS[self.type]
-        return kind if self.type is bool else f"{kind} from {self.limits.low:g} to {self.limits.high:g}"
+        return kind if self.type is bool else f"{kind} from {self.limits.low:.15g} to {self.limits.high:.15g}"
 
 
 class SettingError(ValueError):

@@ -16,8 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from monitor.core.policies.call import Call
-from monitor.core.policies.options import TIME_MAX_MS
+from monitor.core.policies.call import COUNT_MAX, Call
 from monitor.core.record import BreakerState, Override
 
 M = TypeVar("M")
@@ -154,10 +153,11 @@ def spread(endpoint_id: str, gen: int, seed: int = 0) -> float:
 
 
 def open_for_ms(word: str) -> int | None:
-    """The time of the override `open_for:MS`; None for any other word. Raises ValueError where MS is no whole number from 1 to a day."""
+    """The time of the override `open_for:MS`; None for any other word. Raises ValueError where MS is not from 1 to COUNT_MAX."""
     name, colon, written = word.partition(":")
     if name != "open_for" or not colon:
         return None
-    if not (written.isascii() and written.isdigit() and len(written) <= len(str(TIME_MAX_MS)) and 1 <= int(written) <= TIME_MAX_MS):
-        raise ValueError(f"open_for takes whole milliseconds from 1 to {TIME_MAX_MS}")
+    whole = written.isascii() and written.isdigit() and len(written) <= len(str(COUNT_MAX))
+    if not whole or not 1 <= int(written) <= COUNT_MAX:
+        raise ValueError(f"open_for takes whole milliseconds from 1 to {COUNT_MAX}")
     return int(written)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from monitor.core.policies.call import COUNT_MAX
-from monitor.core.policies.options import TIME_MAX_MS
 from tests.unit.core.replay.playing import Event, replayed, steps
 
 TRIPPED: list[Event] = [{"at_ms": 0, "outcome": "failure", "count": 5}]
@@ -87,7 +86,7 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
     ('{"at_ms": 9, "override": 1}', ("override is 1",)),
     ('{"at_ms": 9, "override": "drain"}', ('override is "drain"',)),
     ('{"at_ms": 9, "override": "open_for"}', ('override is "open_for"', OVERRIDES)),
-    ('{"at_ms": 9, "override": "open_for:"}', ('override is "open_for:"', f"from 1 to {TIME_MAX_MS}")),
+    ('{"at_ms": 9, "override": "open_for:"}', ('override is "open_for:"', f"from 1 to {COUNT_MAX}")),
     ('{"at_ms": 9, "override": "open_for:0"}', ("open_for takes whole milliseconds",)),
     ('{"at_ms": 9, "override": "open_for:-5"}', ("open_for takes whole milliseconds",)),
     ('{"at_ms": 9, "override": "open_for:1.5"}', ("open_for takes whole milliseconds",)),
