@@ -39,7 +39,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "reference/settings.md", settings_page()
     yield DOCS / "reference/rule-variables.md", render_reference()
     manifests = DOCS / "reference/manifests.md"
-    yield manifests, filled(manifests.read_text(), {"pool": pool_table, "endpoint": endpoint_table, "kinds": kinds_table})
+    tables = {"pool": pool_table, "endpoint": endpoint_table, "policies": policy_tables, "kinds": kinds_table}
+    yield manifests, filled(manifests.read_text(), tables)
     keys = DOCS / "reference/keys.md"
     yield keys, filled(keys.read_text(), {name: functools.partial(script, name) for name in ("grant_trial", "end_trial")})
     yield DOCS / "explanation/cusum.svg", svg()

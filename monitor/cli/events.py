@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FOLLOW_S = 0.5
 EVENTS_SHOWN = 50
-EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "reason")
+EVENT_COLUMNS = ("at", "pool", "endpoint", "kind", "old", "new", "actor", "policy", "reason")
 
 
 @click.command()
@@ -81,7 +81,10 @@ def events(  # noqa: PLR0917 - click passes what people may write.
 
 
 def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
-    """A transition as a row: short for the table, with generation and evidence for programs."""
+    """A transition as a row: short for the table, with generation and evidence for programs. `policy` says in the table whose evidence
+    decided, by which policy and rule; for programs `source`, `policy` and `rule` do."""
+    from monitor.query.policies import decider  # noqa: PLC0415 - after the help
+
     row = {
         "at": stamp(transition.at_ms),
         "pool": transition.pool,
@@ -90,16 +93,20 @@ def event_row(transition: Transition, *, table: bool) -> dict[str, Any]:
         "old": transition.old,
         "new": transition.new,
         "actor": transition.actor or None,
+        "policy": decider(transition) or None,
         "reason": transition.reason,
     }
-    return row if table else {**row, "at_ms": transition.at_ms, "gen": transition.gen, "evidence": transition.evidence}
+    if table:
+        return row
+    decided = {"source": transition.source or None, "policy": transition.policy or None, "rule": transition.rule or None}
+    return {**row, **decided, "at_ms": transition.at_ms, "gen": transition.gen, "evidence": transition.evidence}
 
 
 def print_line(transition: Transition, output: str) -> None:
     """One line for one event: a follower's reader wants each as it comes."""
     row = event_row(transition, table=output == "table")
     if output == "table":
-        by = f" (by {row['actor']})" if row["actor"] else ""
+        by = f" (by {row['actor']})" if row["actor"] else f" ({row['policy']})" if row["policy"] else ""
         tell(f"{row['at']}  {row['endpoint'] or row['pool'] or '-'}  {row['kind']} {row['old']} -> {row['new']}: {row['reason']}{by}")
     else:
         click.echo(json_text(row))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from alert_rules.routes.matcher import Matcher
     from monitor.core.history import Sample
+    from monitor.core.record import BreakerState
     from monitor.query.status import EndpointStatus, Explanation, PoolStatus
     from monitor.store.port import Store
 
@@ -140,9 +141,16 @@ def _table_row(member: EndpointStatus, now_ms: int) -> dict[str, Any]:
         "latency": f"{latency_ms:.1f}ms" if latency_ms else None,
         "history": probes_line(member.samples, member.endpoint.interval_ms),
         "since": age(now_ms - since_ms) if since_ms else None,
-        "reason": member.override.reason if member.override else record.breaker.reason or None,
+        "reason": member.override.reason if member.override else _reason(record.breaker),
         "last_error": stale_text(record, now_ms) or record.probes.last_failure_text or record.probes.last.text or None,
     }
+
+
+def _reason(breaker: BreakerState) -> str | None:
+    from monitor.query.policies import decider  # noqa: PLC0415 - after the help
+
+    by = decider(breaker)
+    return f"{by}: {breaker.reason}" if by else breaker.reason or None
 
 
 def probes_line(samples: Sequence[Sample], interval_ms: int) -> str:
@@ -170,6 +178,9 @@ def _data_row(member: EndpointStatus) -> dict[str, Any]:
         "breaker": record.breaker.state.value,
         "override": override.override.value if override else None,
         "reason": override.reason if override else record.breaker.reason,
+        "source": record.breaker.source or None,
+        "policy": record.breaker.policy or None,
+        "rule": record.breaker.rule or None,
         "since_ms": record.breaker.since_ms,
         "state_since_ms": _since_ms(member),
         "open_until_ms": record.breaker.open_until_ms,
@@ -251,16 +262,19 @@ def explain_row(found: Explanation) -> dict[str, Any]:
     import msgspec  # noqa: PLC0415 - after the help
 
     from monitor.config.manifest_writer import pool_settings, shown  # noqa: PLC0415
+    from monitor.query.policies import in_force  # noqa: PLC0415
 
     row: dict[str, Any] = msgspec.to_builtins(found)
     row["status"]["endpoint"] = shown(found.status.endpoint)
     row["pool"] = {"name": found.pool.name, **pool_settings(found.pool)}
+    row["policies"] = in_force(found.status.endpoint, found.pool)
     return row
 
 
 def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     """The explanation as a person reads it."""
-    from monitor.query.reasons import explain as reasons  # noqa: PLC0415 - after the help
+    from monitor.query.policies import decider  # noqa: PLC0415 - after the help
+    from monitor.query.reasons import explain as reasons  # noqa: PLC0415
     from monitor.query.reasons import ownership, traffic_lines  # noqa: PLC0415
 
     status = found.status
@@ -283,5 +297,5 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     if found.transitions:
         yield "  last transitions:"
         for transition in found.transitions:
-            by = f" (by {transition.actor})" if transition.actor else ""
+            by = f" (by {transition.actor})" if transition.actor else f" ({decider(transition)})" if transition.policy else ""
             yield f"    {stamp(transition.at_ms)}  {transition.kind} {transition.old} -> {transition.new}: {transition.reason}{by}"

@@ -39,16 +39,20 @@ def list_pools(system: System, output: str) -> None:
 
     from monitor import registry  # noqa: PLC0415 - after the help
     from monitor.config.manifest_writer import pool_settings  # noqa: PLC0415
-    from monitor.core.endpoint import Pool  # noqa: PLC0415
+    from monitor.config.policies import ROLES, format_line, member_of  # noqa: PLC0415
+    from monitor.core.endpoint import PolicyChoice, Pool  # noqa: PLC0415
+    from monitor.query.policies import in_force  # noqa: PLC0415
 
     known = system.run(registry.read_known)
     settings = known.registered.pools
     members = Counter(endpoint.pool for endpoint in known.registered.endpoints.values())
-    rows = [
-        {"pool": name, "members": members[name], **pool_settings(settings.get(name) or Pool(name=name))}
-        for name in sorted(settings.keys() | members)
-    ]
-    columns = ("pool", "members", "max_ejection_percent", "panic", "warm_up", "policy", "open", "open_max")
+    rows = []
+    for name in sorted(settings.keys() | members):
+        pool = settings.get(name) or Pool(name=name)
+        chosen = {role: format_line(getattr(pool, role) or PolicyChoice(ROLES[role].default)) for role in ROLES}
+        policies = chosen if output == "table" else {"policies": in_force(member_of(pool), pool)}
+        rows.append({"pool": name, "members": members[name], **pool_settings(pool), **policies})
+    columns = ("pool", "members", "max_ejection_percent", "panic", "warm_up", "active", "passive", "open", "open_max")
     emit(rows, columns, output)
     for unreadable in known.unreadable():
         say(unreadable)

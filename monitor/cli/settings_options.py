@@ -9,6 +9,7 @@ import click
 
 from monitor.config.fields import ENDPOINT_FIELDS
 from monitor.config.kinds import kinds, option_kinds
+from monitor.config.policies import ROLES
 from monitor.core.errors import ConfigError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +26,10 @@ def settings_options(command: F) -> F:
             added[key] = click.option(flag, key, multiple=True, metavar=metavar, help=f"{field.help} Repeatable.")
         else:
             added[key] = click.option(f"--{key.replace('_', '-')}", key, metavar=field.example, help=field.help)
+    for role in ROLES.values():
+        added[role.key] = click.option(
+            f"--{role.key}", role.key, metavar="KIND[,NAME=VALUE]...", help=f"{role.help} Example: {role.example}."
+        )
     for key in sorted({option for kind in kinds().values() for option in kind.options}):
         holders = option_kinds(key)
         of = "" if len(holders) == len(kinds()) else f"[{', '.join(kind.name for kind in holders)}] "
@@ -41,7 +46,9 @@ def entry_from(url: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in options.items():
         if value is None or value == ():
             continue
-        if key == "labels":
+        if key in ROLES and value == "":
+            entry[key] = None
+        elif key == "labels":
             entry[key] = dict(_label(text) for text in value)
         elif key == "depends_on":
             entry[key] = [parent for parent in value if parent]

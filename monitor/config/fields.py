@@ -22,7 +22,6 @@ from monitor.core.endpoint import (
     RETRIES_MAX,
     WEIGHT_MAX,
 )
-from monitor.core.policies import POLICIES
 from monitor.core.policies.probed import OPTIONS, Scope
 from monitor.core.texts import shorten
 
@@ -225,7 +224,6 @@ POOL_FIELDS: Mapping[str, Field] = {
             "30s",
             "Time in which a recovered member's weight grows.",
         ),
-        Field("policy", "policy", one_of(*POLICIES), _same, "consecutive", "What opens the breaker."),
         *_policy_fields(Scope.POOL),
     )
 }

@@ -17,8 +17,10 @@ import msgspec
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Parse, name
 from monitor.config.kinds import SECRET_OPTIONS, Deny, Kind, check_secrets, option_kinds, parse_url
 from monitor.config.located import Node, load_yaml
+from monitor.config.policies import ENDPOINT_ALSO, POOL_ALSO, ROLES, Written, member_of, merged, place_of, pool_kind, read_choice, take_own
 from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
 from monitor.core.errors import ConfigError, Problem, did_you_mean
+from monitor.core.policies.choice import contradictions
 from monitor.core.secret import SECRET, hide_password
 from monitor.core.texts import shorten
 
@@ -26,6 +28,7 @@ PROBLEMS_SHOWN_MAX = 50
 TIMEOUT_DEFAULT_MS = 5_000
 
 _ENTRY_KEYS = ("id", "url", "pool", "owner")
+_POOL_KEYS = ("owner", "policy")
 _FILE_KEYS = ("owner", "pools", "defaults", "endpoints")
 _DEFAULTS = {struct_field.name: struct_field.default for struct_field in msgspec.structs.fields(Endpoint)}
 _WHOLE: Mapping[str, type] = {"labels": dict, "depends_on": list}
@@ -89,6 +92,7 @@ def read_manifest(
         reader.read_pools(root, whose)
     for root, defaults, whose in files:
         reader.read_endpoints(root, defaults, whose)
+    reader.check_members()
     reader.check_parents()
     _raise_for(reader.problems)
     return Manifest(tuple(reader.endpoints.values()), reader.pools, owners)
@@ -117,12 +121,13 @@ def _raise_for(problems: Sequence[Problem]) -> None:
 
 @dataclass(slots=True)
 class _Layer:
-    """Settings of one place: values by attribute, options by kind, and where each was written."""
+    """Settings of one place: values by attribute, options by kind, where each was written, and the policies that judge."""
 
     where: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[str, Node] = field(default_factory=dict)
+    policies: dict[str, Written] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -182,23 +187,29 @@ class _Reader:
             elif node.value is not None and not isinstance(node.value, dict):
                 self.refuse(node.where, pool_name, node.seen, "a pool's settings are a mapping", "write for example {failure_threshold: 3}")
             else:
-                self._pool(pool_name, node, place, owner)
+                self._read_pool(pool_name, node, place, owner)
 
-    def _pool(self, pool_name: str, node: Node, place: str, owner: str) -> None:
+    def _read_pool(self, pool_name: str, node: Node, place: str, owner: str) -> None:
         own: dict[str, Any] = {}
         for key, child in _items(node):
             if setting := POOL_FIELDS.get(key):
                 parsed = self._parse(setting.parse, key, child, setting.help)
                 if parsed is not _MISSING:
                     own[setting.attribute] = parsed
-        layer = self._layer(node, None, skip=(*POOL_FIELDS, "owner"), of_pool=True)
+        before = len(self.problems)
+        layer = self._layer(node, None, skip=(*POOL_FIELDS, *_POOL_KEYS), of_pool=True)
         layer.where = place
+        pool_kind(node, layer.policies, self.refuse)
+        take_own(layer.policies.get("active"), POOL_ALSO, own, layer.places, self.refuse)
         defaults = {**layer.values, **({"options": layer.options} if layer.options else {})}
+        own |= {role: written.choice for role, written in layer.policies.items()}
         pool = Pool(name=pool_name, defaults=defaults, owner=self._owned(node.value, owner), **own)
+        self.pools[pool_name], self.layers[pool_name] = pool, layer
         if pool.open_ms > pool.open_max_ms:
             seen = f"open {pool.open_ms} ms, open_max {pool.open_max_ms} ms"
             self.refuse(place, "open", seen, "a breaker cannot stay open longer than its maximum", "raise open_max, or lower open")
-        self.pools[pool_name], self.layers[pool_name] = pool, layer
+        elif len(self.problems) == before:
+            self._check_policies(member_of(pool), pool, (layer,), place, "")
 
     # Endpoints ----------------------------------------------------------------------------------------------------
     def read_endpoints(self, root: Node, defaults: _Layer, owner: str) -> None:
@@ -226,12 +237,15 @@ class _Reader:
             return
         layers = (defaults, self._pool_layer(pool), layer)
         values, options = _merged(layers, kind)
+        values |= {role: merged(defaults.policies.get(role), getattr(self._pool(pool), role), layer.policies.get(role)) for role in ROLES}
         self._check_times(layers, values, node)
         if not self._remember(endpoint_id, node):
             return
         values.setdefault("paused", self.paused.get(endpoint_id, False))
         endpoint = Endpoint(id=endpoint_id, url=url, pool=pool, kind=kind.name, owner=owner, options=options, **values)
         self._check_together(endpoint, kind, node, layers)
+        if endpoint.active or endpoint.passive:
+            self._check_policies(endpoint, self._pool(pool), layers, node.key_where("id"), f"{endpoint.id}: ")
         self.endpoints[endpoint_id] = endpoint
 
     def _check_together(self, endpoint: Endpoint, kind: Kind, node: Node, layers: Sequence[_Layer]) -> None:
@@ -271,6 +285,23 @@ class _Reader:
             seen = shorten(hide_password(url_node.value)) if isinstance(url_node.value, str) else url_node.seen
             self.refuse(url_node.where, "url", seen, why, hint or "write for example http://10.0.0.7:8080/health")
             return "", None, _MISSING
+
+    def _pool(self, name: str) -> Pool:
+        return self.pools.get(name) or self.registered.pools.get(name) or Pool(name=name)
+
+    def _check_policies(self, endpoint: Endpoint, pool: Pool, layers: Sequence[_Layer], where: str, whose: str) -> None:
+        """Refuse settings of a policy that are right by themselves and contradict each other, at the last place that writes one of them."""
+        for role, error in contradictions(endpoint, pool):
+            node = place_of(error, [layer.policies[role] for layer in reversed(layers) if role in layer.policies])
+            self.refuse(node.where if node else where, f"{role}.{error.name}", error.seen, f"{whose}{error.why}", error.hint)
+
+    def check_members(self) -> None:
+        """Refuse a pool's policies that contradict what registered members, which are not written, have of their own."""
+        for endpoint in self.registered.endpoints.values():
+            pool = self.pools.get(endpoint.pool)
+            if pool and endpoint.id not in self.nodes and (endpoint.active or endpoint.passive):
+                layer = self.layers[pool.name]
+                self._check_policies(endpoint, pool, (layer,), layer.where, f"{endpoint.id}, which is registered: ")
 
     def _pool_layer(self, pool: str) -> _Layer:
         if pool not in self.layers:
@@ -318,6 +349,11 @@ class _Reader:
         for key, child in _items(node):
             if key in skip:
                 continue
+            if role := ROLES.get(key):
+                written = Written(None, child) if child.value is None and kind else read_choice(role, child, self.refuse)
+                if written is not None:
+                    layer.policies[key] = written
+                continue
             if setting := ENDPOINT_FIELDS.get(key):
                 parsed = self._parse(setting.parse, key, child, setting.help, whole=_WHOLE.get(key, str))
                 if parsed is not _MISSING:
@@ -338,12 +374,13 @@ class _Reader:
                 layer.options.setdefault(holder.name, {})[key] = parsed
                 layer.places[key] = child
             if not kinds:
-                self._unknown(node.key_where(key), key, kind, (*POOL_FIELDS, "owner") if of_pool else skip)
+                self._unknown(node.key_where(key), key, kind, (*POOL_FIELDS, *_POOL_KEYS) if of_pool else skip)
+        take_own(layer.policies.get("active"), ENDPOINT_ALSO, layer.values, layer.places, self.refuse)
         return layer
 
     def _unknown(self, where: str, key: str, kind: Kind | None, more: Collection[str]) -> None:
         others = option_kinds(key)
-        known = [*ENDPOINT_FIELDS, *more, *(kind.options if kind else ())]
+        known = [*ENDPOINT_FIELDS, *ROLES, *more, *(kind.options if kind else ())]
         if kind and others:
             why = f"{kind.name} endpoints have no such key"
             hint = f"it belongs to {', '.join(other.name for other in others)}"

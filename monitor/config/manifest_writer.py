@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import yaml
 
-from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
+from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS, Field
 from monitor.config.kinds import SECRET_OPTIONS, kinds
 from monitor.config.located import Node
 from monitor.config.manifest import TIMEOUT_DEFAULT_MS
+from monitor.config.policies import CONSECUTIVE, ENDPOINT_ALSO, POOL_ALSO, ROLES, format_choice
 from monitor.core.durations import format_duration
-from monitor.core.endpoint import OWNER_MANUAL, Endpoint, Pool
+from monitor.core.endpoint import OWNER_MANUAL, Endpoint, PolicyChoice, Pool
 from monitor.core.secret import hide_values
 from monitor.probes.base import Option
 
@@ -37,8 +38,11 @@ def export(endpoints: Iterable[Endpoint], pools: Iterable[Pool]) -> str:
     return str(yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=1 << 16, default_flow_style=None))
 
 
-def entry_of(endpoint: Endpoint, pool: Pool | None = None, owner: str = OWNER_MANUAL) -> dict[str, Any]:
-    """Return what must be written of an endpoint, given what it inherits from its pool, in a file of this owner."""
+def entry_of(endpoint: Endpoint, pool: Pool | None = None, owner: str = OWNER_MANUAL, *, flat: bool = False) -> dict[str, Any]:
+    """Return what must be written of an endpoint, given what it inherits from its pool, in a file of this owner.
+
+    With `flat` thresholds stand beside a policy, and not among its settings.
+    """
     defaults = dict(pool.defaults) if pool else {}
     inherited_options = defaults.pop("options", {}).get(endpoint.kind, {})
     inherited = {**_BUILT_IN, "timeout_ms": min(TIMEOUT_DEFAULT_MS, endpoint.interval_ms), **defaults}
@@ -59,7 +63,16 @@ def entry_of(endpoint: Endpoint, pool: Pool | None = None, owner: str = OWNER_MA
         value = endpoint.options.get(key, option.default)
         if value != inherited_options.get(key, option.default):
             entry[key] = _written(option, value)
-    return entry
+    return entry | _policies(endpoint, {} if flat else ENDPOINT_ALSO, entry)
+
+
+def _policies(holder: Endpoint | Pool, also: Mapping[str, Field], entry: dict[str, Any]) -> dict[str, Any]:
+    """The policies of an endpoint or a pool; what `entry` has of their settings goes into them."""
+    nested = {}
+    if holder.active is not None and holder.active.kind == CONSECUTIVE:
+        nested = {name: entry.pop(field.key) for name, field in also.items() if field.key in entry}
+    formatted = {"active": format_choice(holder.active, nested), "passive": format_choice(holder.passive)}
+    return {role: choice for role, choice in formatted.items() if choice is not None}
 
 
 def _written(option: Option, value: Any) -> Any:
@@ -89,7 +102,8 @@ def pool_entry(pool: Pool, owner: str = OWNER_MANUAL) -> dict[str, Any]:
         value = getattr(pool, field.attribute)
         if value != _POOL_BUILT_IN[field.attribute]:
             entry[key] = field.format(value)
-    return {**entry, **_member_defaults(pool)}
+    entry |= _member_defaults(pool)
+    return entry | _policies(pool, ENDPOINT_ALSO | POOL_ALSO, entry)
 
 
 def _member_defaults(pool: Pool, *, secrets: bool = True) -> dict[str, Any]:
@@ -111,13 +125,15 @@ def pool_shown(pool: Pool) -> dict[str, Any]:
 
 def pool_settings(pool: Pool) -> dict[str, Any]:
     """Return every setting of the pool itself, as a listing shows it."""
-    return {**{key: field.format(getattr(pool, field.attribute)) for key, field in POOL_FIELDS.items()}, "owner": pool.owner}
+    policies = {role.key: format_choice(getattr(pool, role.key) or PolicyChoice(role.default)) for role in ROLES.values()}
+    return {**{key: field.format(getattr(pool, field.attribute)) for key, field in POOL_FIELDS.items()}, **policies, "owner": pool.owner}
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
     """Return every setting of an endpoint as a listing shows it: nothing inherited, secrets hidden."""
     entry: dict[str, Any] = {"id": endpoint.id, "url": endpoint.url, "pool": endpoint.pool, "kind": endpoint.kind, "owner": endpoint.owner}
     entry.update((key, field.format(getattr(endpoint, field.attribute))) for key, field in ENDPOINT_FIELDS.items())
+    entry.update((role, format_choice(getattr(endpoint, role))) for role in ROLES)
     for key, option in kinds()[endpoint.kind].options.items():
         if key in endpoint.options:
             entry[key] = hide_values(endpoint.options[key]) if key in SECRET_OPTIONS else _written(option, endpoint.options[key])

@@ -10,16 +10,18 @@ from monitor.core import flapping
 from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
+from monitor.core.policies.choice import ACTIVE_DEFAULT, resolved
 from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
+from monitor.query.policies import decider, policy_texts
 from monitor.query.traffic import TrafficStatus
 
 _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitted may not", EJECTED: "ejected", OUT: "out"}
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One statement; `topic` is verdict, breaker, override, run, last, flapping, evidence, warm-up, weight, owner or changed."""
+    """One statement; `topic` is verdict, breaker, policies, override, run, last, flapping, evidence, warm-up, weight, owner or changed."""
 
     topic: str
     text: str
@@ -41,7 +43,8 @@ def explain(  # noqa: PLR0917 - an explanation has this many parts.
     lines.append(Line("breaker", _breaker_text(record, now_ms)))
     if record.breaker.evidence:
         lines.append(Line("breaker", "evidence: " + ", ".join(f"{key} {value}" for key, value in record.breaker.evidence.items())))
-    lines.append(Line("run", _run_text(endpoint, record, now_ms)))
+    lines.extend(Line("policies", text) for text in policy_texts(endpoint, pool))
+    lines.append(Line("run", _run_text(endpoint, pool, record, now_ms)))
     lines.append(Line("last", _last_text(record, now_ms)))
     lines.append(Line("flapping", _flapping_text(record)))
     evidence = record.weighing
@@ -132,6 +135,8 @@ def _breaker_text(record: Record, now_ms: int) -> str:
     if not breaker.gen:
         return f"{breaker.state.value} since the beginning"
     text = f"{breaker.state.value} since {_ago(breaker.since_ms, now_ms)}: {breaker.reason}"
+    if by := decider(breaker):
+        text += f" ({by})"
     if breaker.state is Breaker.OPEN:
         wait_ms = breaker.open_until_ms - now_ms
         wait = f"in {format_duration(wait_ms)}" if wait_ms > 0 else "with the next successful probe"
@@ -139,16 +144,14 @@ def _breaker_text(record: Record, now_ms: int) -> str:
     return text
 
 
-def _run_text(endpoint: Endpoint, record: Record, now_ms: int) -> str:
+def _run_text(endpoint: Endpoint, pool: Pool, record: Record, now_ms: int) -> str:
     if record.probes.run_outcome is None:
         return "no conclusive result yet"
-    since = _ago(record.probes.run_since_ms, now_ms)
-    threshold = (
-        f"{endpoint.failure_threshold} open the breaker"
-        if record.probes.run_outcome is Outcome.FAILURE
-        else f"{endpoint.success_threshold} in trials close the breaker"
-    )
-    return f"{record.probes.run_length} times {record.probes.run_outcome.value} in a row since {since}; {threshold}"
+    text = f"{record.probes.run_length} times {record.probes.run_outcome.value} in a row since {_ago(record.probes.run_since_ms, now_ms)}"
+    if record.probes.run_outcome is not Outcome.FAILURE:
+        return f"{text}; {endpoint.success_threshold} in trials close the breaker"
+    by_runs = resolved(endpoint, pool).active.kind == ACTIVE_DEFAULT
+    return f"{text}; {endpoint.failure_threshold} open the breaker" if by_runs else text
 
 
 def _last_text(record: Record, now_ms: int) -> str:

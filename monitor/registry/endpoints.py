@@ -10,6 +10,7 @@ import msgspec
 from monitor.config.kinds import Deny
 from monitor.config.manifest import Registered, read_manifest
 from monitor.config.manifest_writer import entry_node, entry_of
+from monitor.config.policies import line_names
 from monitor.core.endpoint import Endpoint
 from monitor.core.errors import ConfigError, Problem
 from monitor.registry.apply import EndpointChange, differences
@@ -51,7 +52,9 @@ async def edit(
         found = among(known.endpoints, endpoint_id)
         old = readable(endpoint_id, found)
         registered = known.registered
-        written = entry_of(old, registered.pools.get(entry.get("pool", old.pool)))
+        written = entry_of(old, registered.pools.get(entry.get("pool", old.pool)), flat=True)
+        for key in line_names(entry.get("active") or ""):
+            written.pop(key, None)  # The new policy says it.
         labels = {**written.get("labels", {}), **entry.get("labels", {})}
         merged = {**written, **entry, **({"labels": labels} if labels else {}), "id": endpoint_id}
         new = _read_one(registered, merged, entry.keys(), deny)

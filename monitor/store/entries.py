@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
 from monitor.core.errors import DECODE_ERRORS
 from monitor.core.policies import POLICIES
-from monitor.core.policies.choice import check_stored
+from monitor.core.policies.choice import check_known, contradictions
 from monitor.store.port import Entry, digest
 
 RETRIES_WORKABLE_MAX = 1_000
@@ -23,7 +23,15 @@ class _Placed(msgspec.Struct, frozen=True):
     pool: str = ""
 
 
+class _Older(msgspec.Struct, frozen=True):
+    """What pools had in earlier releases."""
+
+    policy: str = ""
+    """The kind of the active policy."""
+
+
 _placed = msgspec.json.Decoder(_Placed).decode
+_older = msgspec.json.Decoder(_Older).decode
 
 
 def read_endpoint(name: str, spec: bytes) -> Endpoint:
@@ -36,7 +44,7 @@ def read_endpoint(name: str, spec: bytes) -> Endpoint:
         raise ValueError(
             f"nothing follows from interval_ms {endpoint.interval_ms}, weight {endpoint.weight} and retries {endpoint.retries}"
         )
-    check_stored(endpoint.active, endpoint.passive)
+    check_known(endpoint.active, endpoint.passive)
     return endpoint
 
 
@@ -45,10 +53,13 @@ def read_pool(name: str, settings: bytes) -> Pool:
     pool = _pool(settings)
     if pool.name != name:
         raise ValueError(f"it names itself {pool.name!r}")
-    check_stored(pool.active, pool.passive)
-    if pool.policy not in POLICIES:
-        raise ValueError(f"there is no policy {pool.policy!r} in this release")
-    return pool
+    check_known(pool.active, pool.passive)
+    for _, error in contradictions(Endpoint(id=name, url="", pool=name), pool):
+        raise error
+    older = _older(settings).policy
+    if older and older not in POLICIES:
+        raise ValueError(f"there is no policy {older!r} in this release")
+    return pool if pool.active or not older else msgspec.structs.replace(pool, active=PolicyChoice(older))
 
 
 def endpoint_entry(name: str, spec: bytes) -> Entry[Endpoint]:

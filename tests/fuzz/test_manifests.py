@@ -6,6 +6,9 @@ from hypothesis import example, given
 
 from monitor.config.manifest import Manifest, Registered, load_sources, read_manifest
 from monitor.config.manifest_writer import export
+from monitor.core.endpoint import Pool
+from monitor.core.policies import POLICIES
+from monitor.core.policies.choice import contradictions, resolved
 from tests.fuzz.play import cases
 from tests.fuzz.yaml_files import mutated, readings
 
@@ -16,8 +19,10 @@ pools:
     failure_threshold: 4
     max_ejection_percent: 40
     open: 30s
-  checkout: {<<: *pool, max_ejection_percent: 50}
-defaults: {interval: 20s, timeout: 2s, labels: {team: shop}}
+    active: {kind: consecutive, success_threshold: 3, cooldown_max_ms: 10m}
+    passive: {kind: cusum, false_ejections_per_day: 0.25}
+  checkout: {<<: *pool, max_ejection_percent: 50, passive: none}
+defaults: {interval: 20s, timeout: 2s, labels: {team: shop}, passive: {kind: envoy, interval_ms: 1s}}
 endpoints:
   - &one
     id: shop-1
@@ -29,6 +34,11 @@ endpoints:
     labels: {tier: "1", team: null}
   - {<<: *one, id: shop-2, url: "http://127.0.0.1:9002/health", weight: 10, depends_on: [shop-1]}
   - {id: db, url: "tcp://127.0.0.1:5432", retries: 2, paused: true, owner: team-db}
+  - id: cart
+    url: "http://127.0.0.1:9003/"
+    pool: checkout
+    active: {kind: resilience4j, sliding_window_type: time}
+    passive: {kind: hystrix}
 """
 BOMBS = (
     "a: &a [x]\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
@@ -55,3 +65,8 @@ def test_a_manifest_is_read_or_refused_with_its_place(text: str) -> None:
     again = readings(lambda: read_manifest(load_sources([("again.yml", written)])), "again.yml")
     assert again is not None
     assert {one.id: one for one in again.endpoints} == known.endpoints
+    assert dict(again.pools) == known.pools
+    for one in manifest.endpoints:
+        pool = manifest.pools.get(one.pool) or Pool(name=one.pool)
+        assert list(contradictions(one, pool)) == []
+        assert resolved(one, pool).active.policy is POLICIES[resolved(one, pool).active.kind]
