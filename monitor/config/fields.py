@@ -88,17 +88,6 @@ def truth(value: Any) -> bool:
     return found
 
 
-def one_of(*names: str) -> Parse:
-    """A parser that takes one of these names and raises ValueError for anything else."""
-
-    def parse(value: Any) -> str:
-        if value not in names:
-            raise ValueError(f"there is no such choice; write {' or '.join(names)}")
-        return str(value)
-
-    return parse
-
-
 def name(value: Any) -> str:
     """An id or a pool's name: printable, without white space and braces (keys of the store are built from it)."""
     text = text_of(value)

@@ -105,7 +105,6 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     panic: bool = True
     """False: in a pool too unhealthy for its load the rest is published as `shed` instead of sent to ejected endpoints."""
     warm_up_ms: int = 30_000
-    policy: str = "consecutive"
     open_ms: int = 5_000
     open_max_ms: int = 300_000
     active: PolicyChoice | None = None
