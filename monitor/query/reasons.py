@@ -41,6 +41,8 @@ def explain(  # noqa: PLR0917 - an explanation has this many parts.
     if override is not None:
         lines.append(Line("override", f"{override.value}: an operator's word beats the breaker until `auto` takes it back"))
     lines.append(Line("breaker", _breaker_text(record, now_ms)))
+    if by := decider(record.breaker):
+        lines.append(Line("breaker", f"decided by {by}"))
     if record.breaker.evidence:
         lines.append(Line("breaker", "evidence: " + ", ".join(f"{key} {value}" for key, value in record.breaker.evidence.items())))
     lines.extend(Line("policies", text) for text in policy_texts(endpoint, pool))
@@ -135,8 +137,6 @@ def _breaker_text(record: Record, now_ms: int) -> str:
     if not breaker.gen:
         return f"{breaker.state.value} since the beginning"
     text = f"{breaker.state.value} since {_ago(breaker.since_ms, now_ms)}: {breaker.reason}"
-    if by := decider(breaker):
-        text += f" ({by})"
     if breaker.state is Breaker.OPEN:
         wait_ms = breaker.open_until_ms - now_ms
         wait = f"in {format_duration(wait_ms)}" if wait_ms > 0 else "with the next successful probe"
