@@ -214,5 +214,21 @@ POOL_FIELDS: Mapping[str, Field] = {
             "Time in which a recovered member's weight grows.",
         ),
         *_policy_fields(Scope.POOL),
+        Field(
+            "flapping_start_percent",
+            "flapping_start_percent",
+            whole(0, 100),
+            _same,
+            "30",
+            "A member whose last 20 results changed more than this begins to flap: it takes only what the others may not. 0: never.",
+        ),
+        Field(
+            "flapping_stop_percent",
+            "flapping_stop_percent",
+            whole(0, 100),
+            _same,
+            "25",
+            "A flapping member stops when its results changed by no more than this; at most the start.",
+        ),
     )
 }

@@ -208,6 +208,10 @@ class _Reader:
         if pool.open_ms > pool.open_max_ms:
             seen = f"open {pool.open_ms} ms, open_max {pool.open_max_ms} ms"
             self.refuse(place, "open", seen, "a breaker cannot stay open longer than its maximum", "raise open_max, or lower open")
+        if 0 < pool.flapping_start_percent < pool.flapping_stop_percent:
+            seen = f"start {pool.flapping_start_percent}, stop {pool.flapping_stop_percent}"
+            why = "what begins to flap would stop at once: its start is below its stop"
+            self.refuse(place, "flapping_start_percent", seen, why, "raise flapping_start_percent, or lower flapping_stop_percent")
         elif len(self.problems) == before:
             self._check_policies(member_of(pool), pool, (layer,), place, "")
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from monitor.core import evidence as evidence_
 from monitor.core import flapping, history, moves
-from monitor.core.endpoint import Endpoint
+from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.history import RowWrite
 from monitor.core.observation import Observation, OperatorWord, ResultPace, TimePassed, TrafficRuling
 from monitor.core.outcome import Outcome, Result
@@ -104,11 +104,11 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         return Decision(after, (), writes, interval_ms)
 
     success = outcome is _SUCCESS
-    probes = _judged(record.probes, last, outcome, result.text, now_ms)
+    probes = _judged(record.probes, last, outcome, result.text, subject.pool, now_ms)
     went = moves.by_probe(subject, record, probes, result, now_ms)
     breaker, transitions = went.breaker, went.transitions
     if probes.flapping is not record.probes.flapping:
-        transitions = (*transitions, _flapping_transition(endpoint, probes, breaker.gen, now_ms))
+        transitions = (*transitions, _flapping_transition(subject, probes, breaker.gen, now_ms))
     closed = bool(transitions) and breaker.state is _CLOSED and record.breaker.state is not _CLOSED
     weighing = evidence_.fold(record.weighing, evidence_.tau_ms(endpoint), success, result.duration_ms, now_ms)
     interval_ms = next_interval_ms(endpoint, breaker, probes)
@@ -131,7 +131,9 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
     return Decision(after, transitions, writes, interval_ms, weigh)
 
 
-def _judged(probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: str, now_ms: int) -> ProbeStatistics:
+def _judged(  # noqa: PLR0917 - one for each part of what a result says.
+    probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: str, pool: Pool, now_ms: int
+) -> ProbeStatistics:
     """The statistics with one more conclusive result."""
     success = outcome is _SUCCESS
     same = outcome is probes.run_outcome
@@ -139,7 +141,7 @@ def _judged(probes: ProbeStatistics, last: LastResult, outcome: Outcome, text: s
     results = probes.results + 1 if probes.results < flapping.OUTCOMES else flapping.OUTCOMES
     flaps = probes.flapping
     if flaps or changes + 1 & changes:  # Otherwise the outcomes changed once at most, as nearly always.
-        flaps = flapping.is_flapping(flaps, flapping.value_percent(changes, results))
+        flaps = flapping.is_flapping(flaps, flapping.value_percent(changes, results), pool)
     return ProbeStatistics(
         outcome,
         probes.run_length + 1 if same else 1,
@@ -264,12 +266,15 @@ def _moved(before: Record, after: Record) -> bool:
     return evidence_.grade(before.weighing) != evidence_.grade(after.weighing)
 
 
-def _flapping_transition(endpoint: Endpoint, probes: ProbeStatistics, gen: int, now_ms: int) -> Transition:
+def _flapping_transition(subject: Subject, probes: ProbeStatistics, gen: int, now_ms: int) -> Transition:
+    endpoint, pool = subject.endpoint, subject.pool
     started, value = probes.flapping, flapping.value_percent(probes.changes, probes.results)
     if started:
-        reason = f"the outcome changed too often: {value:.1f} % of the last 20 results, more than {flapping.START_PERCENT:g} %"
+        reason = f"the outcome changed too often: {value:.1f} % of the last 20 results, more than {pool.flapping_start_percent} %"
+    elif pool.flapping_start_percent:
+        reason = f"the outcome has steadied: {value:.1f} % of the last 20 results, not more than {pool.flapping_stop_percent} %"
     else:
-        reason = f"the outcome has steadied: {value:.1f} % of the last 20 results, not more than {flapping.STOP_PERCENT:g} %"
+        reason = "flapping is switched off in its pool"
     old, new = (STEADY, FLAPPING) if started else (FLAPPING, STEADY)
     return Transition(
         endpoint=endpoint.id,

@@ -107,6 +107,9 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warm_up_ms: int = 30_000
     open_ms: int = 5_000
     open_max_ms: int = 300_000
+    flapping_start_percent: int = 30
+    flapping_stop_percent: int = 25
+    """Bounds of Icinga's value, above which a member begins to flap, and at which it stops; a start of 0: it never flaps."""
     active: PolicyChoice | None = None
     passive: PolicyChoice | None = None
     """The policies that judge probes and what consumers report; None: `consecutive` and `cusum`."""

@@ -1,15 +1,15 @@
 """Flapping: an endpoint whose outcome changes too often to be news each time (Icinga's formula).
 
 Over the last 20 changes or non-changes, value = 100/20 * sum(changed_i * (0.80 + 0.02 * i)) percent, i = 0 the oldest.
-It starts above START_PERCENT and stops at or below STOP_PERCENT.
+It starts above the pool's `flapping_start_percent` and stops at or below its `flapping_stop_percent`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-START_PERCENT: Final = 30.0
-STOP_PERCENT: Final = 25.0
+from monitor.core.endpoint import Pool
+
 OUTCOMES: Final = 21
 """Outcomes that are remembered: 20 places where two neighbours can differ."""
 
@@ -31,6 +31,7 @@ def value_percent(changes: int, results: int) -> float:
     return sum(weight for bit, weight in enumerate(_WEIGHTS) if differ >> bit & 1) / 20
 
 
-def is_flapping(was: bool, value: float) -> bool:
-    """Two bounds, so that an endpoint between them stays what it was."""
-    return value > (STOP_PERCENT if was else START_PERCENT)
+def is_flapping(was: bool, value: float, pool: Pool) -> bool:
+    """Two bounds, so that an endpoint between them stays what it was; a start of 0 switches it off."""
+    start_percent = pool.flapping_start_percent
+    return start_percent > 0 and value > (pool.flapping_stop_percent if was else start_percent)

@@ -48,7 +48,7 @@ def explain(  # noqa: PLR0917 - an explanation has this many parts.
     lines.extend(Line("policies", text) for text in policy_texts(endpoint, pool))
     lines.append(Line("run", _run_text(endpoint, pool, record, now_ms)))
     lines.append(Line("last", _last_text(record, now_ms)))
-    lines.append(Line("flapping", _flapping_text(record)))
+    lines.append(Line("flapping", _flapping_text(record, pool)))
     evidence = record.weighing
     lines.append(
         Line(
@@ -162,9 +162,10 @@ def _last_text(record: Record, now_ms: int) -> str:
     return f"{last.outcome.value} {_ago(last.at_ms, now_ms)} in {last.duration_ms:.1f} ms{text}"
 
 
-def _flapping_text(record: Record) -> str:
+def _flapping_text(record: Record, pool: Pool) -> str:
     value = flapping.value_percent(record.probes.changes, record.probes.results)
-    bounds = f"starts above {flapping.START_PERCENT:g} %, stops at {flapping.STOP_PERCENT:g} %"
+    start_percent = pool.flapping_start_percent
+    bounds = f"starts above {start_percent} %, stops at {pool.flapping_stop_percent} %" if start_percent else "switched off in its pool"
     return f"{'flapping' if record.probes.flapping else 'steady'}: {value:.1f} % ({bounds})"
 
 

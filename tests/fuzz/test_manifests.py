@@ -19,6 +19,7 @@ pools:
     failure_threshold: 4
     max_ejection_percent: 40
     open: 30s
+    flapping_start_percent: 40
     active: {kind: consecutive, success_threshold: 3, cooldown_max_ms: 10m}
     passive: {kind: cusum, false_ejections_per_day: 0.25}
   checkout: {<<: *pool, max_ejection_percent: 50, passive: none}

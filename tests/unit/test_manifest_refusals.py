@@ -130,6 +130,8 @@ ERRORS = [
     (entry("paused: maybe"), 4, "paused", "'maybe'", "true or false"),
     ("pools:\n  shop: {max_ejection_percent: 101}\n", 2, "max_ejection_percent", "'101'", "0 to 100"),
     ("pools:\n  shop: {policy: magic}\n", 2, "policy", "'magic'", "consecutive"),
+    ("pools:\n  shop: {flapping_start_percent: 10}\n", 2, "flapping_start_percent", "start 10, stop 25", "lower flapping_stop_percent"),
+    ("pools:\n  shop: {flapping_stop_percent: 101}\n", 2, "flapping_stop_percent", "'101'", "0 to 100"),
     ("pools:\n  shop: {open: 10m, open_max: 5m}\n", 2, "open", "600000 ms", "raise open_max"),
     # Labels
     (entry("labels: [a]"), 4, "labels", "a list", "{team: shop}"),

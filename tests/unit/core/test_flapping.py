@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core import flapping
+from monitor.core.endpoint import Pool
 from monitor.core.record import Verdict
 from tests.timeline import Timeline
 
@@ -25,7 +26,7 @@ def test_the_value_is_icingas(outcomes: list[bool]) -> None:
 
 
 def test_between_the_bounds_it_stays_what_it_was() -> None:
-    assert [flapping.is_flapping(was, value) for was in (False, True) for value in (25.0, 30.0, 30.1)] == [
+    assert [flapping.is_flapping(was, value, Pool(name="shop")) for was in (False, True) for value in (25.0, 30.0, 30.1)] == [
         False,
         False,
         True,
@@ -55,3 +56,29 @@ def test_one_outage_is_no_flapping_and_many_are_one_notice_each_way() -> None:
     assert t.transitions[0].reason.startswith("the outcome changed too often: 3")
     t.expect_verdict(Verdict.HEALTHY)
     assert t.record.probes.flapping_since_ms == 0
+
+
+def changing(pool: Pool, changes: int = 12) -> Timeline:
+    t = Timeline(pool, failure_threshold=100)
+    for n in range(21 + changes):
+        t.after(10_000)
+        (t.fail if n > 20 and n % 2 else t.ok)()
+    return t
+
+
+def test_a_pools_bounds_are_its_own() -> None:
+    assert not changing(Pool(name="shop", flapping_start_percent=90, flapping_stop_percent=80)).record.probes.flapping
+    t = changing(Pool(name="shop", flapping_start_percent=10, flapping_stop_percent=5), changes=3)
+    assert t.record.probes.flapping
+    assert "more than 10 %" in t.transitions[-1].reason
+
+
+def test_a_start_of_zero_switches_it_off_and_ends_what_flaps() -> None:
+    off = Pool(name="shop", flapping_start_percent=0)
+    assert not changing(off).record.probes.flapping
+    t = changing(Pool(name="shop"))
+    assert t.record.probes.flapping
+    t.pool = off
+    t.after(10_000).ok()
+    assert not t.record.probes.flapping
+    assert t.transitions[-1].reason == "flapping is switched off in its pool"
