@@ -26,11 +26,11 @@ from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum_machine import RULE, CusumMember, CusumStep, Facts, changed, half_opened, permits, restarted, tried
 from monitor.core.policies.cusum_score import (
     LN_2,
+    REFRESH_S,
     added_up,
     capped,
     faded,
     height,
-    is_stale,
     next_second,
     others,
     percentile_90,
@@ -95,12 +95,14 @@ class Cusum:
         second, instant, failing, slowness, past = memory.second, memory.instant, memory.failing, memory.slowness, memory.past
         durations, due_ms, count = memory.durations, memory.due_ms, call.count
         if now_ms > instant.at_ms or not past.threshold:
-            failing, slowness = runs(memory)
+            if instant.failures or instant.slow or failing.score or slowness.score:
+                failing, slowness = runs(memory)
             instant = Instant(now_ms)
             if now_ms // 1000 > second.at or not past.threshold:
                 past, durations = _rolled(settings, memory, gathered, now_ms // 1000)
-                failing, slowness, second = next_second(failing), next_second(slowness), Second(now_ms // 1000)
-                due_ms = 0
+                second, due_ms = Second(now_ms // 1000), 0
+                if failing.score or slowness.score:
+                    failing, slowness = next_second(failing), next_second(slowness)
         seen = second
         if outcome is _SUCCESS:
             slow = count if 0.0 < past.slow_ms < call.duration_ms else 0
@@ -214,8 +216,10 @@ def _rolled(settings: Settings, memory: Memory, peers: Peers | None, at: int) ->
     """The past when the second `at` begins, and the durations."""
     second, past = memory.second, memory.past
     gap = at - second.at
-    durations = faded(memory.durations, second.at, at)
-    p90_ms = past.p90_ms if past.p90_ms and not is_stale(second.at, at) else percentile_90(durations)
+    durations, p90_ms = memory.durations, past.p90_ms
+    if not p90_ms or at // REFRESH_S != second.at // REFRESH_S:
+        durations = faded(durations, second.at, at)
+        p90_ms = percentile_90(durations)
     p0 = slow_p0 = reference(0, 0, settings.p0_min, settings.margin)
     slow_ms = 0.0
     if peers is not None:

@@ -32,10 +32,10 @@ CALLS_PER_DAY_MIN: Final = DAY_S
 SECOND_SHARE_MAX: Final = 0.5
 """How much of h one second adds at most."""
 LN_2: Final = log(2)
-_PERIOD_S: Final = 10
-"""How long durations count fully; half as much for each such time after that."""
-_REFRESH_S: Final = 5
+REFRESH_S: Final = 5
 """How old a 90th percentile may be."""
+_PERIOD_S: Final = 2 * REFRESH_S
+"""How long durations count fully; half as much for each such time after that."""
 DURATIONS_MIN: Final = 10
 """An endpoint with fewer successes says nothing about what is slow."""
 NOBODY: Final = Others()
@@ -100,11 +100,6 @@ def faded(durations: dict[int, int], before: int, now: int) -> dict[int, int]:
         return durations
     halves = ((bucket, count >> periods) for bucket, count in durations.items())
     return {bucket: count for bucket, count in halves if count}
-
-
-def is_stale(before: int, now: int) -> bool:
-    """Whether a 90th percentile is due to be made again when the second `now` begins after `before`."""
-    return now // _REFRESH_S != before // _REFRESH_S
 
 
 def shifted(seconds: tuple[int, ...], newest: int, gap: int) -> tuple[int, ...]:
