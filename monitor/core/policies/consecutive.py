@@ -72,7 +72,7 @@ class ConsecutiveSettings(OpeningSettings, frozen=True, kw_only=True):
 
 
 class ConsecutiveMemory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is counted since the state began; OPEN shows what led to it. `run` is of failures, while CLOSED; `issued` are permits."""
+    """What is counted since the state began. `run` is of failures, while CLOSED; `issued` are permits of HALF_OPEN."""
 
     run: int = 0
     calls: int = 0
@@ -215,14 +215,13 @@ def _counted(member: _Member, success: bool, taken: int, now_ms: int) -> _Member
 def _changed(
     settings: ConsecutiveSettings, member: _Member, event: Event, now_ms: int, *, reason: str, evidence: Evidence, hard: bool = False
 ) -> tuple[_Member, Change]:
-    """The member after an event, and the change. What was counted begins anew, except that OPEN shows what led to it."""
-    before, memory = member.breaker, member.memory
+    """The member after an event, and the change. What was counted begins anew with each state (gobreaker's generation)."""
+    before = member.breaker
     if TRANSITIONS[before.state, event] is _OPEN:
         breaker = opened(settings, member, event, now_ms=now_ms, rule=RULE, reason=reason, evidence=evidence, hard=hard)
-        memory = replace(memory, run=0, issued=0)
     else:
         breaker = enter(before, event, now_ms=now_ms, rule=RULE, reason=reason, evidence=evidence)
-        memory = ConsecutiveMemory(last_failure_ms=memory.last_failure_ms)
+    memory = ConsecutiveMemory(last_failure_ms=member.memory.last_failure_ms)
     after = replace(member, breaker=breaker, memory=memory)
     change = Change(now_ms, before.state.value.lower(), breaker.state.value.lower(), RULE, reason, evidence, hard)
     return after, change

@@ -16,6 +16,8 @@ from monitor.core.record import Breaker, BreakerState
 from monitor.core.replaying.event import EventError, ReplayEvent, Verb, at_ms_seen, read_event
 from monitor.core.replaying.recording import Recording
 
+DUE_MAX: Final = 200_000
+"""So many times at which something is due may lie between two events: more than a day of Hystrix's snapshots."""
 _OPEN: Final = Breaker.OPEN
 
 
@@ -106,7 +108,9 @@ class _Player:
             place = self._places.get(named, 0) if isinstance(named, str) else 0
             at_ms = at_ms_seen(written)
             return self._shown(self._now_ms if at_ms is None else at_ms, place, None, str(error))
-        self._pass_time(event.at_ms)
+        if not self._pass_time(event.at_ms):
+            endless = f"more than {DUE_MAX} times at which something is due lie before {event.at_ms}; let less time pass at once"
+            return self._shown(event.at_ms, event.place, None, endless)
         try:
             permitted = self._play(event)
         except IllegalError as error:
@@ -168,19 +172,36 @@ class _Player:
         self._take(event.place, step)
         return step.permitted
 
-    def _pass_time(self, until_ms: int) -> None:
-        """Do what is due up to then, in order of time."""
-        policy, settings = self._policy, self._settings
-        while 0 < (next_ms := min((due_ms for due_ms in self._due_ms if due_ms), default=0)) <= until_ms:
-            self._now_ms = now_ms = max(next_ms, self._now_ms)
-            for place, due_ms in enumerate(self._due_ms):
-                if 0 < due_ms <= now_ms:
-                    self._take(place, policy.tick(settings, self._members[place], now_ms))
-                    if 0 < self._due_ms[place] <= now_ms:
-                        raise StuckPolicyError(f"{policy.name} has ticked at {now_ms} ms and is due at {self._due_ms[place]} ms")
-            if policy.relative:
-                self._compare(now_ms)
-        self._now_ms = until_ms
+    def _pass_time(self, until_ms: int) -> bool:
+        """Do what is due up to then, in order of time. False, and nothing was done, where there is no end of it: a breaker may open and
+        half-open for ever."""
+        if not 0 < self._next_ms() <= until_ms:
+            self._now_ms = until_ms
+            return True
+        before = self._now_ms, self._members[:], self._due_ms[:], len(self._transitions), len(self._events)
+        for _ in range(DUE_MAX):
+            self._now_ms = max(self._next_ms(), self._now_ms)
+            self._do_what_is_due()
+            if not 0 < self._next_ms() <= until_ms:
+                self._now_ms = until_ms
+                return True
+        self._now_ms, self._members, self._due_ms, transitions, events = before
+        del self._transitions[transitions:], self._events[events:]
+        return False
+
+    def _next_ms(self) -> int:
+        """When something is due next; 0: never."""
+        return min(filter(None, self._due_ms), default=0)
+
+    def _do_what_is_due(self) -> None:
+        policy, settings, now_ms = self._policy, self._settings, self._now_ms
+        for place, due_ms in enumerate(self._due_ms):
+            if 0 < due_ms <= now_ms:
+                self._take(place, policy.tick(settings, self._members[place], now_ms))
+                if 0 < self._due_ms[place] <= now_ms:
+                    raise StuckPolicyError(f"{policy.name} has ticked at {now_ms} ms and is due at {self._due_ms[place]} ms")
+        if policy.relative:
+            self._compare(now_ms)
 
     def _compare(self, now_ms: int) -> None:
         gathered = self._gathered()

@@ -155,7 +155,7 @@ def test_what_ends_while_open_is_of_an_earlier_life_and_is_dropped() -> None:
     late: list[Event] = [{"at_ms": 100, "outcome": word, "count": 50} for word in ("failure", "success", "timeout", "ignored")]
     without, found = steps(POLICY, [FAILED, *asked(5_000)]), steps(POLICY, [FAILED, *late, *asked(5_000)])
     assert found[-1] == without[-1]
-    assert [(step["calls"], step["failures"]) for step in found] == [(5, 5)] * 5 + [(0, 0)]
+    assert [(step["calls"], step["failures"]) for step in found] == [(0, 0)] * 6
 
 
 @pytest.mark.parametrize("count", [5, 6, 1_000, COUNT_MAX])
@@ -167,12 +167,12 @@ def test_a_count_is_as_many_calls_in_one_millisecond(count: int) -> None:
         assert at_once[-1]["state"] == one_by_one[-1]["state"] == ("closed" if word == "success" else "open")
 
 
-def test_it_shows_what_the_present_state_has_counted_and_open_what_led_to_it() -> None:
+def test_it_shows_what_the_present_state_has_counted() -> None:
     events: list[Event] = [*outcomes("success", "success", "failure"), FAILED, *asked(10, 11), *asked(5_000)]
     found = steps(POLICY, events)
     shown = [(step["calls"], step["failures"], step["not_permitted"]) for step in found]
-    assert shown == [(1, 0, 0), (2, 0, 0), (3, 1, 0), (7, 5, 0), (7, 5, 1), (7, 5, 2), (0, 0, 0)]
-    assert [round(step["failure_rate"], 1) for step in found] == [0, 0, 33.3, 71.4, 71.4, 71.4, -1]
+    assert shown == [(1, 0, 0), (2, 0, 0), (3, 1, 0), (0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 0)]
+    assert [round(step["failure_rate"], 1) for step in found] == [0, 0, 33.3, -1, -1, -1, -1]
     assert {(step["slow_rate"], step["slow_calls"], step["ejections"]) for step in found} == {(-1, 0, 0)}
 
 
@@ -219,7 +219,7 @@ def test_a_mode_lies_over_the_machine_until_it_is_taken_back(mode: str, permitte
     assert [step["state"] for step in found[:3]] == [mode] * 3
     assert found[1]["permitted"] is permitted
     assert found[1]["not_permitted"] == (not permitted)
-    assert found[2]["calls"] == {"disabled": 0, "metrics_only": 9}.get(mode, 5)
+    assert found[2]["calls"] == {"metrics_only": 9}.get(mode, 0)
     assert found[3]["state"] == ("open" if mode.startswith("forced") else "closed")
     assert {step["open_until_ms"] for step in found[:3]} == {None}
 
@@ -265,3 +265,60 @@ def test_a_transition_says_why() -> None:
 def test_endpoints_do_not_know_of_each_other() -> None:
     found = steps(POLICY, [FAILED, {"at_ms": 0, "endpoint": "b", "outcome": "failure", "count": 4}], endpoints=["a", "b"])
     assert [(step["endpoint"], step["state"]) for step in found] == [("a", "open"), ("b", "closed")]
+
+
+GOBREAKER = {"kind": "consecutive", "failure_threshold": 6, "cooldown_ms": 60_000}
+GOBREAKER_OF_THREE = GOBREAKER | {"success_threshold": 3, "half_open_max_calls": 3, "cooldown_ms": 90_000}
+Fact = tuple[Event, str, int, int, bool | None]
+
+FACTS: list[tuple[str, dict[str, Any], list[Fact]]] = [
+    (
+        "by its defaults the sixth failure in a row opens for a minute, and one trial decides",
+        GOBREAKER,
+        [
+            ({"at_ms": 0, "outcome": "failure", "count": 5}, "closed", 5, 5, None),
+            ({"at_ms": 0, "outcome": "success"}, "closed", 6, 5, None),
+            ({"at_ms": 0, "outcome": "failure"}, "closed", 7, 6, None),
+            ({"at_ms": 0, "outcome": "failure", "count": 5}, "open", 0, 0, None),
+            ({"at_ms": 0, "acquire": True}, "open", 0, 0, False),
+            ({"at_ms": 59_000, "acquire": True}, "open", 0, 0, False),
+            ({"at_ms": 60_001, "acquire": True}, "half_open", 0, 0, True),
+            ({"at_ms": 60_001, "outcome": "failure"}, "open", 0, 0, None),
+            ({"at_ms": 120_002, "acquire": True}, "half_open", 0, 0, True),
+            ({"at_ms": 120_002, "outcome": "success"}, "closed", 0, 0, None),
+        ],
+    ),
+    (
+        "three trials are let in, a fourth is not, and three successes close",
+        GOBREAKER_OF_THREE,
+        [
+            ({"at_ms": 0, "outcome": "failure", "count": 6}, "open", 0, 0, None),
+            ({"at_ms": 90_001, "acquire": True}, "half_open", 0, 0, True),
+            ({"at_ms": 90_001, "outcome": "success"}, "half_open", 1, 0, None),
+            ({"at_ms": 90_001, "acquire": True}, "half_open", 1, 0, True),
+            ({"at_ms": 90_001, "outcome": "success"}, "half_open", 2, 0, None),
+            ({"at_ms": 90_001, "acquire": True}, "half_open", 2, 0, True),
+            ({"at_ms": 90_051, "acquire": True}, "half_open", 2, 0, False),
+            ({"at_ms": 90_101, "outcome": "success"}, "closed", 0, 0, None),
+        ],
+    ),
+    (
+        "what has no say takes no permit of a half-open period, and what is of an earlier life counts nowhere",
+        GOBREAKER,
+        [
+            ({"at_ms": 0, "outcome": "failure", "count": 6}, "open", 0, 0, None),
+            ({"at_ms": 9, "outcome": "success"}, "open", 0, 0, None),
+            ({"at_ms": 9, "outcome": "failure"}, "open", 0, 0, None),
+            ({"at_ms": 60_001, "acquire": True}, "half_open", 0, 0, True),
+            ({"at_ms": 60_001, "outcome": "ignored"}, "half_open", 0, 0, None),
+            ({"at_ms": 60_001, "acquire": True}, "half_open", 0, 0, True),
+            ({"at_ms": 60_001, "acquire": True}, "half_open", 0, 0, False),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "facts"), [fact[1:] for fact in FACTS], ids=[fact[0] for fact in FACTS])
+def test_the_facts_of_gobreaker_hold(policy: dict[str, Any], facts: list[Fact]) -> None:
+    found = steps(policy, [event for event, *_ in facts])
+    assert [(step["state"], step["calls"], step["failures"], step["permitted"]) for step in found] == [tuple(fact) for _, *fact in facts]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from monitor.core.policies.call import Call
 from monitor.core.policies.policy import Change, Member, Shown, Step
-from monitor.core.replaying.player import ReplayStep, StuckPolicyError, play
+from monitor.core.replaying.player import DUE_MAX, ReplayStep, StuckPolicyError, play
 from monitor.core.replaying.recording import Recording
 
 
@@ -140,3 +140,17 @@ def test_who_has_nothing_to_do_costs_nothing_however_long_it_lasts() -> None:
 def test_a_policy_that_is_never_done_with_its_tick_is_an_error_of_ours() -> None:
     with pytest.raises(StuckPolicyError):
         played({"a": 10}, [{"at_ms": 10}], stuck=True)
+
+
+def test_time_that_never_comes_to_an_end_of_what_is_due_does_not_pass() -> None:
+    _, steps = played(
+        {"a": 10}, [{"at_ms": 9}, {"at_ms": 10 * DUE_MAX + 10}, {"at_ms": 10, "outcome": "success"}, {"at_ms": 10 * DUE_MAX + 10}]
+    )
+    assert [step.error for step in steps] == [
+        None,
+        f"more than {DUE_MAX} times at which something is due lie before {10 * DUE_MAX + 10}; let less time pass at once",
+        None,
+        None,
+    ]
+    assert [len(step.transitions) for step in steps] == [0, 0, 1, DUE_MAX]
+    assert [(step.calls, step.failures) for step in steps] == [(0, 9), (0, 9), (1, 10), (DUE_MAX + 1, 10 * DUE_MAX + 10)]
