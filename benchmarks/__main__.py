@@ -8,6 +8,7 @@
     breakers     the five policies in virtual time: how soon, how often in vain, at what cost
     transports   one HTTP probe: ours, httpx's, and the floor
     store        CPU per item, memory per endpoint
+    traffic      what consumers report: CPU per counter, from the stream to the commit
 
 The target is nginx; peers are measured where they are installed. Everything runs on this machine, targets too, in folders and
 on ports of its own. Machines are shared and noisy: compare figures of one run only. docs/explanation/performance.md explains them.
@@ -34,6 +35,7 @@ from benchmarks.lab import QUICK, Report, Scale, found, say
 from benchmarks.operations import operations
 from benchmarks.store import stores
 from benchmarks.systems import capacity, detection, intervals, whole
+from benchmarks.traffic import traffic
 from benchmarks.transport import transports
 
 SECTIONS: Mapping[str, Callable[[Scale], list[Report]]] = {
@@ -45,6 +47,7 @@ SECTIONS: Mapping[str, Callable[[Scale], list[Report]]] = {
     "breakers": breakers,
     "transports": transports,
     "store": stores,
+    "traffic": traffic,
 }
 PEERS = {"nginx": "-v", "prometheus": "--version", "prometheus-blackbox-exporter": "--version", "haproxy": "-v"}
 

@@ -139,7 +139,7 @@ def stores(scale: Scale) -> list[Report]:
         port = free_port()
         argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(path)]
         with process(argv, path / "log"), redis.Redis(port=port) as client:
-            _wait_for(client)
+            wait_for(client)
             return asyncio.run(_measure(client, f"redis://127.0.0.1:{port}/0", scale))
 
 
@@ -164,7 +164,8 @@ async def _measure(client: redis.Redis, url: str, scale: Scale) -> list[Report]:
     ]
 
 
-def _wait_for(client: redis.Redis) -> None:
+def wait_for(client: redis.Redis) -> None:
+    """Until a server that was started answers."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:

@@ -45,6 +45,8 @@ LAG_MS: Final = 2_000
 AGREEING_MAX: Final = 4
 WEIGH_MS: Final = 4_000
 """A pool whose members' traffic moved is weighed within this time."""
+COUNTS_RUNS: Final = frozenset({"consecutive", "envoy"})
+"""Policies for which it matters whether failures come one after the other."""
 SUSPECT_PERCENT: Final = 80
 """A pool below this has trouble of its own."""
 SUCCESS_STEP_PERCENT: Final = 5
@@ -272,12 +274,13 @@ def _judgeable(player: Player, second: Second, slot_ms: int) -> list[Call]:
     """What the policy hears of a second: nothing that ended before its breaker last changed, and of a HALF_OPEN endpoint no more calls
     without a token than it has permits, from those who cannot hold one."""
     breaker: BreakerState = player.record.breaker
+    runs = player.chosen.kind in COUNTS_RUNS
     if breaker.state is Breaker.HALF_OPEN:
         trials = breaker.trials
-        return in_order(second, trials.permitted) if trials is not None and slot_ms >= breaker.since_ms else []
+        return in_order(second, trials.permitted, runs=runs) if trials is not None and slot_ms >= breaker.since_ms else []
     if breaker.state is Breaker.CLOSED and slot_ms + REPORT_SLOT_MS <= breaker.since_ms:
         return []
-    return in_order(second)
+    return in_order(second, runs=runs)
 
 
 def _told(head: TrafficHead, known: Mapping[str, EndpointTraffic], now_ms: int) -> tuple[str, str]:

@@ -8,7 +8,9 @@ No observer weighs more than twice as much as the middle one of that endpoint an
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -22,7 +24,11 @@ CAP_MIN: Final = 10
 CAP_OF_MEDIAN: Final = 2
 SPREAD_MAX: Final = 1_000
 """Into so many parts the failures of one second are spread at most."""
+PARTS_MIN: Final = 8
+TOGETHER_MAX: Final = 3
+"""Where no run is counted, failures are spread into parts of so many, once there are more than so many parts."""
 _SUCCESS: Final = CallOutcome.SUCCESS
+_ONLY_GOOD: Final = _SUCCESS.value
 _FAILED: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
 
 
@@ -57,8 +63,11 @@ class Second(msgspec.Struct, frozen=True):
 
 def seen(observer: str, counters: Counters) -> Seen:
     """Count the calls of one counter. Raises ReportError for a word that is none."""
+    calls = counters.calls
+    if len(calls) == 1 and _ONLY_GOOD in calls:  # As nearly all of them are.
+        return Seen(observer, counters, calls[_ONLY_GOOD], 0)
     total = failed = 0
-    for word, n in counters.calls.items():
+    for word, n in calls.items():
         total += n
         if read_word(word)[0] in _FAILED:
             failed += n
@@ -68,19 +77,16 @@ def seen(observer: str, counters: Counters) -> Seen:
 def merged(found: Sequence[Seen]) -> Second:
     """One endpoint's second, with nobody's weight above the cap."""
     cap = max(CAP_MIN, CAP_OF_MEDIAN * int(median([one.total for one in found]))) if len(found) > 1 else 0
-    calls: dict[str, int] = {}
-    latency: dict[int, int] = {}
-    slow = 0
-    for one in found:
-        counters = one.counters
-        if cap and one.total > cap:
-            counters = _scaled(counters, cap / one.total)
-        for word, n in counters.calls.items():
-            calls[word] = calls.get(word, 0) + n
-        for bucket, n in counters.latency.items():
-            latency[bucket] = latency.get(bucket, 0) + n
-        slow += counters.slow
-    return Second(calls, slow, latency, tuple(sorted({one.observer for one in found if one.failed})))
+    counted = [counters if not cap or total <= cap else _scaled(counters, cap / total) for _, counters, total, _ in found]
+    # One loop over all of them: there are some hundred for each endpoint and second.
+    calls: defaultdict[str, int] = defaultdict(int)
+    for word, n in chain.from_iterable([counters.calls.items() for counters in counted]):
+        calls[word] += n
+    latency: defaultdict[int, int] = defaultdict(int)
+    for bucket, n in chain.from_iterable([counters.latency.items() for counters in counted]):
+        latency[bucket] += n
+    slow = sum([counters.slow for counters in counted])
+    return Second(dict(calls), slow, dict(latency), tuple(sorted({observer for observer, _, _, failed in found if failed})))
 
 
 def _scaled(counters: Counters, by: float) -> Counters:
@@ -89,10 +95,10 @@ def _scaled(counters: Counters, by: float) -> Counters:
     return Counters(calls, int(counters.slow * by + 0.5), latency)
 
 
-def in_order(second: Second, limit: int | None = None) -> list[Call]:
-    """The calls of one second, at most `limit` of them."""
+def in_order(second: Second, limit: int | None = None, *, runs: bool = True) -> list[Call]:
+    """The calls of one second, at most `limit` of them, for a policy that counts `runs` or one that does not."""
     good, bad, neutral = _sorted(second)
-    calls = [*neutral, *_spread(good, bad)]
+    calls = [*neutral, *_spread(good, bad, runs=runs)]
     if limit is None:
         return calls
     kept: list[Call] = []
@@ -130,12 +136,12 @@ def _sorted(second: Second) -> tuple[list[Call], list[Call], list[Call]]:
     return good, bad, neutral
 
 
-def _spread(good: list[Call], bad: list[Call]) -> Iterator[Call]:
+def _spread(good: list[Call], bad: list[Call], *, runs: bool) -> Iterator[Call]:
     """Both, in turns: whichever there is more of begins and ends."""
     successes, failures = _count(good), _count(bad)
     if not (successes and failures):
         return iter((*good, *bad))
-    parts = min(successes, failures, SPREAD_MAX)
+    parts = min(successes, failures, SPREAD_MAX if runs else min(SPREAD_MAX, max(PARTS_MIN, -(-failures // TOGETHER_MAX))))
     many, few = (_parts(good, successes, parts + 1), _parts(bad, failures, parts))
     if successes <= failures:
         many, few = (_parts(bad, failures, parts + 1), _parts(good, successes, parts))
