@@ -146,6 +146,10 @@ def test_a_registered_pool_counts_as_one_that_is_written() -> None:
     assert read(text, registered).endpoints[0].active is None
 
 
+def test_where_nobody_says_how_many_trials_there_may_be_there_are_as_many_as_have_to_succeed() -> None:
+    assert passive("passive: {kind: consecutive, success_threshold: 3}").settings.half_open_max_calls == 3
+
+
 # Refusing
 
 POOL = "pools:\n  shop:\n    open: 5s\n    passive:\n      kind: %s\n      %s\n"
@@ -175,6 +179,10 @@ REFUSED = [
     (POOL % ("cusum", "margin: 1e999"), 6, "passive.margin", "'1e999'", "a number"),
     (POOL % ("envoy", "always_eject_one_host: maybe"), 6, "passive.always_eject_one_host", "'maybe'", "true or false"),
     (POOL % ("resilience4j", "sliding_window_type: ring"), 6, "passive.sliding_window_type", "'ring'", "count"),
+    (
+        "pools:\n  shop:\n    passive:\n      kind: consecutive\n      success_threshold: 3\n      half_open_max_calls: 2\n",
+        6, "passive.half_open_max_calls", "2", "below success_threshold, which is 3",
+    ),
     (POOL % ("envoy", "max_ejection_time_ms: 1s"), 6, "passive.max_ejection_time_ms", "", "base_ejection_time_ms"),
     (
         "pools:\n  shop:\n    failure_threshold: 3\n    active:\n      kind: consecutive\n      failure_threshold: 4\n",

@@ -15,6 +15,7 @@ import msgspec
 
 from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
 from monitor.core.policies import POLICIES
+from monitor.core.policies.consecutive import ConsecutiveSettings
 from monitor.core.policies.options import SettingError, read_settings, table
 
 ACTIVE: Final = "active"
@@ -48,7 +49,7 @@ class Choices(msgspec.Struct, frozen=True):
 def resolved(endpoint: Endpoint, pool: Pool) -> Choices:
     """The policies in force. Equal settings give the very same object, from a cache.
 
-    Where an endpoint's own settings contradict its pool's, which no manifest lets pass, they do not count.
+    Where settings contradict each other, which no manifest lets pass, the endpoint's own do not count, and then the pool's neither.
     """
     return _resolved(
         endpoint.active,
@@ -104,10 +105,13 @@ def _resolved(
 
 
 def _in_force(role: str, own: PolicyChoice | None, pools: PolicyChoice | None, flat: tuple[int, ...]) -> Chosen | None:
-    try:
-        return _chosen(role, own, pools, flat)
-    except SettingError:
-        return _chosen(role, own and PolicyChoice(own.kind), pools, flat)
+    kind = PolicyChoice((own or pools or _BUILT_IN[role]).kind)
+    for one, other in ((own, pools), (kind, pools)):
+        try:
+            return _chosen(role, one, other, flat)
+        except SettingError:
+            continue
+    return _chosen(role, kind, kind, flat)
 
 
 @lru_cache(maxsize=_CACHED_MAX)
@@ -120,10 +124,25 @@ def _chosen(role: str, own: PolicyChoice | None, pools: PolicyChoice | None, fla
     policy = _POLICIES[choice.kind]
     known = table(policy.settings)
     begin = {name: value for name, value in _begin(role, flat).items() if name in known}
-    inherited = first.settings if first.kind == choice.kind else {}
-    settings = read_settings(policy.settings, {**begin, **inherited, **choice.settings})
+    written = {**(first.settings if first.kind == choice.kind else {}), **choice.settings}
+    settings = read_settings(policy.settings, {**begin, **written})
     policy.check(settings)
+    if isinstance(settings, ConsecutiveSettings):
+        settings = _with_permits(settings, role, written)
     return Chosen(choice.kind, policy, settings)
+
+
+def _with_permits(settings: ConsecutiveSettings, role: str, written: Mapping[str, object]) -> ConsecutiveSettings:
+    """As many permits as trials have to succeed, where nobody says how many; fewer would never close a breaker, but probes ask for none."""
+    wanted, permits = settings.success_threshold, settings.half_open_max_calls
+    if permits >= wanted:
+        return settings
+    if role == ACTIVE or "half_open_max_calls" not in written:
+        return msgspec.structs.replace(settings, half_open_max_calls=wanted)
+    hint = f"write {wanted} or more, or a smaller success_threshold"
+    raise SettingError(
+        "half_open_max_calls", str(permits), f"it is below success_threshold, which is {wanted}: no breaker would close", hint
+    )
 
 
 def _begin(role: str, flat: tuple[int, ...]) -> Mapping[str, int]:
