@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from monitor.core.durations import DAY_MS
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
-from monitor.core.record import Breaker, Override, Record, Verdict
+from monitor.core.record import Breaker, Override, Record, Source, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.pool.traffic.shapes import NO_HEAD, TrafficHead
@@ -72,6 +72,10 @@ _TABLE: dict[Scope, tuple[Variable, ...]] = {
         Variable("labels", "map", 'Its own labels; ask `"team" in labels` before `labels.team`.', ({}, {"team": "shop"})),
         _choice("verdict", "What its results say of it.", tuple(Verdict)),
         _choice("breaker", "State of its breaker.", tuple(Breaker)),
+        _choice(
+            "breaker_source", "Whose evidence moved a breaker that is not CLOSED: probes or consumers' reports; else empty.", ("", *Source)
+        ),
+        _text("breaker_reason", "Why its breaker is not CLOSED; else empty.", "", "15 of 33 calls failed"),
         _choice("override", "An operator's override; empty without one.", ("", *Override)),
         _int("failures", "Failed probes in a row, up to the last result; 0 after a success.", 0, 3, 1_000),
         _int("successes", "Successful probes in a row, up to the last result; 0 after a failure.", 0, 3, 1_000),
@@ -158,7 +162,19 @@ VARIABLES: dict[Scope, dict[str, Variable]] = {scope: {one.name: one for one in 
 VARIABLES[Scope.POOL]["pool"] = VARIABLES[Scope.ENDPOINT]["pool"]
 
 FROM_PROBES = frozenset(
-    {"verdict", "breaker", "failures", "successes", "flapping", "status", "error", "failure_class", "latency_ms"},
+    {
+        "verdict",
+        "breaker",
+        "breaker_source",
+        "breaker_reason",
+        "failures",
+        "successes",
+        "flapping",
+        "status",
+        "error",
+        "failure_class",
+        "latency_ms",
+    },
 )
 """Variables of which nothing is known while the endpoint is `outdated`."""
 COUNTED = frozenset({"failures", "successes", "latency_ms"})
@@ -189,6 +205,8 @@ def endpoint_facts(endpoint: Endpoint, record: Record) -> dict[str, Any]:
         "labels": endpoint.labels,
         "verdict": verdict(record, no_data=no_data)._value_,
         "breaker": breaker._value_,
+        "breaker_source": "" if breaker is _CLOSED else record.breaker.source,
+        "breaker_reason": "" if breaker is _CLOSED else record.breaker.reason,
         "override": override._value_ if override else "",
         "failures": probes.run_length if failing else 0,
         "successes": probes.run_length if probes.run_outcome is Outcome.SUCCESS else 0,

@@ -157,15 +157,16 @@ class Life:
             said = decode_assertion(data)
             self.asserted[said.subject] = {alert.labels["alertname"] for alert in said.alerts}
 
-    async def reports(self, seconds: int, **failing: int) -> None:
-        """Consumers call both endpoints ten times a second, and so many of these calls fail for each."""
+    async def reports(self, seconds: int, *, well: str = "", **failing: int) -> None:
+        """Consumers call both endpoints ten times a second, and so many of the calls fail for each, but none at the one that is `well`."""
         for _ in range(seconds):
             self.clock.advance(S)
             self.seq += 1
             slot_ms = self.clock.now_ms() // S * S - S
             for name, failed in failing.items():
                 seen = Counted({"success": 10 - failed, "failure/503": failed})
-                report = Report(observer=name, seq=self.seq, slot_ms=slot_ms, endpoints={"e": seen, "f": seen})
+                endpoints = {"e": seen, "f": seen} | ({well: Counted({"success": 10})} if well else {})
+                report = Report(observer=name, seq=self.seq, slot_ms=slot_ms, endpoints=endpoints)
                 self.store.report("shop", encode_report(report))
             await self.work()
 
@@ -356,6 +357,11 @@ CASES: dict[str, list[tuple[str, Step, Step]]] = {
         ('verdict == "UNKNOWN"', many(do("ok"), silent), do("ok")),
     ],
     "breaker": [('breaker == "OPEN"', down, up), ('breaker == "HALF_OPEN"', many(down, do("passes", 60 * S), do("ok")), do("ok"))],
+    "breaker_source": [
+        ('breaker_source == "active"', down, up),
+        ('breaker_source == "passive"', do("reports", 10, well="f", a=9, b=9), many(do("passes", 90 * S), *[do("ok") for _ in range(6)])),
+    ],
+    "breaker_reason": [('breaker_reason.contains("failed probes in a row")', down, up)],
     "override": [(f'override == "{word}"', do("says", word), do("says", None)) for word in Override]
     + [('override == "DRAIN"', many(do("ok"), do("says", Override.DRAIN)), do("says", Override.FORCED_CLOSED))],
     "failures": [("failures >= 2", do("times", Life.fail, 0), do("ok"))],
