@@ -24,6 +24,7 @@ from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies import POLICIES
 from monitor.core.policies.options import table as settings_of
+from monitor.core.policies.resilience4j_state import MOVES
 from monitor.core.record import Breaker
 from monitor.probes.base import Option
 from monitor.store.redis_url import CONNECTIONS_MIN, OPTIONS, SECONDS_MAX, URL_LENGTH_MAX
@@ -48,6 +49,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield replay, filled(replay.read_text(), {"policies": policy_tables})
     breakers = DOCS / "explanation/breakers-and-weights.md"
     yield breakers, filled(breakers.read_text(), {"transitions": transition_table, "overlay": overlay_table})
+    resilience4j = DOCS / "how-to/come-from-resilience4j.md"
+    yield resilience4j, filled(resilience4j.read_text(), {"moves": moves_table})
 
 
 def filled(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
@@ -224,6 +227,14 @@ def overlay_table() -> str:
         for mode, over in OVERLAYS.items()
     )
     return table(("mode", "permits calls", "counts results", "may open underneath", "meaning"), rows)
+
+
+def moves_table() -> str:
+    """Where an operator's word leads in resilience4j: a row for each state, a column for each state that it may come to."""
+    rows = (
+        [f"**{old}**", *("itself" if new == old else "yes" if new in allowed else "" for new in MOVES)] for old, allowed in MOVES.items()
+    )
+    return table(("from", *MOVES), rows)
 
 
 def main() -> int:

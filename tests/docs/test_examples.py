@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from alert_rules.files.routing_file import parse_routing
 from alert_rules.files.rule_file import load_rules
@@ -63,6 +64,21 @@ def test_files_are_read_by_their_own_readers(block: Block, tmp_path: Path) -> No
         assert parse_routing(block.text).warnings == ()
     elif "scrape_configs" not in keys:  # Prometheus' own
         load_settings({}, config=file, env_file=None)
+
+
+def replays() -> Iterator[object]:
+    """Each history that a page shows, with the table that it shows after it, if it does."""
+    for block in blocks("json"):
+        if '"events"' in block.text and '"policy"' in block.text:
+            shown = next((one.text for one in blocks("text") if one.page == block.page and one.line > block.line), "")
+            yield pytest.param(block.text, shown, id=str(block))
+
+
+@pytest.mark.parametrize(("history", "shown"), list(replays()))
+def test_histories_are_played_as_their_page_shows(history: str, shown: str) -> None:
+    result = CliRunner().invoke(cli, ["breaker", "replay", "-"], input=history)
+    assert result.exit_code == 0, result.output
+    assert not shown or result.stdout.split() == shown.split()
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

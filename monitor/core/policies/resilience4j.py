@@ -223,10 +223,20 @@ def _record(settings: Settings, member: _Member, kind: int, count: int, now_ms: 
         event,
         now_ms,
         rule=rule,
-        reason=f"of {window.calls} {'trials' if memory.trial else 'calls'} {failure_rate:g} % failed and {slow_rate:g} % were slow",
+        reason=f"of {window.calls} {'trials' if memory.trial else 'calls'} {_said(settings, over, failure_rate, slow_rate)}",
         evidence={"failure_rate": failure_rate, "slow_rate": slow_rate, "calls": window.calls},
     )
     return Step(step.member, step.changes, events + step.events), count - taken
+
+
+def _said(settings: Settings, over: int, failure_rate: float, slow_rate: float) -> str:
+    said = []
+    if over & FAILED:
+        said.append(f"{failure_rate:.4g} % failed, at least {settings.failure_rate_threshold:g} %")
+    if over & SLOW:
+        longer_ms, least = settings.slow_call_duration_threshold_ms, settings.slow_call_rate_threshold
+        said.append(f"{slow_rate:.4g} % took longer than {longer_ms} ms, at least {least:g} %")
+    return " and ".join(said) or f"{failure_rate:.4g} % failed and {slow_rate:.4g} % were slow, which is below the thresholds"
 
 
 def _times(event: str, count: int) -> tuple[str, ...]:
