@@ -275,13 +275,13 @@ def explain_lines(found: Explanation, now_ms: int) -> Iterator[str]:
     """The explanation as a person reads it."""
     from monitor.query.policies import decider  # noqa: PLC0415 - after the help
     from monitor.query.reasons import explain as reasons  # noqa: PLC0415
-    from monitor.query.reasons import ownership, traffic_lines  # noqa: PLC0415
+    from monitor.query.reasons import ownership, traffic_lines, trial_lines  # noqa: PLC0415
 
     status = found.status
     said = status.override.override if status.override else None
     yield f"{status.endpoint.id} ({hide_password(status.endpoint.url)}) in pool {found.pool.name}"
     lines = reasons(status.endpoint, found.pool, status.record, said, status.verdict, found.factors, now_ms)
-    lines += traffic_lines(found.traffic, now_ms)
+    lines += (*trial_lines(found.trials, now_ms), *traffic_lines(found.traffic, now_ms))
     for line in (*lines, *ownership(status.endpoint, found.transitions, now_ms)):
         yield f"  {line.topic + ':':<11} {line.text}"
     if status.override:

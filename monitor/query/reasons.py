@@ -14,6 +14,7 @@ from monitor.core.policies.choice import ACTIVE_DEFAULT, resolved
 from monitor.core.record import Breaker, Override, Record, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
+from monitor.pool.trials import TrialState
 from monitor.query.policies import decider, policy_texts
 from monitor.query.traffic import TrafficStatus
 
@@ -21,7 +22,8 @@ _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitte
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One statement; `topic` is verdict, breaker, policies, override, run, last, flapping, evidence, warm-up, weight, owner or changed."""
+    """One statement; `topic` is verdict, breaker, policies, override, run, last, flapping, evidence, warm-up, weight, trials, traffic, owner
+    or changed."""
 
     topic: str
     text: str
@@ -82,6 +84,17 @@ def traffic_lines(traffic: TrafficStatus, now_ms: int) -> list[Line]:
     took = "" if traffic.p50_ms is None else f"; successes took p50 {traffic.p50_ms:.1f} ms, p90 {traffic.p90_ms:.1f} ms"
     lines = [Line("traffic", f"calls of consumers, older ones fading: {words or 'none'}{took} (counted {_ago(traffic.at_ms, now_ms)})")]
     return [*lines, Line("traffic", f"not ejected: {traffic.held}")] if traffic.held else lines
+
+
+def trial_lines(trials: TrialState | None, now_ms: int) -> list[Line]:
+    """Who tries a half-open endpoint, and how that goes."""
+    if trials is None:
+        return []
+    terms, count = trials.terms, trials.count
+    used = f"{count.ok} of {terms.permitted} trials succeeded, {count.failed} failed, {count.lost} leases lost"
+    texts = [f"{used}; at most {terms.at_once(count.ok)} at a time now, each within {format_duration(terms.lease_ms)}"]
+    texts += [f"{one.holder} tries it, for {format_duration(max(0, one.until_ms - now_ms))} more at most" for one in trials.live]
+    return [Line("trials", text) for text in texts]
 
 
 def weight_lines(factors: Factors | None) -> list[Line]:

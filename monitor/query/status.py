@@ -19,6 +19,7 @@ from monitor.pool.balancer import Factors
 from monitor.pool.compose import MemberState, compose, decode_snapshot, override_of, silent
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
 from monitor.pool.traffic.shapes import NO_HEAD, NO_TRAFFIC, EndpointTraffic, TrafficHead, decode_field, decode_head
+from monitor.pool.trials import TrialState
 from monitor.query.events import decode_transition
 from monitor.query.readable import readable
 from monitor.query.traffic import Observer, TrafficStatus, observers, traffic_status
@@ -69,6 +70,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     transitions: tuple[Transition, ...]
     parents: Mapping[str, Verdict]
     traffic: TrafficStatus = TrafficStatus()
+    trials: TrialState | None = None
+    """Where users try it: what became of the permits, and who holds a token now."""
 
 
 async def read_pools(store: Store, names: Sequence[str] = ()) -> list[PoolStatus]:
@@ -193,6 +196,7 @@ async def read_explanation(store: Store, endpoint_id: str, now_ms: int, transiti
         transitions=tuple(transitions[-transitions_max:]),
         parents=verdicts,
         traffic=traffic_status(found.fields.get(endpoint_id, NO_TRAFFIC), now_ms),
+        trials=(await store.trials_of(pool.name)).get(endpoint_id) if view.state.record.breaker.trials is not None else None,
     )
 
 
