@@ -39,9 +39,8 @@ class TrialTerms(msgspec.Struct, frozen=True):
 
 
 class TrialCount(msgspec.Struct, frozen=True):
-    """What became of the permits of one generation: `issued` are used or in use; one that was lost, or came back unused, is no more."""
+    """What became of the permits of one generation; one that was lost, or came back unused, is free again."""
 
-    issued: int = 0
     lost: int = 0
     ok: int = 0
     failed: int = 0
@@ -87,7 +86,7 @@ def read_terms(text: bytes) -> TrialTerms | None:
 
 def read_state(terms: TrialTerms, counted: bytes, live: Sequence[tuple[str, int]], now_ms: int) -> TrialState:
     """The trials of an endpoint, from its count and its tokens ("gen:holder/…") with the ends of their leases."""
-    gen, *count = _numbers(counted, 5) or (-1,)
+    gen, _, *count = _numbers(counted, 5) or (-1, 0)
     found = [(member.partition(":"), until_ms) for member, until_ms in live]
     tokens = [LiveToken(holder(token), until_ms) for (of, _, token), until_ms in found if of == str(terms.gen) and until_ms > now_ms]
     return TrialState(terms, TrialCount(*count) if gen == terms.gen else TrialCount(), tuple(tokens))

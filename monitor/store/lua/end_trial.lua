@@ -17,9 +17,9 @@ if not lease_end then
 end
 local count, answer, outcome = count_of(KEYS[2], ARGV[1], terms.gen), 'counted', ARGV[4]
 if lease_end <= now_ms() then
-  count.issued, count.lost, answer = count.issued - 1, count.lost + 1, 'lost'
+  count.lost, answer = count.lost + 1, 'lost'
 elseif outcome ~= 'success' and outcome ~= 'failure' and outcome ~= 'timeout' then
-  count.issued, answer = count.issued - 1, 'released'
+  answer = 'released'
 else
   local trial = {
     endpoint = ARGV[1],
@@ -37,5 +37,5 @@ else
   end
 end
 redis.call('ZREM', KEYS[3], member)
-keep_count(KEYS[2], ARGV[1], terms, count, KEYS[1])
+keep_count(ARGV[1], terms, count)
 return answer

@@ -19,7 +19,7 @@ for i = 1, #live, 2 do
     redis.call('ZREM', KEYS[3], live[i]) -- what it finds is of another life of the breaker
   elseif lease_end <= now then
     redis.call('ZREM', KEYS[3], live[i])
-    count.issued, count.lost, changed = count.issued - 1, count.lost + 1, true
+    count.lost, changed = count.lost + 1, true
   else
     if lease_end > now + terms.lease then -- the time has stepped back
       lease_end = now + terms.lease
@@ -36,16 +36,15 @@ if not mine then
   local ramp = count.ok == 0 and 1 or count.ok == 1 and 2 or 4
   if trying >= math.min(terms.concurrent, ramp) then
     why = 'busy'
-  elseif count.issued >= terms.permitted then
+  elseif count.ok + count.failed + trying >= terms.permitted then
     why = 'spent'
   else
-    mine, changed, count.issued = now + terms.lease, true, count.issued + 1
+    mine, changed = now + terms.lease, true
     redis.call('ZADD', KEYS[3], mine, member)
-    redis.call('PEXPIRE', KEYS[3], 2 * terms.lease)
   end
 end
 if changed then
-  keep_count(KEYS[2], ARGV[1], terms, count, KEYS[1])
+  keep_count(ARGV[1], terms, count)
 end
 if why then
   return {why}

@@ -32,11 +32,10 @@ class MemoryTrials(MemoryState):
         if token not in live:
             if len(live) >= terms.at_once(count.ok):
                 return Refusal.BUSY
-            if count.issued >= terms.permitted:
+            if count.ok + count.failed + len(live) >= terms.permitted:
                 return Refusal.SPENT
             live[token] = now_ms + terms.lease_ms
             self._trials[pool].live[endpoint_id] = (terms.gen, live)
-            self._keep(pool, endpoint_id, terms, issued=count.issued + 1)
         return Grant(terms.gen, terms.lease_ms, live[token])
 
     async def end_trial(self, pool: str, end: TrialEnd) -> Ended:
@@ -48,10 +47,9 @@ class MemoryTrials(MemoryState):
             return Ended.LOST
         until_ms, count = live.pop(end.token), self._count(pool, end.endpoint, terms)
         if until_ms <= self._clock.now_ms():
-            self._keep(pool, end.endpoint, terms, issued=count.issued - 1, lost=count.lost + 1)
+            self._keep(pool, end.endpoint, terms, lost=count.lost + 1)
             return Ended.LOST
         if end.outcome not in _JUDGED:
-            self._keep(pool, end.endpoint, terms, issued=count.issued - 1)
             return Ended.RELEASED
         outcome = CallOutcome(end.outcome)
         trial = Trial(
@@ -86,7 +84,7 @@ class MemoryTrials(MemoryState):
         lost = len(tokens) - len(live)
         self._trials[pool].live[endpoint_id] = (terms.gen, live)
         if lost:
-            self._keep(pool, endpoint_id, terms, issued=count.issued - lost, lost=count.lost + lost)
+            self._keep(pool, endpoint_id, terms, lost=count.lost + lost)
         return live
 
     def _count(self, pool: str, endpoint_id: str, terms: TrialTerms) -> TrialCount:
