@@ -22,8 +22,8 @@ _TIERS = {ADMITTED: "admitted", DEGRADED: "degraded: takes only what the admitte
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One statement; `topic` is verdict, breaker, policies, override, run, last, flapping, evidence, warm-up, weight, trials, traffic, owner
-    or changed."""
+    """One statement; `topic` is verdict, breaker, policies, override, run, last, flapping, evidence, warm-up, weight, trials, traffic,
+    owner or changed."""
 
     topic: str
     text: str
