@@ -21,6 +21,7 @@ from monitor.core.parts import PartName
 from monitor.core.process import Process, decode_process
 from monitor.core.record import Breaker, Record, decode_record
 from monitor.pool.snapshot import Snapshot
+from monitor.pool.traffic.shapes import decode_head
 from monitor.query.readable import readable
 from monitor.store.port import Loaded, Store
 
@@ -42,6 +43,9 @@ FAMILIES: Mapping[str, str] = {
     "watchkeeper_last_result_timestamp_seconds": "When the last result came, in Unix seconds",
     "watchkeeper_pool_panic_ratio": "Share of a pool's traffic that goes to endpoints which should have none",
     "watchkeeper_pool_shed_ratio": "Share of a pool's traffic that is better refused",
+    "watchkeeper_observers": "Consumers that report on a pool",
+    "watchkeeper_observers_quarantined": "Consumers whose reports do not count, because they fail where the others do not",
+    "watchkeeper_pool_traffic_success_ratio": "Share of the calls that consumers reported of late of endpoints in use which succeeded",
     "watchkeeper_endpoints": "Registered endpoints",
     "watchkeeper_overdue_endpoints": "Endpoints past their due time that nobody has taken",
     "watchkeeper_overdue_seconds": "How late the first of them is",
@@ -94,7 +98,7 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
     endpoints = list((await store.endpoints()).values())
     loaded = await store.load([endpoint.id for endpoint in endpoints])
     pools = sorted({endpoint.pool for endpoint in endpoints})
-    snapshots = await store.snapshots(pools)
+    snapshots, heads = await store.snapshots(pools), await store.traffic_heads(pools)
     overdue, overdue_ms = await store.due_overdue()
     hearts = await store.heartbeats(max_age_ms)
     counters = await store.counters()
@@ -103,6 +107,7 @@ async def render(store: Store, now_ms: int, max_age_ms: int) -> bytes:
     def write() -> bytes:
         out = Exposition()
         weights = _add_pools(out, zip(pools, snapshots, strict=True))
+        _add_traffic(out, zip(pools, heads, strict=True))
         for endpoint, record in zip(endpoints, loaded, strict=True):
             with _UNCOUNTABLE:
                 _add_endpoint(out, endpoint, record, weights)
@@ -129,6 +134,17 @@ def _add_pools(out: Exposition, snapshots: Iterable[tuple[str, bytes]]) -> dict[
         out.add("watchkeeper_pool_shed_ratio", labels, snapshot.shed)
         weights.update((endpoint.id, endpoint.weight) for endpoint in snapshot.endpoints)
     return weights
+
+
+def _add_traffic(out: Exposition, heads: Iterable[tuple[str, bytes]]) -> None:
+    """Add what consumers of whole pools report; nothing of a pool without any."""
+    for pool, data in heads:
+        head = readable(decode_head, data) if data else None
+        if head is not None:
+            labels = label_text(pool=pool)
+            out.add("watchkeeper_observers", labels, len(head.observers))
+            out.add("watchkeeper_observers_quarantined", labels, len(head.quarantined))
+            out.add("watchkeeper_pool_traffic_success_ratio", labels, head.success_percent / 100)
 
 
 def _add_endpoint(out: Exposition, endpoint: Endpoint, loaded: Loaded, weights: Mapping[str, int]) -> None:

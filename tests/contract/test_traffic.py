@@ -58,6 +58,8 @@ async def test_what_is_folded_in_goes_and_what_came_meanwhile_stays(house):
     assert await known(house) == Traffic(2, b"h2", {"b": b"B2", "c": b"C"})
     assert await texts(house) == [b"3"], "nothing was folded in"
     assert await known(house, "cart") == Traffic()
+    assert await house.store.traffic_heads(["cart", "shop"]) == [b"", b"h2"]
+    assert await house.store.traffic_heads([]) == []
 
 
 async def test_of_two_who_judge_from_one_reading_the_first_alone_writes(house):
@@ -123,6 +125,8 @@ async def test_what_consumers_wrote_wrongly_keeps_nobody_from_reporting(house):
     await wire.execute(*(("SET", name, "x") for name in names), ("ZADD", keys.REPORTS, 0, "shop"))
     assert await texts(house) == [], "the key of another type is gone"
     assert await known(house) == Traffic()
+    await wire.execute_one("SET", names[1], "x")
+    assert await house.store.traffic_heads(["shop"]) == [b""]
     await wire.execute(("XADD", names[0], "*", "other", "x"), ("XADD", names[0], "18446744073709551615-1", "r", "far"))
     held = await lease(house)
     entries = await house.store.reports("shop", 9)

@@ -20,9 +20,11 @@ from monitor.core.outcome import Outcome, Phases, StaleAnswer
 from monitor.core.process import Process
 from monitor.core.record import Breaker, BreakerState, LastResult, ProbeStatistics, Record, encode_record
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
+from monitor.pool.traffic.shapes import ObserverState, TrafficHead
 from monitor.store import keys
 from monitor.store.names import name_of
-from monitor.store.port import Commit, Committed, Publication
+from monitor.store.port import Commit, Committed, Publication, TrafficCommit
+from monitor.store.queues import Queue
 from monitor.store.redis.store import RedisStore
 from monitor.web.app import SCRAPE_TTL_MS, create_app
 from monitor.web.metrics import FAMILIES
@@ -158,6 +160,11 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
             snapshot = Snapshot(pool="shop", epoch=1, ver=1, ts_ms=1, panic=0.25, shed=0.0, endpoints=(published,))
             await store.publish(Publication(pool="shop", epoch=await store.epoch(), ver=1, snapshot=encode(snapshot), delta=b"{}"))
             await beat(store, "worker")
+            await store.announce_reports(["shop"])
+            (lease,) = await store.claim(Queue.TRAFFIC, 0, 1, 9_000)
+            seen = ObserverState(1, 1, 1, 0, 1, 1)
+            head = TrafficHead(ok=75.0, failed=25.0, observers={"a": seen, "b": msgspec.structs.replace(seen, quarantined_ms=5)})
+            await store.commit_traffic(TrafficCommit(pool="shop", token_ms=lease.token_ms, ver=0, next_ver=1, head=encode(head)))
             await store.count({"probes_success": 41})
             await store.count({"probes_success": 1})
             clock.advance(SCRAPE_TTL_MS)
@@ -178,6 +185,9 @@ def test_the_scrape_says_what_is_known(redis_url: str) -> None:
             assert found["watchkeeper_weight"] == {at: 250}
             assert found["watchkeeper_last_result_timestamp_seconds"] == {at: 1_700_000_000.5}
             assert found["watchkeeper_pool_panic_ratio"] == {(("pool", "shop"),): 0.25}
+            assert found["watchkeeper_observers"] == {(("pool", "shop"),): 2}
+            assert found["watchkeeper_observers_quarantined"] == {(("pool", "shop"),): 1}
+            assert found["watchkeeper_pool_traffic_success_ratio"] == {(("pool", "shop"),): 0.75}
             assert found["watchkeeper_endpoints"] == {(): 2}
             assert found["watchkeeper_probes_success_total"] == {(): 42}
             assert sorted(dict(labels)["quantile"] for labels in found["watchkeeper_process_lateness_seconds"]) == ["0.5", "0.99"]

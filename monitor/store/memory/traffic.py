@@ -39,6 +39,9 @@ class MemoryTraffic(MemoryState):
         self._reports.pop(pool, None)
         return True
 
+    async def traffic_heads(self, pools: Sequence[str]) -> list[bytes]:
+        return [self._traffic.get(pool, Traffic()).head for pool in pools]
+
     async def announce_reports(self, pools: Sequence[str]) -> None:
         for pool in pools:
             self._queue(Queue.TRAFFIC).setdefault(pool, 0)

@@ -48,5 +48,8 @@ class TrafficPort(Protocol):
         """Take away all that is known and reported of a pool without members, and the pool from the queue. False when the lease is not
         ours any more."""
 
+    async def traffic_heads(self, pools: Sequence[str]) -> list[bytes]:
+        """The heads of these pools' traffic, in their order; b"" for one of which nothing is known."""
+
     async def announce_reports(self, pools: Sequence[str]) -> None:
         """Let pools fall due in the queue TRAFFIC unless they stand in it, as consumers do."""

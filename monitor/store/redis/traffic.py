@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.core.errors import Stale
+from monitor.core.errors import Stale, StoreRefusal
 from monitor.store import keys
 from monitor.store.port import TrafficCommit
 from monitor.store.redis.calls import Calls
@@ -28,6 +28,10 @@ class TrafficCalls(Calls):
 
     async def drop_traffic(self, pool: str, token_ms: int) -> bool:
         return bool(await self._wire.run("drop_traffic", [keys.traffic(pool), keys.reports(pool), keys.REPORTS], pool, token_ms))
+
+    async def traffic_heads(self, pools: Sequence[str]) -> list[bytes]:
+        heads = await self._wire.execute_each(*(("HGET", keys.traffic(pool), "") for pool in pools))
+        return [b"" if isinstance(head, StoreRefusal) else keys.split_version(head)[1] for head in heads]
 
     async def announce_reports(self, pools: Sequence[str]) -> None:
         if pools:
