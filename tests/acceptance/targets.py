@@ -15,12 +15,16 @@ FAIL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nfail\n"
 class Targets:
     """`targets.url("a")` is the address of target a; `targets.mode["a"]` is ok, fail, hang, a number of seconds to wait, or a body.
 
-    A target that hangs takes the request and never answers. `seen["a"]` holds the wall time (ms) of each request.
+    A target that hangs takes the request and never answers. One that is ok answers 500 to the share `failing["a"]` of its requests.
+    `seen["a"]` holds the wall time (ms) of each request, `failed["a"]` of those that were answered 500.
     """
 
     def __init__(self) -> None:
         self.mode: dict[str, str | float | bytes] = defaultdict(lambda: "ok")
+        self.failing: dict[str, float] = defaultdict(float)
+        self.owed: dict[str, float] = defaultdict(float)
         self.seen: dict[str, list[int]] = defaultdict(list)
+        self.failed: dict[str, list[int]] = defaultdict(list)
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -33,6 +37,14 @@ class Targets:
     def since(self, name: str, at_ms: int) -> int:
         """How often a target was probed since then."""
         return sum(seen_ms >= at_ms for seen_ms in self.seen[name])
+
+    def owes_failure(self, name: str) -> bool:
+        """Whether the next request of a target fails, so that the share of those that fail is kept at any time."""
+        self.owed[name] += self.failing[name]
+        if self.owed[name] < 1:
+            return False
+        self.owed[name] -= 1
+        return True
 
     def close(self) -> None:
         async def close() -> None:
@@ -58,8 +70,13 @@ class _Connection(asyncio.Protocol):
             return
         name = self._data.split(b" ", 2)[1].decode().lstrip("/")
         self._data = b""
-        self._targets.seen[name].append(time.time_ns() // 1_000_000)  # noqa: TID251 - what a target saw is measured by its own clock.
+        at_ms = time.time_ns() // 1_000_000  # noqa: TID251 - what a target saw is measured by its own clock.
+        self._targets.seen[name].append(at_ms)
         mode = self._targets.mode[name]
+        if mode == "ok" and self._targets.owes_failure(name):
+            mode = "fail"
+        if mode == "fail":
+            self._targets.failed[name].append(at_ms)
         if isinstance(mode, float):
             asyncio.get_running_loop().call_later(mode, self._answer, OK)
         elif isinstance(mode, bytes):
