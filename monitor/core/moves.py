@@ -110,13 +110,16 @@ def refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int
 
 
 def due_ms(subject: Subject, record: Record, now_ms: int) -> int:
-    """When time alone may change the breaker; 0: never."""
+    """When time alone may change the breaker; 0: never. What has been missed comes at once."""
     breaker, endpoint = record.breaker, subject.endpoint
+    if breaker.state is _CLOSED and record.active is None:
+        return 0
+    went = by_time(subject, record, now_ms)
+    if went.transitions:
+        return now_ms + 1
     due = [] if breaker.state is _CLOSED else [recovery.due_ms(endpoint, breaker, now_ms)]
-    if record.active is not None and not endpoint.paused and not (due and recovery.by_reports(breaker, *_reporting(subject), now_ms)):
-        active = resolved(endpoint, subject.pool).active
-        if active.kind == record.active.kind:
-            due.append(_judge(subject, active, breaker, now_ms).due_ms(breaker, record.active, now_ms))
+    if went.active is not None and not endpoint.paused and not (due and recovery.by_reports(breaker, *_reporting(subject), now_ms)):
+        due.append(_judge(subject, resolved(endpoint, subject.pool).active, breaker, now_ms).due_ms(breaker, went.active, now_ms))
     return min((ms for ms in due if ms > now_ms), default=0)
 
 
@@ -159,6 +162,8 @@ def _recovered(
         return before, ()
     new = target(before.state, course.event)
     if subject.override is Override.DISABLED and new is _OPEN:
+        if course.rule != recovery.TRIALS_LOST:
+            return before, ()
         course = Course(Event.READMITTED, course.source, "disabled", f"{course.reason}; but the breaker is disabled")
     elif recovery.dwells(before, new, now_ms):
         return before, ()

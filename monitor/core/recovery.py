@@ -28,6 +28,9 @@ LEASE_TIMEOUTS: Final = 2
 TRIALS_SLACK_MS: Final = 2_000
 """How much longer than the leases of all permits, one after the other, a HALF_OPEN lasts at most."""
 
+TRIALS_LOST: Final = "trials_lost"
+"""The rule of trials that nobody has ended."""
+
 _SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
 
 
@@ -93,6 +96,12 @@ def due_ms(endpoint: Endpoint, breaker: BreakerState, now_ms: int) -> int:
 
 
 def _tried(endpoint: Endpoint, breaker: BreakerState, probes: ProbeStatistics, now_ms: int) -> Course | None:
+    trials = breaker.trials
+    if trials is not None and now_ms >= trials.until_ms:
+        reason = (
+            f"users' trials have decided nothing within {format_duration(trials.until_ms - breaker.since_ms)}: lost, or never asked for"
+        )
+        return Course(Event.TRIAL_FAILED, Source.PASSIVE, TRIALS_LOST, reason, {"permitted": trials.permitted, "lease_ms": trials.lease_ms})
     failed = (
         probes.run_outcome is _FAILURE and probes.run_length >= endpoint.failure_threshold and probes.last_failure_ms >= breaker.since_ms
     )
@@ -100,14 +109,6 @@ def _tried(endpoint: Endpoint, breaker: BreakerState, probes: ProbeStatistics, n
         reason = f"{_probes(probes.run_length, 'failed ')} in a row while users tried it: {probes.last_failure_text or 'failed'}"
         evidence: dict[str, int | float | str] = {"run_length": probes.run_length, "failure_threshold": endpoint.failure_threshold}
         return Course(Event.TRIAL_FAILED, Source.ACTIVE, "failure_threshold", reason, evidence, hard=True)
-    trials = breaker.trials
-    if trials is not None and now_ms >= trials.until_ms:
-        reason = (
-            f"users' trials have decided nothing within {format_duration(trials.until_ms - breaker.since_ms)}: lost, or never asked for"
-        )
-        return Course(
-            Event.TRIAL_FAILED, Source.PASSIVE, "trials_lost", reason, {"permitted": trials.permitted, "lease_ms": trials.lease_ms}
-        )
     return None
 
 
