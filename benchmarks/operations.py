@@ -12,6 +12,7 @@ from timeit import Timer
 
 from benchmarks.lab import Report, Scale, say
 from monitor.client import HealthView, PublishedEndpoint, Snapshot
+from monitor.client.counts import Counts, entries
 from monitor.client.view import Fetch, View
 from monitor.client.wheel import equal_weights, wheel
 from monitor.core.breaker import Course, Event, Opening, step
@@ -19,6 +20,7 @@ from monitor.core.decide import decide
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome, Result
 from monitor.core.record import Breaker, BreakerState, Evidence, Record, Source
+from monitor.core.reports import encode_report
 from monitor.core.subject import Subject
 from monitor.pool.balancer import Candidate, weigh
 
@@ -83,6 +85,29 @@ class Floor:
         return pool
 
 
+def reporting() -> list[Row]:
+    """What a report costs its request, counting included; and what becomes of a second's counters later, each."""
+    view = HealthView.from_snapshots([published(10)])
+    rows = [
+        cost("report a success", "report('shop-1', 'success', 0.012, 200)", report=view.report),
+        cost("report a failure", "report('shop-2', 'failure', 0.012, 503)", report=view.report),
+        cost("pick and report", "report(pick('shop'), 'success', 0.012, 200)", report=view.report, pick=view.pick),
+    ]
+    counted = Counts()
+    for index in range(10_000):
+        counted.add(f"shop-{index % 100}", "success", index / 10_000, 200)
+    cells = counted.take()
+    whole = cost(
+        "entries of a second", "encode(entries(cells, pool_of))", encode=encode_report, entries=entries, cells=cells, pool_of=_shop
+    )
+    each = {name: float(f"{value / len(cells):.3g}") for name, value in whole.items() if not isinstance(value, str)}
+    return [*rows, {"operation": "write a counter into its entry", **each}]
+
+
+def _shop(_: str) -> str:
+    return "shop"
+
+
 def operations(_: Scale) -> list[Report]:
     say("pure operations")
     record, now_ms = steady_record(3_000)
@@ -110,6 +135,7 @@ def operations(_: Scale) -> list[Report]:
         rows.append(cost(f"pick, pool of {count}", "pick('shop')", pick=HealthView.from_snapshots([snapshot]).pick))
         build = "View(source).offer(snapshot, fetch)"
         rows.append(cost(f"build the view of {count}", build, View=View, source=os.urandom, snapshot=snapshot, fetch=Fetch(0, None, 0)))
+    rows += reporting()
     wheels = {"shop": wheel([(object(), weight) for weight in equal_weights(10)], os.urandom)}
     rows.append(cost("floor: an empty method", "pick('shop')", pick=Floor().pick))
     rows.append(cost("floor: look-up and next", "next(wheels['shop'])", wheels=wheels))

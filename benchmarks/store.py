@@ -20,10 +20,12 @@ from benchmarks.operations import steady_record
 from monitor.core.endpoint import Endpoint
 from monitor.core.history import PERIODS, RING_LENGTH, ROW_BYTES, SAMPLE_BYTES, RowWrite
 from monitor.core.record import encode_record
-from monitor.store.port import Claimed, Commit, Put, RegistryChanges
+from monitor.store import keys
+from monitor.store.port import Claimed, Commit, Put, RegistryChanges, TrialEnd
 from monitor.store.redis.store import RedisStore
 
 BATCHES = (10, 100)
+TRIALS = 2_000
 START_TIMEOUT_S = 10.0
 WRITES_TOGETHER = 50
 ROW_KINDS = [("ring", RING_LENGTH, SAMPLE_BYTES), *((period.name, period.rows, ROW_BYTES) for period in PERIODS)]
@@ -160,7 +162,27 @@ async def _measure(client: redis.Redis, url: str, scale: Scale) -> list[Report]:
     await store.close()
     return [
         Report("Store, CPU per item", steps.rows),
+        Report("Leased trials, round trip", await trials(client, url)),
         Report("Store, memory per endpoint", steps.memory_rows + history.memory_rows),
+    ]
+
+
+async def trials(client: redis.Redis, url: str) -> list[dict[str, str | float]]:
+    """How long a consumer waits for a token, and for its end to be written."""
+    client.hset(keys.trials("shop"), "shop-1", "1 1000000 4 60000")
+    store, took_us = RedisStore(url), {"grant": [0.0], "end": [0.0]}
+    await store.open()
+    for turn in range(TRIALS):
+        began = time.perf_counter()
+        await store.grant_trial("shop", "shop-1", f"web-1/{turn}")
+        granted = time.perf_counter()
+        await store.end_trial("shop", TrialEnd(endpoint="shop-1", gen=1, token=f"web-1/{turn}", outcome="success", observer="web-1"))
+        took_us["grant"].append((granted - began) * 1e6)
+        took_us["end"].append((time.perf_counter() - granted) * 1e6)
+    await store.close()
+    ends = {name: sorted(times) for name, times in took_us.items()}
+    return [
+        {"script": name, "p50 us": round(times[TRIALS // 2]), "p99 us": round(times[TRIALS * 99 // 100])} for name, times in ends.items()
     ]
 
 

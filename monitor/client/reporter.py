@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from monitor.client.connection import Connection
 from monitor.client.counts import Cells, Counts, entries
 from monitor.clock import Clock
-from monitor.core.reports import OBSERVER_LENGTH_MAX, REPORT_LATE_MAX_MS, REPORT_SLOT_MS, Report, encode_report
+from monitor.core.reports import OBSERVER_LENGTH_MAX, REPORT_BYTES_MAX, REPORT_LATE_MAX_MS, REPORT_SLOT_MS, Counters, Report, encode_report
 from monitor.store import keys
 
 logger = logging.getLogger("watchkeeper.client")
@@ -144,11 +144,20 @@ class Reporter:
             self._unknown += unknown
             for pool, portions in pools.items():
                 for counters in portions:
-                    report = Report(observer=self._observer, seq=self._next(pool, now_ms), slot_ms=slot_ms, endpoints=counters)
-                    calls = sum(sum(one.calls.values()) for one in counters.values())
-                    self._entries.append(_Entry(pool, slot_ms, encode_report(report), calls))
+                    self._add(pool, slot_ms, counters, now_ms)
         while self._entries and self._entries[0].slot_ms + REPORT_SLOT_MS + REPORT_LATE_MAX_MS < now_ms:
             self._dropped += self._entries.popleft().calls
+
+    def _add(self, pool: str, slot_ms: int, counters: dict[str, Counters], now_ms: int) -> None:
+        """Write an entry, or two where it would be larger than an entry may be."""
+        report = Report(observer=self._observer, seq=self._next(pool, now_ms), slot_ms=slot_ms, endpoints=counters)
+        data = encode_report(report)
+        if len(data) > REPORT_BYTES_MAX and len(counters) > 1:
+            ids = list(counters)
+            for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+                self._add(pool, slot_ms, {endpoint_id: counters[endpoint_id] for endpoint_id in half}, now_ms)
+            return
+        self._entries.append(_Entry(pool, slot_ms, data, sum(sum(one.calls.values()) for one in counters.values())))
 
     def _next(self, pool: str, now_ms: int) -> int:
         """The next sequence of a pool. It begins with the time, above all that a process of the same name gave before."""

@@ -106,6 +106,20 @@ def test_a_name_that_comes_again_goes_on_above_what_it_sent(redis_url: str, publ
     assert sequences == sorted(set(sequences))
 
 
+def test_a_second_that_is_larger_than_an_entry_may_be_is_several(
+    redis_url: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter_module, "REPORT_BYTES_MAX", 300)
+    publisher.publish({chr(ord("a") + n): 100 for n in range(10)})
+    with HealthView(redis_url) as view:
+        for endpoint in view.endpoints("shop"):
+            view.report(endpoint, "success", 0.01)
+    found = reports(publisher.redis)
+    assert len(found) > 1
+    assert sum(counted(publisher.redis).values()) == 10
+    assert max(len(fields[b"r"]) for _, fields in publisher.redis.xrange(keys.reports("shop"))) <= 300
+
+
 class LossyServer:
     """Stands before a real server and loses answers: the first that confirms an entry never arrives."""
 
