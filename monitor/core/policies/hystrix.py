@@ -69,8 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     """The stream: its buckets of `interval_ms` are numbered from `anchor_ms`. `bucket`, `calls` and `errors` are of the newest one with
-    calls, `past` are those before it that had calls, oldest first. `seen_calls` and `seen_errors` are those of the last snapshot. `gen` is
-    the breaker's: a breaker that somebody else has closed begins a new stream.
+    calls, `past` are those before it that had calls, oldest first; `seen_calls` and `seen_errors` are of all of these, the last snapshot.
+    `gen` is the breaker's: a breaker that somebody else has closed begins a new stream.
 
     At most rolling_window_ms / snapshot_interval_ms buckets of some 15 bytes each: 20 by default, BUCKETS_MAX at most.
     """
@@ -132,10 +132,9 @@ class Hystrix:
                     reason=f"the trial ended with {outcome}",
                     open_until_ms=now_ms + settings.sleep_window_ms,
                 )
+        memory = memory if memory.gen == breaker.gen else replace(memory, gen=breaker.gen)
         if good or bad:
-            memory = _counted(memory, call.count, call.count if bad else 0, now_ms, breaker.gen)
-        elif memory.gen != breaker.gen:
-            memory = replace(memory, gen=breaker.gen)
+            memory = _counted(settings, memory, call.count, call.count if bad else 0, now_ms)
         return Step(Member(member.id, breaker, memory, member.mode, member.seed), changes)
 
     def acquire(self, settings: Settings, member: Member[Memory], now_ms: int) -> Step[Memory]:
@@ -185,14 +184,8 @@ class Hystrix:
     def tick(self, settings: Settings, member: Member[Memory], now_ms: int) -> Step[Memory]:
         """Take the snapshot and judge it."""
         breaker, memory = member.breaker, _kept(settings, member)
-        number = (now_ms - memory.anchor_ms) // memory.interval_ms
-        past = memory.past
-        if memory.calls and memory.bucket < number:
-            past = (*past, (memory.bucket, memory.calls, memory.errors))
-            memory = replace(memory, bucket=number, calls=0, errors=0)
-        oldest = number - settings.buckets
-        past = past if not past or past[0][0] >= oldest else tuple([one for one in past if one[0] >= oldest])
-        calls, errors = sum([one[1] for one in past]), sum([one[2] for one in past])
+        memory = _rolled(settings, memory, (now_ms - memory.anchor_ms) // memory.interval_ms)
+        calls, errors = memory.seen_calls, memory.seen_errors
         percentage = _percentage(errors, calls)
         changes: tuple[Change, ...] = ()
         if (
@@ -211,7 +204,7 @@ class Hystrix:
                 open_until_ms=now_ms + settings.sleep_window_ms,
                 evidence={"error_percentage": percentage, "calls": calls, "errors": errors},
             )
-        memory = replace(memory, past=past, seen_calls=calls, seen_errors=errors, gen=breaker.gen)
+        memory = memory if memory.gen == breaker.gen else replace(memory, gen=breaker.gen)
         return Step(Member(member.id, breaker, memory, member.mode, member.seed), changes)
 
     def compare(self, settings: Settings, member: Member[Memory], gathered: Any, now_ms: int) -> Step[Memory]:
@@ -240,14 +233,29 @@ def _kept(settings: Settings, member: Member[Memory]) -> Memory:
     return memory
 
 
-def _counted(memory: Memory, calls: int, errors: int, now_ms: int, gen: int) -> Memory:
-    bucket = max(memory.bucket, (now_ms - memory.anchor_ms) // memory.interval_ms)
-    past = memory.past
-    if bucket == memory.bucket:
-        calls, errors = memory.calls + calls, memory.errors + errors
-    elif memory.calls:
-        past = (*past, (memory.bucket, memory.calls, memory.errors))
-    return Memory(memory.interval_ms, memory.anchor_ms, past, bucket, calls, errors, memory.seen_calls, memory.seen_errors, gen)
+def _counted(settings: Settings, memory: Memory, calls: int, errors: int, now_ms: int) -> Memory:
+    bucket = (now_ms - memory.anchor_ms) // memory.interval_ms
+    if memory.calls and bucket > memory.bucket:
+        memory = _rolled(settings, memory, bucket)
+    bucket = max(memory.bucket, bucket)
+    return replace(memory, bucket=bucket, calls=memory.calls + calls, errors=memory.errors + errors)
+
+
+def _rolled(settings: Settings, memory: Memory, number: int) -> Memory:
+    """The memory at the beginning of bucket `number`: what has ended is seen, what has left the window is not."""
+    past, bucket, calls, errors = memory.past, memory.bucket, memory.seen_calls, memory.seen_errors
+    ended = memory.calls > 0 and bucket < number
+    if ended:
+        past = (*past, (bucket, memory.calls, memory.errors))
+        calls, errors, bucket = calls + memory.calls, errors + memory.errors, number
+    gone, oldest = 0, number - settings.buckets
+    for began, of_calls, of_errors in past:
+        if began >= oldest:
+            break
+        gone, calls, errors = gone + 1, calls - of_calls, errors - of_errors
+    now_calls, now_errors = (0, 0) if ended else (memory.calls, memory.errors)
+    past = past[gone:] if gone else past
+    return Memory(memory.interval_ms, memory.anchor_ms, past, bucket, now_calls, now_errors, calls, errors, memory.gen)
 
 
 def _percentage(errors: int, calls: int) -> int:
