@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.pool.traffic.shapes import EndpointTraffic, TrafficHead, faded
+from monitor.core.endpoint import Endpoint
+from monitor.core.history import MINUTE, Row, merge, read_rows
+from monitor.pool.traffic.shapes import NO_TRAFFIC, EndpointTraffic, TrafficHead, decode_field, faded
+from monitor.query.readable import readable
+from monitor.registry.known import find
+from monitor.store.port import Store
 
 
 class Observer(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +36,27 @@ class TrafficStatus(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float | None = None
     held: str = ""
     """Why its policy would eject it, and it is not ejected."""
+
+
+class TrafficHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The minutes of one endpoint's traffic, oldest first, the present one included, and what they come to together. Counts are of calls
+    that consumers reported; `inconclusive` are those that speak neither for the endpoint nor against it. They have no times."""
+
+    endpoint: Endpoint
+    rows: tuple[Row, ...]
+    whole: Row
+
+
+async def read_traffic_history(store: Store, endpoint_id: str, now_ms: int) -> TrafficHistory:
+    """ConfigError when there is no such endpoint."""
+    endpoint = await find(store, endpoint_id)
+    rows = read_rows(MINUTE, await store.traffic_minutes(endpoint.pool, endpoint_id), now_ms)
+    data = (await store.load_pool(endpoint.pool)).traffic.fields.get(endpoint_id, b"")
+    present = (readable(decode_field, data) or NO_TRAFFIC).minute
+    rows = [row for row in rows if row.start_ms != present.start_ms]
+    if now_ms - present.start_ms <= MINUTE.rows * MINUTE.length_ms:
+        rows.append(present.row())
+    return TrafficHistory(endpoint=endpoint, rows=tuple(rows), whole=merge(rows))
 
 
 def observers(head: TrafficHead) -> tuple[Observer, ...]:

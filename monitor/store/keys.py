@@ -49,6 +49,7 @@ wk:i:{sN}:pool:<name>    set     ids of the pool's members in this slot      reg
 wk:i:{sN}:dirty          zset    pool -> ms at which to weigh it again       commit, registry -> publish
 wk:i:{sN}:unpublished    hash    pool -> "<first ms>:<last ms>" of failures to publish it, forgotten after ALIVE_TTL_MS   publish -> alive
 wk:i:{pool}:traffic      hash    "" -> "<ver 13 digits>" + TrafficHead JSON, endpoint id -> EndpointTraffic JSON   traffic -> publish, cli
+wk:i:{pool}:traffic:min:<id>  string  minutes of an endpoint's traffic, caps in core/history; 3 h   journey traffic -> cli
 wk:i:{reg}:pools         hash    pool -> Pool JSON                           registry -> workers, cli
 wk:i:{reg}:rev           string  grows with pools' settings, removals and what endpoints depend on   registry -> registry
 wk:i:{s0}:subjects       hash    "pool:<name>" or "system" -> "<ver 13 digits>" + body JSON, taken out with the pool   commit_subject
@@ -103,6 +104,8 @@ REPORTS_LENGTH_MAX = 10_000
 """About so many entries of consumers wait to be judged; then the oldest go."""
 TRAFFIC_TTL_MS = 86_400_000
 """What is known of a pool's traffic goes when nothing was reported for so long."""
+TRAFFIC_MINUTES_TTL_MS = 10_800_000
+"""Longer than the minutes that are kept."""
 LAGGING_MAX = 1_000
 """Most pools that a heartbeat names; where more lag it vouches for none."""
 CLAIM_MAX = 2_000
@@ -256,6 +259,11 @@ def reports(pool: str) -> str:
 def traffic(pool: str) -> str:
     """What is known of a pool's traffic, by endpoint."""
     return f"wk:i:{{{pool}}}:traffic"
+
+
+def traffic_minutes(pool: str, endpoint_id: str) -> str:
+    """The minutes of an endpoint's traffic."""
+    return f"wk:i:{{{pool}}}:traffic:min:{endpoint_id}"
 
 
 def group(key: str) -> str:

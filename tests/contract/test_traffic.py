@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.core.errors import Stale
+from monitor.core.history import RowWrite
 from monitor.store import keys
 from monitor.store.port import Lease, Traffic, TrafficCommit
 from monitor.store.queues import Queue
@@ -87,6 +88,19 @@ async def test_whoever_has_lost_the_lease_writes_nothing(house):
         await house.store.commit_traffic(commit(second, 1))
 
 
+async def test_closed_minutes_are_written_with_the_commit(house):
+    await house.report("shop", b"1")
+    held = await lease(house)
+    rows = [("a", RowWrite("min", 24, b"A" * 24)), ("b", RowWrite("min", 0, b"B" * 24)), ("a", RowWrite("min", 0, b"C" * 24))]
+    await house.store.commit_traffic(commit(held, rows=rows, fields={"a": b"1"}, gone=["x"]))
+    assert await house.store.traffic_minutes("shop", "a") == b"C" * 24 + b"A" * 24
+    assert await house.store.traffic_minutes("shop", "b") == b"B" * 24
+    assert await house.store.traffic_minutes("cart", "a") == b""
+    with pytest.raises(Stale):
+        await house.store.commit_traffic(commit(held, rows=[("b", RowWrite("min", 0, b"X" * 24))]))
+    assert await house.store.traffic_minutes("shop", "b") == b"B" * 24
+
+
 async def test_many_fields_are_written_in_one_commit(house):
     await house.report("shop", b"1")
     held = await lease(house)
@@ -125,13 +139,15 @@ async def test_what_consumers_wrote_wrongly_keeps_nobody_from_reporting(house):
     await wire.execute(*(("SET", name, "x") for name in names), ("ZADD", keys.REPORTS, 0, "shop"))
     assert await texts(house) == [], "the key of another type is gone"
     assert await known(house) == Traffic()
-    await wire.execute_one("SET", names[1], "x")
+    await wire.execute(("SET", names[1], "x"), ("RPUSH", keys.traffic_minutes("shop", "a"), "x"))
+    assert await house.store.traffic_minutes("shop", "a") == b""
     assert await house.store.traffic_heads(["shop"]) == [b""]
     await wire.execute(("XADD", names[0], "*", "other", "x"), ("XADD", names[0], "18446744073709551615-1", "r", "far"))
     held = await lease(house)
     entries = await house.store.reports("shop", 9)
     assert [data for _, data in entries] == [b"", b"far"]
-    await house.store.commit_traffic(commit(held, last=entries[-1][0], fields={"a": b"A"}))
+    await house.store.commit_traffic(commit(held, last=entries[-1][0], fields={"a": b"A"}, rows=[("a", RowWrite("min", 0, b"A" * 24))]))
+    assert await house.store.traffic_minutes("shop", "a") == b"A" * 24
     assert await known(house) == Traffic(1, b"h1", {"a": b"A"})
     await house.report("shop", b"again")
     assert await texts(house) == [b"again"]

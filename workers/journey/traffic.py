@@ -141,6 +141,7 @@ class TrafficStep:
                 fields={endpoint_id: encode(field) for endpoint_id, field in folded.fields.items()},
                 gone=folded.gone,
                 last=entries[-1][0] if entries else "",
+                rows=folded.rows,
             )
         )
         for counter, n in folded.counters.items():

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from monitor.core import reports
 from monitor.core.endpoint import Pool
 from monitor.core.evidence import grade
+from monitor.core.history import MINUTE, RowWrite, row_write
 from monitor.core.observation import TrafficRuling
 from monitor.core.policies.call import Call
 from monitor.core.policies.choice import resolved
@@ -31,6 +32,7 @@ from monitor.pool.traffic.shapes import (
     ObserverState,
     TrafficEvidence,
     TrafficHead,
+    TrafficMinute,
     faded,
 )
 from monitor.pool.traffic.slots import Second, Seen, in_order, merged, seen
@@ -70,6 +72,8 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: dict[str, str]
     weigh: bool
     next_ms: int | None
+    rows: tuple[tuple[str, RowWrite], ...] = ()
+    """Minutes that were closed, by endpoint."""
 
 
 class _Intake:
@@ -151,8 +155,12 @@ def fold(  # noqa: PLR0917 - a step is made of this.
 
     seconds = [(slot_ms, _credible(found, credible)) for slot_ms, found in sorted(intake.seconds.items())]
     known = {state.endpoint.id: _known(state, fields) for state in states}
+    rows: list[tuple[str, RowWrite]] = []
     for endpoint_id, field in known.items():
-        known[endpoint_id] = _counted(field, [(slot_ms, found[endpoint_id]) for slot_ms, found in seconds if endpoint_id in found], now_ms)
+        known[endpoint_id], closed = _counted(
+            field, [(slot_ms, found[endpoint_id]) for slot_ms, found in seconds if endpoint_id in found], now_ms
+        )
+        rows += [(endpoint_id, row) for row in closed]
 
     players = _players(pool, states, known, now_ms)
     for player in players:
@@ -187,6 +195,7 @@ def fold(  # noqa: PLR0917 - a step is made of this.
         unreadable={player.member.id: player.unreadable for player in players if player.unreadable},
         weigh=weigh,
         next_ms=_next_ms(head, known, players, now_ms),
+        rows=tuple(rows),
     )
 
 
@@ -210,10 +219,10 @@ def _unjudged(field: EndpointTraffic) -> EndpointTraffic:
     return replace(field, kind="", memory=NO_MEMORY, gen=-1, ruling=None, held="") if field.kind else field
 
 
-def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_ms: int) -> EndpointTraffic:
-    """The field with these seconds among its statistics, and with who saw it fail."""
+def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_ms: int) -> tuple[EndpointTraffic, list[RowWrite]]:
+    """The field with these seconds among its statistics, and with who saw it fail; and the minutes that they close."""
     if not seconds:
-        return field
+        return field, []
     evidence, failing = faded(field.evidence, now_ms), dict(field.failing)
     calls, latency, slow = dict(evidence.calls), dict(evidence.latency), evidence.slow
     for slot_ms, second in seconds:
@@ -224,7 +233,26 @@ def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_
         slow += second.slow
         failing |= {name: max(slot_ms, failing.get(name, 0)) for name in second.failing}
     last = sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:AGREEING_MAX]
-    return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=tuple(last))
+    minute, closed = _by_minute(field.minute, seconds)
+    return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=tuple(last), minute=minute), closed
+
+
+def _by_minute(minute: TrafficMinute, seconds: Sequence[tuple[int, Second]]) -> tuple[TrafficMinute, list[RowWrite]]:
+    """The present minute, and those that were closed. A second that comes after its minute was closed counts in the present one."""
+    closed = []
+    for slot_ms, second in seconds:
+        start_ms = slot_ms // MINUTE.length_ms * MINUTE.length_ms
+        if start_ms > minute.start_ms:
+            if minute.start_ms:
+                closed.append(row_write(MINUTE, minute.row()))
+            minute = TrafficMinute(start_ms)
+        ok, failed = second.ok, second.failed
+        latency = dict(minute.latency)
+        for bucket, n in second.latency.items():
+            latency[bucket] = latency.get(bucket, 0) + n
+        other = minute.other + sum(second.calls.values()) - ok - failed
+        minute = TrafficMinute(minute.start_ms, minute.ok + ok, minute.failed + failed, other, latency)
+    return minute, closed
 
 
 def _pool_calls(head: TrafficHead, states: Sequence[MemberState], known: Mapping[str, EndpointTraffic], now_ms: int) -> TrafficHead:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from monitor.core.evidence import TAU_MIN_MS
-from monitor.core.history import quantiles
+from monitor.core.history import Row, quantiles
 from monitor.core.observation import TrafficRuling
 from monitor.core.policies.call import CallOutcome
 from monitor.core.record import NO_EVIDENCE, BreakerState, Evidence
@@ -61,6 +61,22 @@ class TrafficEvidence(msgspec.Struct, frozen=True, omit_defaults=True):
         return Evidence(ok, ok + kept.failed, latency_ms or 0.0, sum(kept.latency.values()), now_ms)
 
 
+class TrafficMinute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An endpoint's calls in the present minute: `other` speak neither for it nor against it."""
+
+    start_ms: int = 0
+    ok: int = 0
+    failed: int = 0
+    other: int = 0
+    latency: dict[int, int] = {}
+
+    def row(self) -> Row:
+        """What history keeps of it."""
+        p50_ms, p90_ms, p99_ms = quantiles(self.latency, (0.5, 0.9, 0.99))
+        counts = {"ok": self.ok, "failed": self.failed, "inconclusive": self.other}
+        return Row(start_ms=self.start_ms, **counts, p50_ms=p50_ms, p90_ms=p90_ms, p99_ms=p99_ms)
+
+
 class Ruling(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the judge said last of an endpoint, until its record shows it. `breaker` is the one that it leads to."""
 
@@ -83,6 +99,7 @@ class EndpointTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     held: str = ""
     """Why its policy would eject it and the judge does not."""
     evidence: TrafficEvidence = TrafficEvidence()
+    minute: TrafficMinute = TrafficMinute()
     closed_gen: int = 0
     """The breaker's generation when its calls were last counted anew, because it had closed."""
 

@@ -134,6 +134,7 @@ class MemoryState:
         # Traffic
         self._trials: dict[str, Trials] = defaultdict(Trials)
         self._traffic: dict[str, Traffic] = {}
+        self._traffic_minutes: dict[tuple[str, str], bytearray] = {}
         self._reports: dict[str, Stream] = defaultdict(lambda: Stream(keys.REPORTS_LENGTH_MAX))
         # Alerts
         self._subjects: dict[str, tuple[int, bytes]] = {}

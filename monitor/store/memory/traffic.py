@@ -27,8 +27,15 @@ class MemoryTraffic(MemoryState):
             raise Stale(f"the traffic of pool {commit.pool} is not ours any more, or was judged by another")
         fields = {endpoint_id: data for endpoint_id, data in {**held.fields, **commit.fields}.items() if endpoint_id not in commit.gone}
         self._traffic[commit.pool] = Traffic(commit.next_ver, commit.head, fields)
+        for endpoint_id, row in commit.rows:
+            blob = self._traffic_minutes.setdefault((commit.pool, endpoint_id), bytearray())
+            blob.extend(bytes(max(0, row.offset + len(row.data) - len(blob))))
+            blob[row.offset : row.offset + len(row.data)] = row.data
         stream, last = self._reports[commit.pool], int(commit.last.partition("-")[0] or 0)
         stream.delete([entry_id for entry_id, _ in stream.after(0) if int(entry_id) <= last])
+
+    async def traffic_minutes(self, pool: str, endpoint_id: str) -> bytes:
+        return bytes(self._traffic_minutes.get((pool, endpoint_id), b""))
 
     async def drop_traffic(self, pool: str, token_ms: int) -> bool:
         queue = self._queue(Queue.TRAFFIC)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from monitor.core.history import RowWrite
+
 
 class Traffic(msgspec.Struct, frozen=True):
     """What is known of a pool's traffic, as one reading: `head` of the pool, `fields` by endpoint id. `ver` 0: nothing."""
@@ -32,6 +34,8 @@ class TrafficCommit(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[str, bytes] = {}
     gone: Sequence[str] = ()
     last: str = ""
+    rows: Sequence[tuple[str, RowWrite]] = ()
+    """Closed minutes of endpoints' traffic, by id (core/history)."""
 
 
 class TrafficPort(Protocol):
@@ -43,6 +47,9 @@ class TrafficPort(Protocol):
 
     async def commit_traffic(self, commit: TrafficCommit) -> None:
         """Write what was judged and take the entries out, all at once. Raises Stale."""
+
+    async def traffic_minutes(self, pool: str, endpoint_id: str) -> bytes:
+        """The closed minutes of an endpoint's traffic, b"" for none; they go when none was added for TRAFFIC_MINUTES_TTL_MS."""
 
     async def drop_traffic(self, pool: str, token_ms: int) -> bool:
         """Take away all that is known and reported of a pool without members, and the pool from the queue. False when the lease is not

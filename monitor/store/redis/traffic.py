@@ -19,12 +19,18 @@ class TrafficCalls(Calls):
 
     async def commit_traffic(self, commit: TrafficCommit) -> None:
         names = [keys.traffic(commit.pool), keys.reports(commit.pool), keys.REPORTS]
+        names += [keys.traffic_minutes(commit.pool, endpoint_id) for endpoint_id, _ in commit.rows]
         head = b"%013d%b" % (commit.next_ver, commit.head)
         fences = commit.pool, commit.token_ms, keys.version_text(commit.ver)
         fields = [part for field in commit.fields.items() for part in field]
-        limits = keys.TRAFFIC_TTL_MS, len(commit.fields)
-        if not await self._wire.run("commit_traffic", names, *fences, head, commit.last, *limits, *fields, *commit.gone):
+        rows = [part for _, row in commit.rows for part in (row.offset, row.data)]
+        limits = keys.TRAFFIC_TTL_MS, keys.TRAFFIC_MINUTES_TTL_MS, len(commit.fields)
+        if not await self._wire.run("commit_traffic", names, *fences, head, commit.last, *limits, *fields, *rows, *commit.gone):
             raise Stale(f"the traffic of pool {commit.pool} is not ours any more, or was judged by another")
+
+    async def traffic_minutes(self, pool: str, endpoint_id: str) -> bytes:
+        (found,) = await self._wire.execute_each(("GET", keys.traffic_minutes(pool, endpoint_id)))
+        return b"" if isinstance(found, StoreRefusal) else found or b""
 
     async def drop_traffic(self, pool: str, token_ms: int) -> bool:
         return bool(await self._wire.run("drop_traffic", [keys.traffic(pool), keys.reports(pool), keys.REPORTS], pool, token_ms))

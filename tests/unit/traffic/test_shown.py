@@ -12,6 +12,7 @@ from monitor.pool.compose import decode_snapshot
 from monitor.pool.traffic.fold import WEIGH_MS
 from monitor.pool.traffic.shapes import WEIGHING_MS
 from monitor.query.status import read_explanation, read_pools, read_weights
+from monitor.query.traffic import read_traffic_history
 from monitor.store.queues import QUEUES, Queue
 from tests.unit.traffic.house import House, story
 
@@ -95,6 +96,20 @@ async def test_a_slow_endpoint_gets_less(house: House) -> None:
         await house.judge()
         seen = await weights(house)
     assert seen["a"] < seen["b"] / 2
+
+
+@story
+async def test_history_has_the_minutes_of_traffic_apart_from_probes(house: House) -> None:
+    house.clock.advance(60_000 - house.clock.now_ms() % 60_000)
+    for _ in range(150):
+        await house.second({"o1": {"a": {"success": 3, "failure": 1, "timeout": 1, "ignored": 2}}})
+    found = await read_traffic_history(house.store, "a", house.clock.now_ms())
+    assert [(row.ok, row.failed, row.inconclusive) for row in found.rows] == [(180, 120, 120), (180, 120, 120), (90, 60, 60)]
+    assert (found.whole.ok, found.whole.failed) == (450, 300)
+    assert [row.start_ms % 60_000 for row in found.rows] == [0, 0, 0]
+    assert (await read_traffic_history(house.store, "b", house.clock.now_ms())).rows == ()
+    house.clock.advance(3 * 3_600_000)
+    assert (await read_traffic_history(house.store, "a", house.clock.now_ms())).rows == ()
 
 
 @story
