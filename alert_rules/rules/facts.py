@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from monitor.core.durations import DAY_MS
 from monitor.core.endpoint import Endpoint
 from monitor.core.outcome import FailureClass, Outcome
+from monitor.core.overlay import ADMITTED, WITHDRAWN
 from monitor.core.record import Breaker, Override, Record, Source, Verdict
 from monitor.core.verdict import verdict
 from monitor.pool.snapshot import PublishedEndpoint, Snapshot
@@ -21,10 +22,6 @@ from monitor.pool.traffic.shapes import NO_HEAD, TrafficHead
 NO_CERTIFICATE_DAYS = 36_500
 SUSPECTS_NAMED = 3
 _CLOSED = Breaker.CLOSED
-OUT = frozenset({Override.FORCED_OPEN, Override.DRAIN})
-"""Words that keep traffic away, whatever the breaker says."""
-_IN = frozenset({Override.FORCED_CLOSED, Override.DISABLED, Override.METRICS_ONLY})
-"""Words that let traffic through, whatever the breaker says."""
 
 Facts = Mapping[str, Any]
 
@@ -232,7 +229,7 @@ def pool_facts(snapshot: Snapshot, outdated: Collection[str] = (), traffic: Traf
     healthy, unknown = verdicts.count(Verdict.HEALTHY), verdicts.count(Verdict.UNKNOWN)
     known = len(verdicts) - unknown
     out = [one for one in snapshot.endpoints if not _admitted(one)]
-    withdrawn = sum(one.override in OUT or one.id in outdated for one in out)
+    withdrawn = sum(one.override in WITHDRAWN or one.id in outdated for one in out)
     return {
         "pool": snapshot.pool,
         "pool_size": len(verdicts),
@@ -262,7 +259,7 @@ def unsaid_pool_facts(snapshot: Snapshot, removed: int, traffic: TrafficHead = N
 
 
 def _admitted(one: PublishedEndpoint) -> bool:
-    return one.weight > 0 and (one.breaker == _CLOSED or one.override in _IN)
+    return one.weight > 0 and (one.breaker == _CLOSED or one.override in ADMITTED)
 
 
 def system_facts(

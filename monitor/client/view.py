@@ -15,13 +15,12 @@ import msgspec
 from monitor.client.local import LocalBreaker
 from monitor.client.records import Change, EndpointView, Freshness, Staleness, endpoint_view, why
 from monitor.client.wheel import Entropy, equal_weights, gate, wheel
-from monitor.core.record import Override
+from monitor.core.overlay import WITHDRAWN
 from monitor.pool.snapshot import SCHEMA, WEIGHT_SUM, Delta, PublishedEndpoint, Snapshot, fold, sound
 
 Version = tuple[int, int]
 NOTHING: Version = (-1, -1)
 NOBODY: frozenset[str] = frozenset()
-NEVER_TRAFFIC = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -316,6 +315,6 @@ def _weights(snapshot: Snapshot, use: _Use) -> list[int]:
     """Published weights while they hold; then equal ones for whoever is neither drained by an operator nor failing here."""
     if not use.alone:
         return [endpoint.weight for endpoint in snapshot.endpoints]
-    usable = [endpoint.override not in NEVER_TRAFFIC and endpoint.id not in use.out for endpoint in snapshot.endpoints]
+    usable = [endpoint.override not in WITHDRAWN and endpoint.id not in use.out for endpoint in snapshot.endpoints]
     shares = iter(equal_weights(sum(usable)))
     return [next(shares) if usable_one else 0 for usable_one in usable]

@@ -1,8 +1,8 @@
 """The only place that moves a breaker: by probes, by time, and by what the judge of traffic rules.
 
 Whose policy it is that decides, the machine is the same (core/breaker), and three rules stand above every policy: what one observation
-leads to is one change, and the next comes MIN_DWELL_MS later unless it opens; an operator's DISABLED lets nothing open; an opening by
-consumers' reports is theirs to end, while they report (core/recovery).
+leads to is one change, and the next comes MIN_DWELL_MS later unless it opens; under some words of an operator nothing opens
+(core/overlay); an opening by consumers' reports is theirs to end, while they report (core/recovery).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from monitor.core.breaker import TRANSITIONS, Course, Event, Opening, count_tria
 from monitor.core.endpoint import Endpoint
 from monitor.core.observation import TrafficRuling
 from monitor.core.outcome import Outcome, Result
+from monitor.core.overlay import may_open
 from monitor.core.policies.choice import COOLDOWN_SPREAD_PERCENT, Chosen, resolved
 from monitor.core.policies.consecutive import ConsecutiveSettings
 from monitor.core.policies.opening import OpeningSettings
 from monitor.core.policies.policy import Change, Member, Trials
 from monitor.core.policies.probed import next_course
-from monitor.core.record import ActiveMemory, Breaker, BreakerState, Override, ProbeStatistics, Record, Source, Transition
+from monitor.core.record import ActiveMemory, Breaker, BreakerState, ProbeStatistics, Record, Source, Transition
 from monitor.core.subject import Subject
 
 # Bound once: reading a member from its enum costs a tenth of a microsecond, and this is done for each probe.
@@ -100,8 +101,8 @@ def refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int
     new = TRANSITIONS.get((before.state, ruling.event))
     if new is None:
         return f"{ruling.event.value} is no event of {before.state.value}"
-    if subject.override is Override.DISABLED and new is _OPEN:
-        return "the breaker is disabled"
+    if new is _OPEN and not may_open(subject.override):
+        return f"under {subject.override} nothing opens the breaker"
     if recovery.dwells(before, new, now_ms):
         return f"it changed less than {recovery.MIN_DWELL_MS} ms ago"
     if ruling.event is Event.TRIAL:
@@ -161,10 +162,11 @@ def _recovered(
     if course is None:
         return before, ()
     new = target(before.state, course.event)
-    if subject.override is Override.DISABLED and new is _OPEN:
+    if new is _OPEN and not may_open(subject.override):
         if course.rule != recovery.TRIALS_LOST:
             return before, ()
-        course = Course(Event.READMITTED, course.source, "disabled", f"{course.reason}; but the breaker is disabled")
+        reason = f"{course.reason}; but under {subject.override} nothing opens the breaker"
+        course = Course(Event.READMITTED, course.source, "disabled", reason)
     elif recovery.dwells(before, new, now_ms):
         return before, ()
     policy = before.policy if course.source is Source.PASSIVE else chosen.active.kind
@@ -201,7 +203,7 @@ def _judge(subject: Subject, active: Chosen, before: BreakerState, now_ms: int) 
 
 def _may(subject: Subject, before: BreakerState, new: Breaker, now_ms: int) -> bool:
     """Whether one of the rules above all policies keeps the breaker from changing so now."""
-    return not (subject.override is Override.DISABLED and new is _OPEN) and not recovery.dwells(before, new, now_ms)
+    return (new is not _OPEN or may_open(subject.override)) and not recovery.dwells(before, new, now_ms)
 
 
 def _moved(endpoint: Endpoint, judged: Judged) -> Moved:

@@ -29,7 +29,17 @@ OVERLAYS: Final[Mapping[Override, Overlay]] = MappingProxyType(
         Override.FORCED_OPEN: Overlay(False, True, True, "No traffic; the machine goes on underneath."),
         Override.FORCED_CLOSED: Overlay(True, True, True, "Traffic, whatever is seen; the machine goes on underneath."),
         Override.DISABLED: Overlay(True, False, False, "Traffic; calls are neither counted nor judged."),
-        Override.METRICS_ONLY: Overlay(True, True, False, "Traffic; calls are counted and what would have opened it is told, and no more."),
+        Override.METRICS_ONLY: Overlay(True, True, False, "Traffic; calls are counted, and nothing opens the breaker."),
         Override.DRAIN: Overlay(False, True, True, "No new traffic; the machine goes on underneath."),
     }
 )
+
+WITHDRAWN: Final = frozenset(mode for mode, overlay in OVERLAYS.items() if not overlay.permits)
+"""Under these nothing takes traffic, whatever else is known of it."""
+ADMITTED: Final = frozenset(OVERLAYS) - WITHDRAWN
+"""Under these everything does."""
+
+
+def may_open(mode: Override | None) -> bool:
+    """Whether the machine may open under this mode."""
+    return mode is None or OVERLAYS[mode].opens

@@ -27,6 +27,7 @@ from typing import Final
 import msgspec
 
 from monitor.core.endpoint import Pool
+from monitor.core.overlay import WITHDRAWN
 from monitor.core.record import Breaker, Evidence, Override, Verdict
 from monitor.pool.damping import damp
 from monitor.pool.filling import EPSILON, apportion, fill
@@ -47,7 +48,6 @@ PUBLISH_STEP: Final = 0.05
 # Bound once: reading a member from its enum is slow, and this is done for each member of a pool.
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _HEALTHY, _UNKNOWN = Verdict.HEALTHY, Verdict.UNKNOWN
-_OUT_BY: Final = frozenset({Override.FORCED_OPEN, Override.DRAIN})
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -193,7 +193,7 @@ def _tiers(pool: Pool, candidates: Sequence[Candidate]) -> tuple[list[int], list
 def _judge(candidate: Candidate) -> tuple[int, str]:
     override = candidate.override
     if override is not None:
-        return (OUT if override in _OUT_BY else ADMITTED), _OVERRIDE_WHY[override]
+        return (OUT if override in WITHDRAWN else ADMITTED), _OVERRIDE_WHY[override]
     if candidate.breaker is _OPEN:
         return EJECTED, "the breaker is open"
     if candidate.breaker is not _CLOSED:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from alert_rules.rules.evaluate import OperatorsWord, evaluate
-from alert_rules.rules.facts import OUT, pool_facts, unsaid_pool_facts
+from alert_rules.rules.facts import pool_facts, unsaid_pool_facts
 from alert_rules.rules.memory import Ended, Memory, decode_memory, encode_memory, pool_subject
 from alert_rules.rules.rule import RuleSet
+from monitor.core.overlay import WITHDRAWN
 from monitor.core.record import Breaker
 from monitor.pool.compose import NOTHING_TOLD, MemberState, decode_pool_record, decode_snapshot, encode_pool_record, tell
 from monitor.pool.snapshot import Snapshot
@@ -104,7 +105,7 @@ def _spoken_of(state: MemberState) -> bool:
     """Whether it would be told of as failed, or admitted, if operators had said nothing."""
     if state.record.breaker.state is not Breaker.CLOSED:
         return state.override is not None or _outdated(state)
-    return state.override is not None and state.override.override in OUT
+    return state.override is not None and state.override.override in WITHDRAWN
 
 
 def _outdated(state: MemberState) -> bool:

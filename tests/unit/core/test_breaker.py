@@ -127,8 +127,9 @@ def test_healthy_time_forgives_openings_one_by_one() -> None:
     assert t.record.breaker.opens == 0
 
 
-def test_disabled_records_but_never_trips() -> None:
-    t = Timeline().set(Override.DISABLED)
+@pytest.mark.parametrize("word", [Override.DISABLED, Override.METRICS_ONLY])
+def test_a_breaker_that_is_disabled_or_only_counts_records_but_never_trips(word: Override) -> None:
+    t = Timeline().set(word)
     for n in range(10):
         t.at(n).fail().expect(CLOSED)
     assert t.record.probes.run_length == 10

@@ -12,6 +12,7 @@ from monitor.core.breaker import TRANSITIONS
 from monitor.core.decide import decide
 from monitor.core.endpoint import Pool
 from monitor.core.outcome import Outcome
+from monitor.core.overlay import may_open
 from monitor.core.record import Breaker, Override, moved
 from monitor.core.recovery import MIN_DWELL_MS
 from monitor.core.subject import Subject
@@ -75,12 +76,12 @@ class BreakerMachine(RuleBasedStateMachine):
             by_ms = state.decided_ms - self.before.decided_ms if t.tilted else 0
             assert self.seen is None or state.breaker == moved(self.before, by_ms).breaker
             return
-        if state.breaker.state is CLOSED and t.override is not Override.DISABLED:
+        if state.breaker.state is CLOSED and may_open(t.override):
             assert state.probes.run_outcome is Outcome.SUCCESS or state.probes.run_length < t.endpoint.failure_threshold
         if state.breaker.state is HALF_OPEN:
             dwells = t.now_ms - state.breaker.since_ms < MIN_DWELL_MS
             assert dwells or state.breaker.trial_successes < t.endpoint.success_threshold
-        if t.override is Override.DISABLED and self.before.breaker.state is not OPEN:
+        if not may_open(t.override) and self.before.breaker.state is not OPEN:
             assert state.breaker.state is not Breaker.OPEN
 
 

@@ -77,7 +77,8 @@ def test_a_ruling_for_another_generation_of_the_breaker_is_refused_and_may_be_ma
     ("change", "why"),
     [
         (lambda t: t.tilt(), "the timeline is tilted"),
-        (lambda t: t.set(Override.DISABLED), "the breaker is disabled"),
+        (lambda t: t.set(Override.DISABLED), "under DISABLED nothing opens the breaker"),
+        (lambda t: t.set(Override.METRICS_ONLY), "under METRICS_ONLY nothing opens the breaker"),
         (lambda t: setattr(t, "endpoint", replace(t.endpoint, paused=True)), "the endpoint is paused"),
     ],
 )
@@ -194,9 +195,10 @@ def test_trials_that_nobody_ends_open_it_again_for_longer() -> None:
     assert t.record.breaker.source == "passive"
 
 
-def test_while_disabled_trials_that_nobody_ends_let_it_in() -> None:
-    t = opened().cooled().ok().set(Override.DISABLED).after(60_000).observe(TimePassed()).expect(CLOSED)
-    t.expect_reason("users' trials have decided nothing within 7s: lost, or never asked for; but the breaker is disabled")
+@pytest.mark.parametrize("word", [Override.DISABLED, Override.METRICS_ONLY])
+def test_where_nothing_may_open_it_trials_that_nobody_ends_let_it_in(word: Override) -> None:
+    t = opened().cooled().ok().set(word).after(60_000).observe(TimePassed()).expect(CLOSED)
+    t.expect_reason(f"users' trials have decided nothing within 7s: lost, or never asked for; but under {word} nothing opens the breaker")
 
 
 def test_a_reason_that_probes_see_as_well_is_gone_once_they_have_succeeded() -> None:
