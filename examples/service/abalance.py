@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 
 import httpx
 
@@ -22,11 +23,14 @@ async def requests(view: HealthView, http: httpx.AsyncClient, pool: str) -> None
             print(refusal)
             await asyncio.sleep(1)
             continue
+        began_s = time.monotonic()
         try:
-            response = await http.get(endpoint.base_url)
-            view.report(endpoint, ok=response.status_code < 500)
+            code = (await http.get(endpoint.base_url)).status_code
+            view.report(endpoint, "success" if code < 500 else "failure", time.monotonic() - began_s, code)
+        except httpx.TimeoutException:
+            view.report(endpoint, "timeout", time.monotonic() - began_s)
         except httpx.HTTPError:
-            view.report(endpoint, ok=False)
+            view.report(endpoint, "failure", time.monotonic() - began_s)
         await asyncio.sleep(PAUSE_S)
 
 

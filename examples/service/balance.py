@@ -22,16 +22,17 @@ def get(view: HealthView, http: httpx.Client, pool: str, path: str) -> tuple[str
     Raises NoEndpoint when the pool has nobody, or sheds this request; httpx.HTTPError when every attempt failed.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        endpoint = view.pick(pool, shed=True)
+        endpoint, began_s = view.pick(pool, shed=True), time.monotonic()
         try:
             response = http.get(endpoint.base_url + path)
-        except httpx.HTTPError:
-            view.report(endpoint, ok=False)
+        except httpx.HTTPError as error:
+            view.report(endpoint, "timeout" if isinstance(error, httpx.TimeoutException) else "failure", time.monotonic() - began_s)
             if attempt == ATTEMPTS:
                 raise
             continue
-        view.report(endpoint, ok=response.status_code < 500)
-        if response.status_code < 500 or attempt == ATTEMPTS:
+        well = response.status_code < 500
+        view.report(endpoint, "success" if well else "failure", time.monotonic() - began_s, response.status_code)
+        if well or attempt == ATTEMPTS:
             return endpoint.id, response
     raise AssertionError("the last attempt returns or raises")
 

@@ -172,7 +172,7 @@ class Reporter:
             if self._offset_ms is None:
                 await self._send([])
             await self._send_entries()
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, ValueError, TypeError) as error:  # The last two: an answer that is none.
             logger.debug("reports wait: %s", type(error).__name__)
         except Exception:
             logger.exception("reports cannot be sent")
@@ -199,9 +199,9 @@ class Reporter:
         time, *replies = await self._link.bounded(pipeline.execute(raise_on_error=False))
         if isinstance(time, Exception):  # It is loading, or full, or wants another password.
             raise time
-        seconds, micros = time
+        seconds, micros = map(int, time)
         read_ms = (asked_ms + self._clock.monotonic_ms()) // 2
-        self._offset_ms = int(seconds) * 1_000 + int(micros) // 1_000 - read_ms
+        self._offset_ms = seconds * 1_000 + micros // 1_000 - read_ms
         refusals = [reply for reply in replies if isinstance(reply, Exception)]
         if refusals:
             logger.warning("Redis refuses reports: %s", refusals[0])

@@ -28,7 +28,7 @@ from monitor.core.record import Breaker
 from monitor.store import keys
 from monitor.store.port import Ended, Refusal, TrialEnd
 from monitor.store.scripts import digest, source
-from monitor.store.trials import end_arguments, grant_arguments, granted
+from monitor.store.trials import end_arguments, ended, grant_arguments, granted
 
 logger = logging.getLogger("watchkeeper.client")
 
@@ -164,16 +164,17 @@ class TrialDesk:
                 self._refused_ms.clear()
                 await self._work.wait()
             self._work.clear()
+            pause_ms = TICK_MS
             try:
                 self._tidy()
                 await self._tell()
                 await self._ask()
-            except (RedisError, OSError, TimeoutError) as error:
-                logger.debug("trials wait: %s", type(error).__name__)
-            except Exception:
-                logger.exception("trials cannot be held")
+            except Exception as error:
+                self._log(error)
+                pause_ms = PAUSE_MS
+                self._work.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_MS / 1_000):
+                async with asyncio.timeout(pause_ms / 1_000):
                     await self._work.wait()
 
     async def flush(self) -> None:
@@ -182,9 +183,11 @@ class TrialDesk:
             while (token := self._pop(self._stock[pool])) is not None:
                 self._give_back(token)
         self._loop = None
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._tell()
+        except Exception as error:
+            self._log(error)
 
     async def lease(self, endpoint_id: str) -> Token | None:
         """Ask for a token; None where there is none, or no answer. One that was granted to nobody any more is given back."""
@@ -198,7 +201,7 @@ class TrialDesk:
             answer = granted(await self._run(_GRANT, _GRANT_DIGEST, names, arguments))
         except BaseException as error:
             self._give_back(token)  # It may have been granted.
-            if isinstance(error, TimeoutError | OSError | RedisError):
+            if isinstance(error, Exception):
                 self._refused_ms[""] = self._clock.monotonic_ms() + PAUSE_MS
             raise
         if isinstance(answer, Refusal):
@@ -209,12 +212,19 @@ class TrialDesk:
         """As `lease`, for a request that waits: whatever Redis does, there is an answer."""
         try:
             token = await self.lease(endpoint_id)
-        except (RedisError, OSError, TimeoutError, ValueError, TypeError):
+        except Exception as error:
+            self._log(error)
             return None
         if token is not None:
             self._hold(token)
             self.wake()
         return token
+
+    @staticmethod
+    def _log(error: Exception) -> None:
+        """Redis is away, or answers what it never should; anything else is an error of ours."""
+        known = isinstance(error, RedisError | OSError | TimeoutError | ValueError)
+        logger.log(logging.DEBUG if known else logging.ERROR, "trials wait: %s", type(error).__name__, exc_info=not known)
 
     # Inside -----------------------------------------------------------------------------------------------------
     async def _ask(self) -> None:
@@ -257,8 +267,7 @@ class TrialDesk:
         while (result := self._results[0] if self._results else None) is not None:
             if self._clock.monotonic_ms() < result.token.until_ms:
                 names, arguments = end_arguments(result.token.pool, result.end)
-                answer = Ended((await self._run(_END, _END_DIGEST, names, arguments)).decode())
-                if answer is Ended.COUNTED:
+                if ended(await self._run(_END, _END_DIGEST, names, arguments)) is Ended.COUNTED:
                     await self._announce(result.token.pool)
             with contextlib.suppress(ValueError):
                 self._results.remove(result)

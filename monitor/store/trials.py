@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from monitor.core.texts import shorten
 from monitor.store import keys
-from monitor.store.port import Grant, Refusal, TrialEnd
+from monitor.store.port import Ended, Grant, Refusal, TrialEnd
 
 
 def grant_arguments(pool: str, endpoint_id: str, token: str) -> tuple[list[str], list[str]]:
@@ -22,5 +23,16 @@ def end_arguments(pool: str, end: TrialEnd) -> tuple[list[str], list[str | int]]
 
 def granted(answer: Any) -> Grant | Refusal:
     """What grant_trial says. Raises ValueError for what it never says."""
-    what, *rest = answer
-    return Grant(*map(int, rest)) if what == b"granted" else Refusal(what.decode())
+    try:
+        what, *rest = answer
+        return Grant(*map(int, rest)) if what == b"granted" else Refusal(what.decode())
+    except (TypeError, AttributeError, ValueError):
+        raise ValueError(f"no answer of grant_trial: {shorten(repr(answer))}") from None
+
+
+def ended(answer: Any) -> Ended:
+    """What end_trial says. Raises ValueError for what it never says."""
+    try:
+        return Ended(answer.decode())
+    except (AttributeError, ValueError):
+        raise ValueError(f"no answer of end_trial: {shorten(repr(answer))}") from None

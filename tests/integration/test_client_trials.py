@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import threading
 from collections import Counter
 
 import pytest
 import redis
 
-from monitor.client import HealthView, NoEndpoint, PublishedEndpoint
+from monitor.client import HealthView, NoEndpoint, PublishedEndpoint, Snapshot
+from monitor.client.view import Fetch
 from monitor.core.policies.call import CallOutcome
 from monitor.core.reports import Report, Trial, TrialReport, decode
 from monitor.store import keys
@@ -254,6 +257,64 @@ def test_whatever_redis_does_no_request_waits_for_long(weather: str, new_server)
         if weather == "hung":
             server.resume()
         publisher.redis.close()
+
+
+class Liar:
+    """Answers every write with the same bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._talk, args=(near,), daemon=True).start()
+
+    def _talk(self, near: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while near.recv(1 << 16):
+                near.sendall(self._answer)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"+OK\r\n" * 9,
+        b":1\r\n" * 9,
+        b"*-1\r\n" * 9,
+        b"*2\r\n:1\r\n:2\r\n" * 9,
+        b"$3\r\nabc\r\n" * 9,
+        b"-ERR no\r\n" * 9,
+        b"\xff\x00rubbish",
+        b"*9",
+    ],
+)
+def test_a_server_that_lies_costs_no_request_anything(answer: bytes) -> None:
+    server = Liar(answer)
+    view = HealthView(server.url, poll_ms=100, timeout_ms=200)
+    view._view.offer(
+        Snapshot(pool="shop", epoch=1, ver=1, ts_ms=0, panic=0.0, shed=0.0, endpoints=(endpoint("a", 990), endpoint("b", 10, 0.01, 7))),
+        Fetch(0, None, 0),
+    )
+    view.start()
+
+    def ask() -> None:
+        with view.trial("b") as trial:
+            assert trial is None
+
+    for _ in range(5):
+        view.report("a", "success", 0.01, 200)
+        assert view.pick("shop").id == "a"
+        assert timed(ask) < 2
+    assert timed(view.close) < 3
+    server.close()
 
 
 def test_threads_share_what_there_is(redis_url: str, publisher: Publisher) -> None:

@@ -9,7 +9,7 @@ from monitor.store.names import name_of
 from monitor.store.port import Ended, Grant, Refusal, TrialEnd
 from monitor.store.redis.calls import Calls
 from monitor.store.redis.replies import by
-from monitor.store.trials import end_arguments, grant_arguments, granted
+from monitor.store.trials import end_arguments, ended, grant_arguments, granted
 
 
 class TrialCalls(Calls):
@@ -21,7 +21,7 @@ class TrialCalls(Calls):
 
     async def end_trial(self, pool: str, end: TrialEnd) -> Ended:
         names, arguments = end_arguments(pool, end)
-        return Ended((await self._wire.run("end_trial", names, *arguments)).decode())
+        return ended(await self._wire.run("end_trial", names, *arguments))
 
     async def trials_of(self, pool: str) -> dict[str, TrialState]:
         (flat,) = await self._wire.execute_each(("HGETALL", keys.trials(pool)))
