@@ -267,8 +267,9 @@ def _confirmed(
         return Step(_copied(member, replace(member.memory, due_ms=(second.at + 1) * 1000)))
     p0_then = reference(bad, calls, settings.p0_min, settings.margin)
     p0, score, h = past.slow_p0 if slow else past.p0, capped(run), past.threshold
-    if p0_then > p0:
-        p0, score = p0_then, min(score, (run.bad * up(p0_then) - run.good * LN_2) / h)
+    beside = (run.bad * up(p0_then) - run.good * LN_2) / h
+    if beside < score:
+        p0, score = p0_then, beside
     if not then.calls:
         then = others(peers, seen or second, past)
     if score < 1.0:
@@ -284,13 +285,13 @@ def _bad_of(rest: Others, *, slow: bool) -> tuple[int, int]:
 
 
 def _doubted(memory: Memory, p0: float, *, slow: bool) -> Memory:
-    """The others did no better in these seconds: the score as it is with their rate, which holds for the newest second, too."""
-    run = memory.slowness if slow else memory.failing
-    score = min(run.score, (run.bad * up(p0) - run.good * LN_2) / memory.past.threshold)
+    """The others did no better in these seconds: the score as it is with their rate, which counts for the newest second, too."""
+    run, past = memory.slowness if slow else memory.failing, memory.past
+    score = min(run.score, (run.bad * up(p0) - run.good * LN_2) / past.threshold)
     run = replace(run, score=score, low=min(run.low, score)) if score > 0.0 else NO_RUN
     if slow:
-        return replace(memory, slowness=run, past=replace(memory.past, slow_p0=p0))
-    return replace(memory, failing=run, past=replace(memory.past, p0=p0))
+        return replace(memory, slowness=run, past=replace(past, slow_p0=max(p0, past.slow_p0)))
+    return replace(memory, failing=run, past=replace(past, p0=max(p0, past.p0)))
 
 
 # The machine ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum import EXCEEDED
 from monitor.core.policies.cusum_state import Memory, Peers
 from monitor.core.policies.options import SettingError, read_settings
-from monitor.core.policies.policy import Trials
+from monitor.core.policies.policy import Trials, spread
 from tests.unit.core.policies.pool_of_cusum import FAILURE, POLICY, SUCCESS, TIMEOUT, PoolOfCusum
 
 
@@ -160,6 +160,17 @@ def test_a_shared_failure_at_a_call_a_second_ejects_nobody() -> None:
     for second in range(120):
         for name in pool.members:
             pool.second(second, name, bad=second >= 60, good=second < 60)
+    assert pool.changes == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_counted_as_bad_when_a_shared_failure_began_is_judged_by_what_the_others_did_then(seed: int) -> None:
+    """The window's rate rises for 30 s, and a score that grew beside a lower one must not trip when chance adds a little."""
+    pool = PoolOfCusum(*"abcde")
+    for second in range(70):
+        for name in pool.members:
+            bad = second >= 10 and spread(name, second, seed) < 0.8
+            pool.second(second, name, bad=bad, good=not bad)
     assert pool.changes == []
 
 
