@@ -18,7 +18,7 @@ from monitor.client.connection import Connection
 from monitor.client.counts import Counts
 from monitor.client.follow import Follower
 from monitor.client.records import Change, EndpointView, Freshness, NoEndpoint, Staleness
-from monitor.client.reporter import Reporter, Reports, checked_observer, return_name, take_name
+from monitor.client.reporter import Reporter, Reports, checked_observer, child_name, return_name, take_name
 from monitor.client.trial import TrialBlock
 from monitor.client.trials import TrialDesk
 from monitor.client.view import Fetch, Version, View
@@ -48,7 +48,7 @@ class HealthView:
     Entering waits for the first reading, good or bad, for `timeout_ms` at most; it never fails because Redis is away. A URL that nothing
     could use is a ConfigError at once.
     `observer` is the name under which it reports, one for each process that does; host and process id where there is none.
-    Inside a process that forks, make the view after the fork, or at least start it then.
+    Inside a process that forks, make the view after the fork, or at least start it then; a child reports under a name of its own.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class HealthView:
         self._timeout_ms = timeout_ms
         self._clock: Clock = clock or SystemClock()
         self._given_name = None if observer is None else checked_observer(observer)
+        self._started_name = self._given_name
         self._observer = ""
         self._counts = Counts()
         self._reporter: Reporter | None = None
@@ -282,7 +283,7 @@ class HealthView:
             self._save()
 
     def _begin(self) -> None:
-        self._observer = self._given_name or self._observer or take_name()
+        self._observer = self._started_name or self._observer or take_name()
         if self._cache_file is not None:
             saved, away_ms = lastgood.read(self._cache_file, self._clock.now_ms())
             self._view.restore(saved, away_ms, self._clock.monotonic_ms())
@@ -320,8 +321,12 @@ class HealthView:
             watch.close()
 
     def _forked(self) -> None:
-        """In a child: what was counted is the parent's to report, under the parent's name."""
+        """In a child: what was counted is the parent's to report, under the parent's name; tokens, loop and thread are the parent's too."""
         self._counts, self._reporter, self._observer = Counts(), None, ""
+        self._thread, self._loop, self._task = None, None, None
+        self._view.lock = threading.RLock()
+        if self._given_name is not None:
+            self._started_name = child_name(self._given_name)
         self._desk = TrialDesk(self._view, self._clock, self._is_reporting)
 
     def _is_reporting(self) -> bool:

@@ -220,6 +220,11 @@ def checked_observer(name: str) -> str:
     return name
 
 
+def child_name(name: str) -> str:
+    """The name of a child of the process that has this one."""
+    return f"{name[: OBSERVER_LENGTH_MAX // 2]}:{getpid()}"
+
+
 def take_name() -> str:
     """A name for a view of this process that gave none: host and process, and a number where the process has several views."""
     host = "".join(char for char in socket.gethostname() if char.isprintable())[: OBSERVER_LENGTH_MAX // 2]

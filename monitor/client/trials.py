@@ -100,7 +100,7 @@ class TrialDesk:
         self._picked.add(pool)
         if (token := self._from_stock(pool)) is not None:
             self._hold(token)
-            return token.endpoint
+            return self._view.index.get(token.endpoint.id, token.endpoint)
         for _ in range(2 * SLOTS):
             if endpoint.id not in self._view.trying.get(pool, ()):
                 return endpoint

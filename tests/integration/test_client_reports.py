@@ -96,6 +96,27 @@ def test_views_of_one_process_have_names_of_their_own_and_a_child_has_another(re
         HealthView(redis_url, observer="x" * 201)
 
 
+@pytest.mark.parametrize("name", ["web-1", None])
+def test_a_view_that_was_made_before_a_fork_and_started_after_it_reports(redis_url: str, publisher: Publisher, name: str | None) -> None:
+    publisher.publish(HALF)
+    view = HealthView(redis_url, observer=name)
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            try:
+                with view:
+                    view.report("a", "success")
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert sum(counted(publisher.redis).values()) == 2
+    named = [f"web-1:{child}" if name else f"{socket.gethostname()}:{child}" for child in children]
+    assert sorted(report.observer for report in reports(publisher.redis)) == sorted(named)
+
+
 def test_a_name_that_comes_again_goes_on_above_what_it_sent(redis_url: str, publisher: Publisher) -> None:
     publisher.publish(HALF)
     for _ in range(3):
