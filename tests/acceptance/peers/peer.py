@@ -19,8 +19,8 @@ START_ATTEMPTS = 3
 
 
 def installed(program: str) -> str:
-    """The program's path. Where it is not installed the test is skipped, but fails in CI."""
-    path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
+    """The program's path, also beside our own interpreter. Where it is not installed the test is skipped, but fails in CI."""
+    path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}") or shutil.which(Path(sys.executable).with_name(program))
     if path is None:
         missing(f"{program} is not installed")
     return path
