@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from monitor.core.replaying.recorded import Recorded
     from monitor.store.port import Store
 
+PROBES, TRAFFIC = "probes", "traffic"
 MARKED = "➤"
 """Stands in a table before what is a change."""
 COLUMNS = ("at", "endpoint", "state", "permitted", "failure_rate", "calls", "failures", "what_happened")
@@ -27,18 +28,27 @@ COLUMNS = ("at", "endpoint", "state", "permitted", "failure_rate", "calls", "fai
 @click.command()
 @click.argument("file", metavar="[FILE|-]", required=False)
 @click.option("--record", metavar="ENDPOINT", help="Write what is kept of this endpoint's probes, to be replayed; plays nothing.")
+@click.option(
+    "--source",
+    type=click.Choice([PROBES, TRAFFIC]),
+    default=PROBES,
+    show_default=True,
+    help="With --record: its probes, or the calls that consumers reported.",
+)
 @since_option("of that, what happened since")
 @output_option
 @needs_system
-def replay(system: System, file: str | None, record: str | None, since: Since | None, output: str) -> None:
+def replay(  # noqa: PLR0917 - click passes what people may write.
+    system: System, file: str | None, record: str | None, source: str, since: Since | None, output: str
+) -> None:
     """Play a history through a breaker policy, in virtual time, and show the state after each event.
 
     The same functions judge that run in production. The history is JSON: a policy with its settings, endpoints, and events in order of
     time. An event that cannot be played is a step with its error, and changes nothing. A table shows every step, with its transitions
     marked; JSON has two keys, `steps` and `final`. It needs no running system.
 
-    With --record the history of a real endpoint is written instead, with the policy that judges its probes: change `kind` in it, and replay
-    it, to see what another policy would have done.
+    With --record the history of a real endpoint is written instead, with the policy that judges its probes (or, with --source traffic, the
+    calls of its consumers): change `kind` in it, and replay it, to see what another policy would have done.
 
     \b
     A history:
@@ -58,7 +68,7 @@ def replay(system: System, file: str | None, record: str | None, since: Since | 
     Exit codes: 0 played (also where single events could not be), 2 the text holds no usable policy, endpoints or events.
     """
     if record is not None and file is None:
-        _record(system, record, since, output)
+        _record(system, record, source, since, output)
     elif record is not None or file is None:
         raise click.UsageError("give a FILE (or - for stdin) to be played, or --record ENDPOINT, and not both")
     elif since is not None:
@@ -81,19 +91,20 @@ def _play(file: str, output: str) -> None:
         emit_one({"steps": played.steps, "final": played.final}, output)
 
 
-def _record(system: System, endpoint_id: str, since: Since | None, output: str) -> None:
-    from monitor.query.recorded import read_recorded  # noqa: PLC0415 - after the help
+def _record(system: System, endpoint_id: str, source: str, since: Since | None, output: str) -> None:
+    from monitor.query.recorded import read_recorded, read_recorded_traffic  # noqa: PLC0415 - after the help
 
     async def read(store: Store) -> Recorded:
         now_ms = await store.now_ms()
-        return await read_recorded(store, endpoint_id, since.start_ms(now_ms) if since else 0, now_ms)
+        read_past = read_recorded_traffic if source == TRAFFIC else read_recorded
+        return await read_past(store, endpoint_id, since.start_ms(now_ms) if since else 0, now_ms)
 
     found = system.run(read)
     if output == "yaml":
         emit_one(found.recording, output)
     else:
         tell(_text(found.recording))
-    for line in _about(found):
+    for line in _about(found, source):
         say(line)
 
 
@@ -104,19 +115,23 @@ def _text(recording: Mapping[str, Any]) -> str:
     return "{" + ",\n ".join([*head, f'"events": [\n  {events}]']) + "}"
 
 
-def _about(found: Recorded) -> Iterator[str]:
+def _about(found: Recorded, source: str) -> Iterator[str]:
     """How far back it reaches, and what of it is a guess."""
     if not found.recording["events"]:
         yield "nothing conclusive is kept of that time"
         return
-    yield f"at_ms 0 is {stamp(found.base_ms)}; inconclusive results are left out"
-    if found.approximated:
+    if source == TRAFFIC:
+        yield f"at_ms 0 is {stamp(found.base_ms)}; calls that speak neither for it nor against it are left out"
+        yield "the calls of a minute are laid evenly into its seconds, with the median latency: more than their counts is not kept"
+    else:
+        yield f"at_ms 0 is {stamp(found.base_ms)}; inconclusive results are left out"
+    if source == PROBES and found.approximated:
         until = "all of it" if found.exact_ms is None else f"what is before {stamp(found.exact_ms)}"
         yield (
             f"{until} is known by counts of minutes and hours alone: {found.approximated} results are laid evenly into that time, "
             "failures behind each other, with the median latency"
         )
-    yield "each success asks for a permit first, as a trial would; failures do not, for no policy closes on one"
+    yield "before successes a permit is asked for, as a trial would; before failures it is not, for no policy closes on one"
 
 
 def _read(file: str) -> bytes:

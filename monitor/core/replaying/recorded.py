@@ -1,8 +1,9 @@
-"""What is kept of an endpoint's probes, written as a recording, so that another policy can be asked about them.
+"""What is kept of an endpoint's probes, or of what consumers reported, as a recording, so that another policy can be asked about it.
 
 The ring has the last results one by one. What is older is known as counts of minutes, and before that of hours. Their results are laid
 evenly into their time, those of one outcome behind each other, and beginning with that which the results before had ended with: an
-outage is one run of failures far more often than it is many.
+outage is one run of failures far more often than it is many. Of consumers' calls only the counts of minutes are known; they are many,
+and side by side, so each second of a minute has its part of both.
 """
 
 from __future__ import annotations
@@ -54,20 +55,45 @@ def recorded(
     laid = list(_laid(_pieces(HOUR, hours, [*_laid(pieces), *conclusive], pieces[0].start_ms if pieces else exact_ms) + pieces))
     laid = [sample for sample in laid if sample.at_ms >= since_ms]
     results = [*laid, *exact]
-    # A whole second, for the windows of some policies are cut at whole seconds.
     base_ms = results[0].at_ms // _SECOND_MS * _SECOND_MS if results else since_ms
-    recording = {
-        "policy": {"kind": chosen.kind, **_written(chosen.settings)},
-        "endpoints": [endpoint_id],
-        "events": [event for sample in results for event in _events(sample, base_ms)],
-    }
-    return Recorded(recording, base_ms, exact[0].at_ms if exact else None, len(laid))
+    events = [event for sample in results for event in _events(sample, base_ms)]
+    return Recorded(_recording(endpoint_id, chosen, events), base_ms, exact[0].at_ms if exact else None, len(laid))
 
 
-def _written(settings: Any) -> dict[str, Any]:
-    """The settings that can be written: what is not given follows from others."""
-    kind: type[msgspec.Struct] = type(settings)
-    return {name: value for name in table(kind) if (value := getattr(settings, name)) is not None}
+def recorded_traffic(endpoint_id: str, chosen: Chosen, minutes: Sequence[Row], since_ms: int, until_ms: int) -> Recorded:
+    """The recording of the calls that consumers reported since then."""
+    seconds = [second for row in minutes for second in _seconds(row, until_ms) if second.start_ms >= since_ms]
+    base_ms = seconds[0].start_ms if seconds else since_ms
+    events = [event for second in seconds for event in _calls(second, base_ms)]
+    return Recorded(_recording(endpoint_id, chosen, events), base_ms, None, sum(second.ok + second.failed for second in seconds))
+
+
+def _recording(endpoint_id: str, chosen: Chosen, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Times begin at a whole second, for the windows of some policies are cut there. A setting that is not given follows from others."""
+    settings: type[msgspec.Struct] = type(chosen.settings)
+    written = {name: value for name in table(settings) if (value := getattr(chosen.settings, name)) is not None}
+    return {"policy": {"kind": chosen.kind, **written}, "endpoints": [endpoint_id], "events": events}
+
+
+def _seconds(row: Row, until_ms: int) -> Iterator[_Piece]:
+    """A minute's calls in its seconds, as evenly as whole calls can be, up to the present."""
+    start_ms = row.start_ms // _SECOND_MS * _SECOND_MS
+    end_ms = min((row.start_ms // MINUTE.length_ms + 1) * MINUTE.length_ms, until_ms)
+    count = max(1, (end_ms - start_ms) // _SECOND_MS)
+    for place in range(count):
+        ok, failed = (n * (place + 1) // count - n * place // count for n in (row.ok, row.failed))
+        if ok + failed:
+            at_ms = start_ms + place * _SECOND_MS
+            yield _Piece(at_ms, at_ms + _SECOND_MS, ok, failed, row.p50_ms or 0.0)
+
+
+def _calls(second: _Piece, base_ms: int) -> Iterator[dict[str, Any]]:
+    at_ms = second.start_ms - base_ms
+    if second.ok:
+        yield {"at_ms": at_ms, "acquire": True}
+        yield {"at_ms": at_ms, "outcome": "success", "count": second.ok, "duration_ms": round(second.ok_ms, 3)}
+    if second.failed:
+        yield {"at_ms": at_ms, "outcome": "failure", "count": second.failed}
 
 
 def _pieces(period: Period, rows: Iterable[Row], finer: Sequence[Sample], until_ms: int | None) -> list[_Piece]:

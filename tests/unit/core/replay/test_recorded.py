@@ -11,7 +11,7 @@ from monitor.core.endpoint import PolicyChoice, Pool
 from monitor.core.history import HOUR, MINUTE, RING_LENGTH, Row, open_rows, read_rows, read_samples
 from monitor.core.outcome import FailureClass, Outcome
 from monitor.core.policies.choice import resolved
-from monitor.core.replaying.recorded import Recorded, recorded
+from monitor.core.replaying.recorded import Recorded, recorded, recorded_traffic
 from tests.timeline import START_MS, Timeline
 from tests.unit.core.replay.playing import replayed
 
@@ -149,3 +149,27 @@ def test_a_minute_that_went_over_goes_on_as_the_one_before_had_ended() -> None:
         (150_000, "success"),
     ]
     assert found.recording["events"][1]["duration_ms"] == 7.0
+
+
+def test_the_calls_of_consumers_are_laid_evenly_into_the_seconds_of_their_minutes() -> None:
+    passive = resolved(Kept().timeline.endpoint, Pool(name="shop")).passive
+    assert passive is not None
+    minutes = [
+        Row(start_ms=START_MS // 60_000 * 60_000, ok=150, failed=6, p50_ms=7.25),
+        Row(start_ms=START_MS // 60_000 * 60_000 + 60_000, ok=10),
+    ]
+    base_ms = minutes[0].start_ms
+    found = recorded_traffic("shop-1", passive, minutes, 0, base_ms + 65_000)
+    events = found.recording["events"]
+    assert found.recording["policy"]["kind"] == "cusum"
+    assert (found.base_ms, found.exact_ms, found.approximated) == (base_ms, None, 166)
+    assert events[:2] == [{"at_ms": 0, "acquire": True}, {"at_ms": 0, "outcome": "success", "count": 2, "duration_ms": 7.25}]
+    counts = {word: sum(event["count"] for event in events if event.get("outcome") == word) for word in ("success", "failure")}
+    assert counts == {"success": 160, "failure": 6}
+    assert [event["at_ms"] for event in events if event.get("outcome") == "failure"] == [9_000, 19_000, 29_000, 39_000, 49_000, 59_000]
+    assert [(event["at_ms"], event["count"]) for event in events if event["at_ms"] >= 60_000 and "count" in event] == [
+        (60_000 + 1_000 * second, 2) for second in range(5)
+    ]
+    assert not [step["error"] for step in replayed(found.recording)["steps"] if step["error"]]
+    assert recorded_traffic("shop-1", passive, minutes, base_ms + 60_000, base_ms + 65_000).base_ms == base_ms + 60_000
+    assert recorded_traffic("shop-1", passive, (), 5, 9).recording["events"] == []
