@@ -223,3 +223,21 @@ def test_of_an_endpoint_that_is_not_there_or_has_no_past_it_says_so(run: Run) ->
     assert json.loads(done.stdout)["events"] == []
     assert done.stderr == "nothing conclusive is kept of that time\n"
     assert "did you mean web-1?" in run("breaker", "replay", "--record", "web-2", code=2).stderr
+
+
+JUDGED = """
+pools: {shop: {passive: {kind: resilience4j, sliding_window_size: 7}}, quiet: {passive: {kind: none}}}
+endpoints:
+  - {id: shop-1, url: "tcp://127.0.0.1:1", pool: shop}
+  - {id: quiet-1, url: "tcp://127.0.0.1:1", pool: quiet}
+"""
+
+
+def test_what_consumers_reported_is_recorded_as_well_with_the_policy_that_judges_it(run: Run) -> None:
+    run("apply", "-f", "-", stdin=JUDGED)
+    done = run("breaker", "replay", "--record", "shop-1", "--source", "traffic")
+    recording = json.loads(done.stdout)
+    assert (recording["policy"]["kind"], recording["policy"]["sliding_window_size"], recording["events"]) == ("resilience4j", 7, [])
+    refused = run("breaker", "replay", "--record", "quiet-1", "--source", "traffic", code=2)
+    assert "no policy judges what consumers report" in refused.stderr
+    assert refused.stdout == ""
