@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     """The stream: its buckets of `interval_ms` are numbered from `anchor_ms`. `bucket`, `calls` and `errors` are of the newest one with
     calls, `past` are those before it that had calls, oldest first; `seen_calls` and `seen_errors` are of all of these, the last snapshot.
-    `gen` is the breaker's: a breaker that somebody else has closed begins a new stream.
+    `gen` is the breaker's: a breaker that somebody else has closed begins a new stream. `refused` are those who asked in vain since then.
 
     At most rolling_window_ms / snapshot_interval_ms buckets of some 15 bytes each: 20 by default, BUCKETS_MAX at most.
     """
@@ -84,6 +84,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     seen_calls: int = 0
     seen_errors: int = 0
     gen: int = 0
+    refused: int = 0
 
 
 class Hystrix:
@@ -140,10 +141,12 @@ class Hystrix:
     def acquire(self, settings: Settings, member: Member[Memory], now_ms: int) -> Step[Memory]:
         """A forced word answers first; the one who asks first after the sleep window tries."""
         if member.mode is not None:
-            return Step(member, permitted=OVERLAYS[member.mode].permits)
+            return Step(member, permitted=True) if OVERLAYS[member.mode].permits else _refused(member)
         breaker = member.breaker
+        if breaker.state is Breaker.CLOSED:
+            return Step(member, permitted=True)
         if breaker.state is not Breaker.OPEN or now_ms <= breaker.open_until_ms:
-            return Step(member, permitted=breaker.state is Breaker.CLOSED)
+            return _refused(member)
         reason = f"somebody asks after {now_ms - breaker.since_ms} ms, later than the sleep window of {settings.sleep_window_ms} ms"
         breaker, changes = _moved(breaker, Event.TRIAL, now_ms, rule="sleep_window_ms", reason=reason)
         memory = replace(_kept(settings, member), gen=breaker.gen)
@@ -220,7 +223,13 @@ class Hystrix:
         memory = member.memory
         calls, errors = memory.seen_calls, memory.seen_errors
         enough = calls >= settings.request_volume_threshold
-        return Shown(failure_rate=_percentage(errors, calls) if enough else -1, calls=calls, failures=errors)
+        rate = _percentage(errors, calls) if enough else -1
+        return Shown(failure_rate=rate, calls=calls, failures=errors, not_permitted=memory.refused)
+
+
+def _refused(member: Member[Memory]) -> Step[Memory]:
+    memory = replace(member.memory, refused=member.memory.refused + 1)
+    return Step(Member(member.id, member.breaker, memory, member.mode, member.seed), permitted=False)
 
 
 def _kept(settings: Settings, member: Member[Memory]) -> Memory:
@@ -255,7 +264,7 @@ def _rolled(settings: Settings, memory: Memory, number: int) -> Memory:
         gone, calls, errors = gone + 1, calls - of_calls, errors - of_errors
     now_calls, now_errors = (0, 0) if ended else (memory.calls, memory.errors)
     past = past[gone:] if gone else past
-    return Memory(memory.interval_ms, memory.anchor_ms, past, bucket, now_calls, now_errors, calls, errors, memory.gen)
+    return Memory(memory.interval_ms, memory.anchor_ms, past, bucket, now_calls, now_errors, calls, errors, memory.gen, memory.refused)
 
 
 def _percentage(errors: int, calls: int) -> int:
