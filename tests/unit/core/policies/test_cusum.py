@@ -9,7 +9,7 @@ from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum import EXCEEDED
 from monitor.core.policies.cusum_state import Memory, Peers
 from monitor.core.policies.options import SettingError, read_settings
-from monitor.core.policies.policy import Trials, spread
+from monitor.core.policies.policy import IllegalError, Trials, spread
 from tests.unit.core.policies.pool_of_cusum import FAILURE, POLICY, SUCCESS, TIMEOUT, PoolOfCusum
 
 
@@ -445,6 +445,20 @@ def test_disabled_counts_nothing_and_an_operators_moves_are_done() -> None:
             assert pool.acquire(0) is True
         if word == "open_for:60000":
             assert pool.acquire(60_999) is False
+
+
+def test_a_move_that_the_machine_does_not_know_is_refused_and_one_to_where_it_is_changes_nothing() -> None:
+    pool = PoolOfCusum()
+    with pytest.raises(IllegalError, match="half_open is no move from closed"):
+        POLICY.override(pool.settings, pool.members["a"], "half_open", 0)
+    pool.take("a", POLICY.override(pool.settings, pool.members["a"], "forced_closed", 0))
+    for second in range(5):
+        pool.second(second, "a", timeouts=1)
+    assert pool.state() == "forced_closed"
+    assert pool.acquire(4_001) is True
+    pool.take("a", POLICY.override(pool.settings, pool.members["a"], "auto", 4_002))
+    assert pool.state() == "open"
+    assert POLICY.override(pool.settings, pool.members["a"], "open", 4_003).changes == ()
 
 
 def test_outcomes_that_say_nothing_of_the_endpoint_are_not_counted() -> None:
