@@ -10,6 +10,8 @@ import statistics
 from time import process_time
 from timeit import Timer
 
+from msgspec.structs import replace
+
 from benchmarks.lab import Report, Scale, say
 from monitor.client import HealthView, PublishedEndpoint, Snapshot
 from monitor.client.counts import Counts, entries
@@ -88,7 +90,11 @@ class Floor:
 def reporting() -> list[Row]:
     """What a report costs its request, counting included; and what becomes of a second's counters later, each."""
     view = HealthView.from_snapshots([published(10)])
+    first, *others = published(10).endpoints
+    tried = replace(first, weight=10, breaker="HALF_OPEN", trial_share=0.01)
+    trying = HealthView.from_snapshots([replace(published(10), endpoints=(tried, *others))])
     rows = [
+        cost("pick, one of 10 is tried", "pick('shop')", pick=trying.pick),
         cost("report a success", "report('shop-1', 'success', 0.012, 200)", report=view.report),
         cost("report a failure", "report('shop-2', 'failure', 0.012, 503)", report=view.report),
         cost("pick and report", "report(pick('shop'), 'success', 0.012, 200)", report=view.report, pick=view.pick),
