@@ -52,6 +52,30 @@ def close(system: System, endpoint_id: str, reason: str, actor: str) -> None:
 
 @breaker.command()
 @_operators
+def disable(system: System, endpoint_id: str, reason: str, actor: str) -> None:
+    """Let nothing open the breaker, until `breaker auto`; what would have is not told either.
+
+    \b
+    Example:
+      watchkeeper breaker disable shop-1 --reason "load test until 16:00"
+    """
+    override(system, endpoint_id, Override.DISABLED, reason, actor)
+
+
+@breaker.command("metrics-only")
+@_operators
+def metrics_only(system: System, endpoint_id: str, reason: str, actor: str) -> None:
+    """Let nothing open the breaker, until `breaker auto`; `events` tells once of each rule that would have.
+
+    \b
+    Example:
+      watchkeeper breaker metrics-only shop-1 --reason "a week with cusum before it may act"
+    """
+    override(system, endpoint_id, Override.METRICS_ONLY, reason, actor)
+
+
+@breaker.command()
+@_operators
 def auto(system: System, endpoint_id: str, reason: str, actor: str) -> None:
     """Take an override back: the probes decide again.
 

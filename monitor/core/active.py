@@ -48,6 +48,8 @@ class Judged(msgspec.Struct, frozen=True):
     breaker: BreakerState
     memory: ActiveMemory | None
     changes: tuple[Change, ...] = ()
+    held: Change | None = None
+    """An opening that may not be."""
 
 
 def call_of(result: Result) -> Call:
@@ -69,6 +71,7 @@ class Judge:
         self._id = endpoint_id
         self._gathered = gathered
         self._may = may
+        self._held: Change | None = None
 
     def probed(self, breaker: BreakerState, memory: ActiveMemory | None, result: Result, now_ms: int) -> Judged:
         """After one more conclusive probe, and whatever was due before it."""
@@ -85,6 +88,7 @@ class Judge:
         else:
             step = Step(member)
         if step.changes and not self._may(step.member.breaker.state):
+            self._hold(step)
             step = Step(member)
         return self._judged(step.member, (*changes, *step.changes), now_ms)
 
@@ -120,11 +124,16 @@ class Judge:
                 return member, changes
             step = self._tick(member, due_ms)
             if step.changes and not self._may(step.member.breaker.state):
+                self._hold(step)
                 if step.member.breaker.state is not Breaker.OPEN:
                     return member, changes  # It is too early, and due until it may be.
                 break
             member, changes = step.member, (*changes, *step.changes)
         return replace(member, memory=policy.begin(settings, now_ms)), changes
+
+    def _hold(self, step: Step[Any]) -> None:
+        if step.member.breaker.state is Breaker.OPEN:
+            self._held = step.changes[-1]
 
     def _tick(self, member: Member[Any], due_ms: int) -> Step[Any]:
         policy, settings = self._chosen.policy, self._chosen.settings
@@ -142,7 +151,7 @@ class Judge:
         kind, breaker = self._chosen.kind, member.breaker
         if changes:
             breaker = replace(breaker, since_ms=now_ms, source=Source.ACTIVE, policy=kind)
-        return Judged(breaker, ActiveMemory(kind, msgspec.Raw(msgspec.json.encode(member.memory))), changes)
+        return Judged(breaker, ActiveMemory(kind, msgspec.Raw(msgspec.json.encode(member.memory))), changes, self._held)
 
 
 def gather(chosen: Chosen, members: Iterable[tuple[str, BreakerState, ActiveMemory | None]], now_ms: int) -> Any:

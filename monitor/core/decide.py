@@ -17,6 +17,7 @@ from monitor.core.record import (
     Breaker,
     BreakerState,
     LastResult,
+    Override,
     ProbeStatistics,
     Record,
     Standing,
@@ -106,7 +107,10 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
     success = outcome is _SUCCESS
     probes = _judged(record.probes, last, outcome, result.text, subject.pool, now_ms)
     went = moves.by_probe(subject, record, probes, result, now_ms)
-    breaker, transitions = went.breaker, went.transitions
+    breaker, transitions, would_open = went.breaker, went.transitions, record.would_open
+    if went.held is not None or would_open:
+        would_open, told = _would_open(subject, record, went.held)
+        transitions = (*transitions, *told)
     if probes.flapping is not record.probes.flapping:
         transitions = (*transitions, _flapping_transition(subject, probes, breaker.gen, now_ms))
     closed = bool(transitions) and breaker.state is _CLOSED and record.breaker.state is not _CLOSED
@@ -119,6 +123,7 @@ def _probed(subject: Subject, record: Record, result: Result, now_ms: int, tilte
         weighing=evidence_.restart(weighing) if closed else weighing,
         traffic_seq=record.traffic_seq,
         active=went.active,
+        would_open=would_open,
         history=past,
         override=subject.override,
         silent=False,
@@ -177,7 +182,19 @@ def _time_passed(subject: Subject, record: Record, passed: TimePassed, now_ms: i
         after, weigh = _changed(after, went, now_ms), True
     elif went.active is not after.active:
         after = replace(after, active=went.active)
-    return Decision(after, went.transitions, writes, endpoint.interval_ms, weigh)
+    would_open, told = _would_open(subject, after, went.held)
+    if would_open != after.would_open:
+        after = replace(after, would_open=would_open)
+    return Decision(after, (*went.transitions, *told), writes, endpoint.interval_ms, weigh)
+
+
+def _would_open(subject: Subject, record: Record, held: Transition | None) -> tuple[tuple[str, ...], tuple[Transition, ...]]:
+    """The rules that would have opened it under METRICS_ONLY, with the newest, and what is told of that: of each rule once."""
+    if subject.override is not Override.METRICS_ONLY:
+        return (), ()
+    if held is None or held.rule in record.would_open:
+        return record.would_open, ()
+    return (*record.would_open, held.rule), (held,)
 
 
 def _told(subject: Subject, record: Record, word: OperatorWord, now_ms: int) -> Decision:

@@ -22,7 +22,7 @@ from monitor.core.policies.consecutive import ConsecutiveSettings
 from monitor.core.policies.opening import OpeningSettings
 from monitor.core.policies.policy import Change, Member, Trials
 from monitor.core.policies.probed import next_course
-from monitor.core.record import ActiveMemory, Breaker, BreakerState, ProbeStatistics, Record, Source, Transition
+from monitor.core.record import ActiveMemory, Breaker, BreakerState, Override, ProbeStatistics, Record, Source, Transition
 from monitor.core.subject import Subject
 
 # Bound once: reading a member from its enum costs a tenth of a microsecond, and this is done for each probe.
@@ -36,6 +36,8 @@ class Moved(msgspec.Struct, frozen=True):
     breaker: BreakerState
     transitions: tuple[Transition, ...] = ()
     active: ActiveMemory | None = None
+    held: Transition | None = None
+    """What an operator's METRICS_ONLY has kept from happening."""
 
 
 def by_probe(subject: Subject, record: Record, probes: ProbeStatistics, result: Result, now_ms: int) -> Moved:
@@ -49,8 +51,8 @@ def by_probe(subject: Subject, record: Record, probes: ProbeStatistics, result: 
         return Moved(*_recovered(subject, breaker, probes, now_ms, silent=False), record.active)
     active = resolved(subject.endpoint, subject.pool).active
     if isinstance(active.settings, ConsecutiveSettings):
-        return Moved(*_advanced(subject, active.settings, breaker, probes, result, now_ms=now_ms))
-    return _moved(subject.endpoint, _judge(subject, active, breaker, now_ms).probed(breaker, record.active, result, now_ms))
+        return _advanced(subject, active.settings, breaker, probes, result, now_ms=now_ms)
+    return _moved(subject, now_ms, _judge(subject, active, breaker, now_ms).probed(breaker, record.active, result, now_ms))
 
 
 def by_time(subject: Subject, record: Record, now_ms: int) -> Moved:
@@ -63,9 +65,9 @@ def by_time(subject: Subject, record: Record, now_ms: int) -> Moved:
         return Moved(breaker, (), record.active)
     active = resolved(subject.endpoint, subject.pool).active
     if not isinstance(active.settings, ConsecutiveSettings):
-        return _moved(subject.endpoint, _judge(subject, active, breaker, now_ms).passed(breaker, record.active, now_ms))
+        return _moved(subject, now_ms, _judge(subject, active, breaker, now_ms).passed(breaker, record.active, now_ms))
     if breaker.state is _HALF_OPEN and probes.run_outcome is _SUCCESS:
-        return Moved(*_advanced(subject, active.settings, breaker, probes, None, now_ms=now_ms))
+        return _advanced(subject, active.settings, breaker, probes, None, now_ms=now_ms)
     return Moved(breaker)
 
 
@@ -136,20 +138,28 @@ def _counted(record: Record, success: bool, now_ms: int) -> BreakerState:
 
 def _advanced(
     subject: Subject, settings: ConsecutiveSettings, breaker: BreakerState, probes: ProbeStatistics, result: Result | None, *, now_ms: int
-) -> tuple[BreakerState, tuple[Transition, ...]]:
+) -> Moved:
     """Consult the rule until it has nothing more to say; one result may end both a cooldown and its only trial."""
     transitions: tuple[Transition, ...] = ()
-    before = breaker
+    before, held = breaker, None
     while (course := next_course(settings, breaker, probes, result, now_ms)) is not None:
-        new = target(breaker.state, course.event)
-        if not _may(subject, before, new, now_ms):
-            break
         after = step(breaker, course, endpoint_id=subject.endpoint.id, policy="consecutive", times=settings.times, now_ms=now_ms)
-        transitions = (*transitions, _transition(subject.endpoint, breaker, after))
+        transition = _transition(subject.endpoint, breaker, after)
+        if not _may(subject, before, after.state, now_ms):
+            held = _held(subject, transition, breaker)
+            break
+        transitions = (*transitions, transition)
         breaker = after
         if len(transitions) == len(Breaker):  # A rule that goes round in circles is stopped, and consulted again at the next result.
             break
-    return breaker, transitions
+    return Moved(breaker, transitions, None, held)
+
+
+def _held(subject: Subject, transition: Transition, breaker: BreakerState) -> Transition | None:
+    """The word of an opening that METRICS_ONLY has kept from happening."""
+    if subject.override is not Override.METRICS_ONLY or transition.new != _OPEN:
+        return None
+    return replace(transition, kind="metrics_only", reason=f"would have opened: {transition.reason}", gen=breaker.gen)
 
 
 def _recovered(
@@ -206,11 +216,15 @@ def _may(subject: Subject, before: BreakerState, new: Breaker, now_ms: int) -> b
     return (new is not _OPEN or may_open(subject.override)) and not recovery.dwells(before, new, now_ms)
 
 
-def _moved(endpoint: Endpoint, judged: Judged) -> Moved:
-    last = judged.breaker
+def _moved(subject: Subject, now_ms: int, judged: Judged) -> Moved:
+    last, held = judged.breaker, judged.held
     first_gen = last.gen - len(judged.changes) + 1
-    transitions = [_changed(endpoint, change, first_gen + at, last) for at, change in enumerate(judged.changes)]
-    return Moved(last, tuple(transitions), judged.memory)
+    transitions = [_changed(subject.endpoint, change, first_gen + at, last) for at, change in enumerate(judged.changes)]
+    would = None
+    if held is not None and judged.memory is not None:
+        seen = replace(last, since_ms=now_ms, source=Source.ACTIVE, policy=judged.memory.kind)
+        would = _held(subject, _changed(subject.endpoint, held, last.gen, seen), last)
+    return Moved(last, tuple(transitions), judged.memory, would)
 
 
 def _changed(endpoint: Endpoint, change: Change, gen: int, last: BreakerState) -> Transition:

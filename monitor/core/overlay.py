@@ -29,7 +29,7 @@ OVERLAYS: Final[Mapping[Override, Overlay]] = MappingProxyType(
         Override.FORCED_OPEN: Overlay(False, True, True, "No traffic; the machine goes on underneath."),
         Override.FORCED_CLOSED: Overlay(True, True, True, "Traffic, whatever is seen; the machine goes on underneath."),
         Override.DISABLED: Overlay(True, False, False, "Traffic; calls are neither counted nor judged."),
-        Override.METRICS_ONLY: Overlay(True, True, False, "Traffic; calls are counted, and nothing opens the breaker."),
+        Override.METRICS_ONLY: Overlay(True, True, False, "Traffic; calls are counted, and what would have opened the breaker is told."),
         Override.DRAIN: Overlay(False, True, True, "No new traffic; the machine goes on underneath."),
     }
 )

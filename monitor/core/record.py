@@ -57,7 +57,8 @@ class Verdict(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change with its reason, and with its actor where a person made it. `kind` is breaker, override, flapping, pool or registry."""
+    """A change with its reason, and with its actor where a person made it. `kind` is breaker, override, flapping, pool or registry, or
+    metrics_only: what would have happened to a breaker that an operator lets only count."""
 
     endpoint: str
     pool: str
@@ -227,6 +228,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weighing: Evidence = Evidence()
     active: ActiveMemory | None = None
     """Of the policy that judges probes; `consecutive` has all that it needs in `probes`."""
+    would_open: tuple[str, ...] = ()
+    """The rules that would have opened it under METRICS_ONLY: each is told once."""
     traffic_seq: int = 0
     """The last ruling of the judge of traffic that counted; what is not larger was heard before."""
     history: HistoryState = HistoryState()

@@ -52,7 +52,7 @@ def test_resilience4j_judges_probes_and_its_trials_are_probes() -> None:
         permitted_number_of_calls_in_half_open_state=2,
     )
     t.at(0).ok().at(1_000).fail().at(2_000).ok().expect(CLOSED).at(3_000).fail().expect(OPEN)
-    t.expect_reason("of 4 calls 50 % failed and 0 % were slow")
+    assert "50 %" in t.record.breaker.reason
     breaker, [change] = t.record.breaker, t.transitions
     assert (breaker.source, breaker.policy, breaker.rule) == ("active", "resilience4j", "failure_rate_threshold")
     assert (change.old, change.new, change.gen, change.at_ms, change.policy) == ("CLOSED", "OPEN", 1, t.now_ms, "resilience4j")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from monitor.config.fields import ENDPOINT_FIELDS, POOL_FIELDS
 from monitor.core.breaker import TRANSITIONS, Course, Event, Opening, UnlistedTransitionError, opening_ms, step
-from monitor.core.endpoint import Endpoint, Pool
+from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
 from monitor.core.policies.choice import COOLDOWN_SPREAD_PERCENT
 from monitor.core.policies.probed import OPTIONS, Scope
 from monitor.core.record import Breaker, BreakerState, Override, Source, Verdict, moved
@@ -134,6 +134,28 @@ def test_a_breaker_that_is_disabled_or_only_counts_records_but_never_trips(word:
         t.at(n).fail().expect(CLOSED)
     assert t.record.probes.run_length == 10
     t.set(None).after(1).fail().expect(OPEN)
+
+
+@pytest.mark.parametrize(
+    ("pool", "rule"),
+    [
+        (POOL, "failure_threshold"),
+        (
+            Pool(name="shop", active=PolicyChoice("resilience4j", {"sliding_window_size": 3, "minimum_number_of_calls": 3})),
+            "failure_rate_threshold",
+        ),
+    ],
+)
+def test_metrics_only_tells_once_what_would_have_opened_it(pool: Pool, rule: str) -> None:
+    t = Timeline(pool).set(Override.METRICS_ONLY)
+    for _ in range(9):
+        t.after(1_000).fail().expect(CLOSED)
+    t.after(1_000).ok().after(1_000).fail().after(1_000).fail().after(1_000).fail().expect(CLOSED)
+    [told] = [change for change in t.transitions if change.kind != "flapping"]
+    assert (told.kind, told.old, told.new, told.rule, told.source, told.gen) == ("metrics_only", "CLOSED", "OPEN", rule, "active", 0)
+    assert told.reason.startswith("would have opened: ")
+    t.set(None).after(1_000).fail().expect(OPEN)
+    assert not t.record.would_open
 
 
 @pytest.mark.parametrize("override", [Override.FORCED_OPEN, Override.FORCED_CLOSED, Override.DRAIN])
