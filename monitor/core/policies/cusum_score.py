@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import log
-from operator import add
 from typing import Final
 
 from monitor.core.history import quantiles
@@ -39,6 +38,7 @@ _PERIOD_S: Final = 2 * REFRESH_S
 DURATIONS_MIN: Final = 10
 """An endpoint with fewer successes says nothing about what is slow."""
 NOBODY: Final = Others()
+_NO_CALLS: Final[tuple[int, ...]] = (0,) * WINDOW_S
 
 
 def up(p0: float) -> float:
@@ -126,7 +126,7 @@ def shifted_if_any(seconds: tuple[int, ...], newest: int, gap: int, length: int)
 
 def added_up(members: Iterable[tuple[Second, Past]], at: int) -> Peers:
     """What the members show together in the WINDOW_S seconds that end with `at`."""
-    calls, failures, slow = [0] * WINDOW_S, [0] * WINDOW_S, [0] * WINDOW_S
+    calls, failures, slow = [_NO_CALLS], [_NO_CALLS], [_NO_CALLS]
     p90s_ms = []
     count = 0
     for second, past in members:
@@ -136,21 +136,20 @@ def added_up(members: Iterable[tuple[Second, Past]], at: int) -> Peers:
         end = WINDOW_S - (at - second.at)
         if not 0 < end <= WINDOW_S:
             continue
-        _add(calls, past.calls, second.successes + second.failures, end)
+        calls.append(_column(past.calls, second.successes + second.failures, end))
         if second.failures or past.failures:
-            _add(failures, past.failures, second.failures, end)
+            failures.append(_column(past.failures, second.failures, end))
         if second.slow or past.slow:
-            _add(slow, past.slow, second.slow, end)
-    total = Others(sum(calls), sum(failures), sum(slow))
-    return Peers(at, count, tuple(calls), tuple(failures), tuple(slow), medians(p90s_ms), total)
+            slow.append(_column(past.slow, second.slow, end))
+    all_calls, all_failures, all_slow = (tuple(map(sum, zip(*columns, strict=True))) for columns in (calls, failures, slow))
+    total = Others(sum(all_calls), sum(all_failures), sum(all_slow))
+    return Peers(at, count, all_calls, all_failures, all_slow, medians(p90s_ms), total)
 
 
-def _add(totals: list[int], before: tuple[int, ...], newest: int, end: int) -> None:
-    begin = end - 1 - len(before)
-    values = (*before, newest)
-    if begin < 0:
-        values, begin = values[-begin:], 0
-    totals[begin:end] = map(add, totals[begin:end], values)
+def _column(before: tuple[int, ...], newest: int, end: int) -> tuple[int, ...]:
+    """WINDOW_S seconds of which `newest` is the one before place `end`."""
+    missing = end - 1 - len(before)
+    return (*_NO_CALLS[:missing], *before, newest, *_NO_CALLS[end:]) if missing >= 0 else (*before[-missing:], newest, *_NO_CALLS[end:])
 
 
 def others(peers: Peers | None, second: Second, past: Past, since: int = 0) -> Others:
