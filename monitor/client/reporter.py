@@ -86,6 +86,8 @@ class Reporter:
         self._entries: deque[_Entry] = deque()
         self._sequences: dict[str, itertools.count[int]] = {}
         self._counted_ms = -REPORTING_MS
+        self._refused = False
+        """Whether Redis refused an entry the last time; that is said once."""
         self._sent = self._dropped = self._unknown = 0
 
     def told(self) -> Reports:
@@ -203,8 +205,9 @@ class Reporter:
         read_ms = (asked_ms + self._clock.monotonic_ms()) // 2
         self._offset_ms = seconds * 1_000 + micros // 1_000 - read_ms
         refusals = [reply for reply in replies if isinstance(reply, Exception)]
-        if refusals:
+        if refusals and not self._refused:
             logger.warning("Redis refuses reports: %s", refusals[0])
+        self._refused = bool(refusals)
         added, announced = replies[: len(entries)], dict(zip(pools, replies[len(entries) :], strict=True))
         return [
             entry

@@ -226,6 +226,33 @@ def test_while_redis_is_away_memory_is_bounded_and_requests_go_on(new_server, mo
     publisher.redis.close()
 
 
+def test_a_server_that_hangs_does_not_hold_up_the_loop_of_a_service(new_server) -> None:
+    server = new_server()
+    publisher = Publisher(server.url)
+    publisher.publish(HALF)
+
+    async def play() -> float:
+        view, slowest_s = HealthView(server.url, poll_ms=200, timeout_ms=200), 0.0
+        await view.astart()
+        server.pause()
+        for _ in range(300):
+            began_s = asyncio.get_running_loop().time()
+            view.report(view.pick("shop"), "failure", 0.1, 500)
+            await asyncio.sleep(0)
+            slowest_s = max(slowest_s, asyncio.get_running_loop().time() - began_s)
+            await asyncio.sleep(0.005)
+        began_s = asyncio.get_running_loop().time()
+        await view.aclose()
+        assert asyncio.get_running_loop().time() - began_s < 3
+        return slowest_s
+
+    try:
+        assert asyncio.run(play()) < 1
+    finally:
+        server.resume()
+        publisher.redis.close()
+
+
 @pytest.mark.parametrize("weather", ["hung", "rubbish"])
 def test_a_server_that_hangs_or_talks_rubbish_keeps_nobody_waiting(weather: str, new_server) -> None:
     server = new_server()
