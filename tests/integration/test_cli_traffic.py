@@ -56,7 +56,7 @@ def test_history_of_traffic_is_in_minutes(run: Run, reported: int) -> None:
     assert [(row["start_ms"] - reported, row["ok"], row["failed"], row["other"]) for row in rows] == [(-60_000, 3, 1, 0), (0, 6, 4, 1)]
     assert [row["success"] for row in rows] == [0.75, 0.6]
     assert "64.286% of the calls succeeded" in run("history", "web-1", "--source", "traffic").stderr
-    refused = run("history", "web-1", "--source", "traffic", "--by", "days", status=2)
+    refused = run("history", "web-1", "--source", "traffic", "--by", "days", code=2)
     assert "of traffic minutes are kept" in refused.stderr
 
 

@@ -28,6 +28,7 @@ from workers.journey.publish import Publisher
 from workers.journey.quarantine import Quarantine
 from workers.journey.traffic import TrafficStep
 
+RULES = load_rules()
 FIVE = PolicyChoice("consecutive", {"failure_threshold": 5})
 """Judges by runs alone, so that a test can count."""
 
@@ -51,7 +52,7 @@ class House:
             store=self.store,
             clock=self.clock,
             cache=self.cache,
-            rules=load_rules(),
+            rules=RULES,
             publish=lambda pool, _slot, _mark_ms: self.published.append(pool),
             route=lambda _slot: None,
             counters=self.counters,
@@ -61,7 +62,7 @@ class House:
         self.publisher = Publisher(
             store=self.store,
             clock=self.clock,
-            rules=load_rules(),
+            rules=RULES,
             route=lambda _slot: None,
             counters=self.counters,
             quarantine=quarantine,

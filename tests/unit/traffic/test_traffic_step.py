@@ -284,6 +284,20 @@ async def test_a_pool_without_members_is_forgotten(house: House) -> None:
 
 
 @story
+async def test_when_a_pool_is_removed_what_is_known_of_its_traffic_goes_though_nobody_reports(house: House) -> None:
+    await house.second(TWO)
+    for _ in range(200):
+        house.clock.advance(QUIET_MS)
+        await house.judge()
+    assert (Queue.TRAFFIC, 0) not in await house.store.ready()
+    await register(house.store, [], [one.id for one in house.endpoints], [])
+    leases = await house.store.claim(Queue.DIRTY, 0, 9, 5_000)
+    await house.publisher.weigh_leased((0, lease) for lease in leases)
+    await house.judge()
+    assert (await house.store.load_pool("shop")).traffic.ver == 0
+
+
+@story
 async def test_of_an_endpoint_that_left_nothing_is_kept(house: House) -> None:
     await house.second(TWO)
     await register(house.store, [], ["b"], [])
