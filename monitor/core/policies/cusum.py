@@ -7,7 +7,7 @@ was in one second, the trip waits until calls of theirs in the newest second are
 all members' calls (of those that ended together the successes first), gathers, and compares each. One alone is judged as if the others had
 no failures.
 
-Its memory is at most 30 seconds of three counts and 255 counts of durations, as JSON about 600 bytes at 100 calls a second, 6 kB at most.
+Its memory is at most 30 seconds of three counts and 255 counts of durations, as JSON about 800 bytes at 100 calls a second, 6 kB at most.
 """
 
 from __future__ import annotations
