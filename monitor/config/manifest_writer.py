@@ -68,6 +68,8 @@ def entry_of(endpoint: Endpoint, pool: Pool | None = None, owner: str = OWNER_MA
 
 def _policies(holder: Endpoint | Pool, also: Mapping[str, Field], entry: dict[str, Any]) -> dict[str, Any]:
     """The policies of an endpoint or a pool; what `entry` has of their settings goes into them."""
+    if holder.active is None and holder.passive is None:
+        return {}
     nested = {}
     if holder.active is not None and holder.active.kind == CONSECUTIVE:
         nested = {name: entry.pop(field.key) for name, field in also.items() if field.key in entry}
