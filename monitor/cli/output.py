@@ -138,7 +138,8 @@ def _dump(value: Any, output: str) -> None:
     import yaml  # noqa: PLC0415 - only this form needs it
 
     plain = msgspec.to_builtins(value)
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # The same text in a fifth of the time.
+    text = yaml.dump(plain, Dumper=fast, sort_keys=False, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # What a terminal obeys or does not show is escaped, and with it all that is not ASCII.
-        text = yaml.safe_dump(plain, sort_keys=False)
+        text = yaml.dump(plain, Dumper=fast, sort_keys=False)
     click.echo(text, nl=False)
