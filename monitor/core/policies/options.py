@@ -84,6 +84,8 @@ def _read(rows: Mapping[str, PolicySetting], name: str, value: object) -> Any:
     if row is None:
         hint = did_you_mean(name, rows, f"its settings are {', '.join(rows)}")
         raise SettingError(name, shorten(repr(value)), "there is no such setting", hint)
+    if value is None and row.default is None:
+        return None
     fits = isinstance(value, row.type) or (row.type is float and isinstance(value, int))
     if not fits or (row.type is not bool and isinstance(value, bool)):
         raise SettingError(name, shorten(repr(value)), f"it is not {_KINDS[row.type]}", f"write {row.allowed}")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from monitor.core.policies import POLICIES
+from monitor.core.policies.options import table
 from tests.unit.core.replay.playing import Event, replayed, steps, walked
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -23,6 +24,12 @@ FAILED: list[Event] = [{"at_ms": 10 * number, "outcome": "timeout"} for number i
 
 def policy(kind: str) -> dict[str, Any]:
     return {"kind": kind, **QUICK[kind]}
+
+
+@KINDS
+def test_a_setting_that_has_no_default_may_be_null(kind: str) -> None:
+    empty = {name: None for name, setting in table(POLICIES[kind].settings).items() if setting.default is None}
+    assert steps({**policy(kind), **empty}, FAILED) == steps(policy(kind), FAILED)
 
 
 def test_each_policy_is_played_here() -> None:
