@@ -122,7 +122,7 @@ def _sorted(second: Second) -> tuple[list[Call], list[Call], list[Call]]:
             continue
         if outcome is not _SUCCESS:
             into = bad if outcome in _FAILED or outcome is CallOutcome.REJECTED else neutral
-            into.append(Call(outcome, n, 0.0, code, outcome is CallOutcome.TIMEOUT))
+            into.append(Call(outcome, n, 0.0, code))
             continue
         while n and durations:
             duration_ms, known = durations.pop()
