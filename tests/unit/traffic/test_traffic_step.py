@@ -6,9 +6,12 @@ import pytest
 
 from monitor.core.endpoint import PolicyChoice, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import Source
-from monitor.pool.traffic.fold import JUDGE_MS, QUIET_MS
+from monitor.core.record import Record, Source
+from monitor.pool.compose import MemberState
+from monitor.pool.traffic.fold import JUDGE_MS, QUIET_MS, fold
 from monitor.pool.traffic.judge import RULING_MAX_AGE_MS
+from monitor.pool.traffic.observers import OBSERVERS_MAX
+from monitor.pool.traffic.shapes import ObserverState, TrafficHead
 from monitor.registry.rename import rename
 from monitor.store.port import TrafficCommit
 from monitor.store.queues import Queue
@@ -87,6 +90,18 @@ async def test_late_early_unknown_and_unreadable_reports_are_counted_and_harm_no
     assert await house.aside() == [("report", "shop")]
     assert (await house.field()).evidence.calls == {"success": 9.0}
     assert await house.store.reports("shop", 9) == []
+
+
+@story
+async def test_so_many_observers_of_a_pool_are_known_and_what_others_say_is_counted(house: House) -> None:
+    now_ms = house.clock.now_ms()
+    known = {f"o{n}": ObserverState(1, 1, now_ms, 0, now_ms, now_ms) for n in range(OBSERVERS_MAX)}
+    states = [MemberState(endpoint, Record(), None) for endpoint in house.endpoints]
+    house.clock.advance(1_000)
+    entries = [("1-0", house.entry("new", {"a": WELL})), ("2-0", house.entry("o7", {"a": WELL}, seq=2))]
+    folded = fold(house.pool, states, TrafficHead(observers=known), {}, entries, house.clock.now_ms(), 1)
+    assert folded.counters == {"reports": 2, "reports_unheard": 1, "report_counters": 1}
+    assert len(folded.head.observers) == OBSERVERS_MAX
 
 
 @story
