@@ -19,7 +19,12 @@ from tests.simulation.virtual import Life
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-POOLS: Final = ("shop", "bank")
+POOLS: Final = {
+    "shop": "{kind: consecutive}",
+    "bank": "{kind: resilience4j, sliding_window_size: 4, minimum_number_of_calls: 3, wait_duration_in_open_state_ms: 2s,"
+    " permitted_number_of_calls_in_half_open_state: 2}",
+}
+"""The pools by name, each with the policy that judges its probes."""
 MEMBERS: Final = 3
 SOLO: Final = "lone"
 ABSENT: Final = "absent"
@@ -319,7 +324,7 @@ def _entry(name: str, interval: str) -> dict[str, Any]:
 
 def _manifest(written: Mapping[str, str]) -> str:
     lines = ["pools:"]
-    lines += [f"  {pool}: {{warm_up: 8s, open: 2s}}" for pool in POOLS]
+    lines += [f"  {pool}: {{warm_up: 8s, open: 2s, active: {active}}}" for pool, active in POOLS.items()]
     lines.append("endpoints:")
     for name, interval in written.items():
         pairs = ", ".join(f"{key}: {value}" for key, value in _entry(name, interval).items())
