@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from monitor.core.errors import DECODE_ERRORS
 from monitor.core.outcome import FailureClass, Outcome, Result
 from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.choice import Chosen
@@ -177,7 +178,7 @@ def member_of(chosen: Chosen, endpoint_id: str, breaker: BreakerState, memory: A
     if memory is not None and memory.kind == chosen.kind:
         try:
             return Member(endpoint_id, breaker, decoder(chosen.policy.memory).decode(memory.memory))
-        except msgspec.MsgspecError:
+        except DECODE_ERRORS:
             pass
     return Member(endpoint_id, breaker, chosen.policy.begin(chosen.settings, now_ms))
 

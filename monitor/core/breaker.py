@@ -92,27 +92,22 @@ def target(state: Breaker, event: Event) -> Breaker:
 
 def step(before: BreakerState, course: Course, *, endpoint_id: str, policy: str, times: Opening, now_ms: int) -> BreakerState:
     """Return the breaker after an event that `policy` names; its `gen` is one larger. Where it opens, `times` say for how long."""
-    state = target(before.state, course.event)
-    gen = before.gen + 1
     opens, open_until_ms = before.opens, 0
-    if state is Breaker.OPEN:
+    if target(before.state, course.event) is Breaker.OPEN:
         opens = count_opening(before.opens, times)
-        open_until_ms = now_ms + opening_ms(endpoint_id, gen, opens, times)
-    return BreakerState(
-        state=state,
-        since_ms=now_ms,
-        gen=gen,
-        open_until_ms=open_until_ms,
-        opens=opens,
-        trial_successes=course.trial_successes,
-        forgiven_ms=before.forgiven_ms,
+        open_until_ms = now_ms + opening_ms(endpoint_id, before.gen + 1, opens, times)
+    entered = enter(
+        before,
+        course.event,
+        now_ms=now_ms,
+        rule=course.rule,
         reason=course.reason,
         evidence=course.evidence,
-        source=course.source,
-        policy=policy,
-        rule=course.rule,
+        open_until_ms=open_until_ms,
+        opens=opens,
         hard=course.hard,
     )
+    return replace(entered, source=course.source, policy=policy, trial_successes=course.trial_successes)
 
 
 def enter(

@@ -6,7 +6,6 @@ meanings stay as they are within one `schema`; readers ignore what they do not k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Final, TypeAlias
 
@@ -139,8 +138,3 @@ def read_word(word: str) -> tuple[CallOutcome, int | None]:
 def word_of(outcome: CallOutcome, code: int | None = None) -> str:
     """The key of `calls` for an outcome and an HTTP status."""
     return outcome.value if code is None else f"{outcome.value}/{code}"
-
-
-def total(calls: Mapping[str, int]) -> int:
-    """How many calls these are."""
-    return sum(calls.values())

@@ -11,11 +11,10 @@ from typing import Final
 
 import msgspec
 
+from monitor.core.policies.policy import CONCURRENT_MAX
 from monitor.core.record import Breaker
 from monitor.pool.compose import MemberState
 
-CONCURRENT_MAX: Final = 4
-"""At most so many requests try an endpoint at a time, whatever its policy says."""
 RAMP: Final = (1, 2, CONCURRENT_MAX)
 """How many after no success, after one, and after more."""
 

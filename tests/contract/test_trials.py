@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from monitor.core.policies.call import CallOutcome
+from monitor.core.policies.policy import CONCURRENT_MAX
 from monitor.core.reports import Trial, TrialReport, decode
-from monitor.pool.trials import CONCURRENT_MAX, LiveToken, TrialCount, TrialTerms
+from monitor.pool.trials import LiveToken, TrialCount, TrialTerms
 from monitor.store import keys
 from monitor.store.port import Ended, Grant, Publication, Refusal, TrialEnd
 from monitor.store.redis.store import RedisStore

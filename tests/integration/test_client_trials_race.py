@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monitor.client import HealthView
+from monitor.core.policies.policy import CONCURRENT_MAX
 from monitor.core.reports import TrialReport, decode
-from monitor.pool.trials import CONCURRENT_MAX
 from monitor.store import keys
 from tests.conftest import RedisServer, die_with_parent
 from tests.integration.test_client_redis import Publisher

@@ -26,6 +26,10 @@ class CallOutcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+FAILED: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
+"""The outcomes that speak against an endpoint, where a source has no rule of its own."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """`count` equal calls that ended in the same millisecond.
 

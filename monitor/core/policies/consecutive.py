@@ -20,18 +20,15 @@ from monitor.core.durations import format_duration
 from monitor.core.endpoint import THRESHOLD_MAX
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.by_hand import overridden
-from monitor.core.policies.call import COUNT_MAX, Call, CallOutcome
+from monitor.core.policies.call import COUNT_MAX, FAILED, Call, CallOutcome
 from monitor.core.policies.opening import OpeningSettings, check_opening, opened
 from monitor.core.policies.options import Limits
-from monitor.core.policies.policy import Change, Member, Shown, Step, Trials
+from monitor.core.policies.policy import CONCURRENT_MAX, Change, Member, Shown, Step, Trials
 from monitor.core.record import Breaker, BreakerState
 
 RULE: Final = "consecutive"
-CONCURRENT_MAX: Final = 4
-"""Trials at a time where permits are leased tokens."""
 
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
-_BAD: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
 
 
 def next_event(
@@ -107,7 +104,7 @@ class Consecutive:
 
     def observe(self, settings: ConsecutiveSettings, member: _Member, call: Call, gathered: None, now_ms: int) -> _Step:
         del gathered
-        if call.outcome is CallOutcome.SUCCESS or call.outcome in _BAD:
+        if call.outcome is CallOutcome.SUCCESS or call.outcome in FAILED:
             return _ended(settings, member, call, now_ms, probe=False)
         return Step(_given_back(member, call.count)) if call.outcome is CallOutcome.IGNORED else Step(member)
 

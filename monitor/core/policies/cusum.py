@@ -43,14 +43,12 @@ from monitor.core.policies.cusum_score import (
 )
 from monitor.core.policies.cusum_state import NO_RUN, Instant, Memory, Others, Past, Peers, Run, Second, Settings
 from monitor.core.policies.opening import check_opening
-from monitor.core.policies.policy import Member, Shown, Step, Trials
+from monitor.core.policies.policy import CONCURRENT_MAX, Member, Shown, Step, Trials
 from monitor.core.record import Breaker
 
 RULE_SLOW: Final = "cusum_slow"
 EXCEEDED: Final = "CUSUM_EXCEEDED"
 """The event of a trip that an operator's METRICS_ONLY does not let happen."""
-CONCURRENT_MAX: Final = 4
-"""Trials at a time where permits are leased tokens."""
 
 _CLOSED, _OPEN, _HALF_OPEN = Breaker.CLOSED, Breaker.OPEN, Breaker.HALF_OPEN
 _SUCCESS, _FAILURE, _TIMEOUT, _IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.TIMEOUT, CallOutcome.IGNORED

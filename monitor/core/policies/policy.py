@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from monitor.core.policies.call import COUNT_MAX, Call
 from monitor.core.record import BreakerState, Override
 
 M = TypeVar("M")
+CONCURRENT_MAX: Final = 4
+"""At most so many requests try an endpoint at a time where permits are leased tokens, whatever its policy says."""
 
 
 class Member(msgspec.Struct, Generic[M], frozen=True):

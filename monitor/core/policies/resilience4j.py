@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from monitor.core.breaker import Event, enter
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.call import Call, CallOutcome
-from monitor.core.policies.policy import Change, IllegalError, Member, Shown, Step, Trials, spread
+from monitor.core.policies.policy import CONCURRENT_MAX, Change, IllegalError, Member, Shown, Step, Trials, spread
 from monitor.core.policies.resilience4j_state import (
     MACHINE,
     MODES,
@@ -178,7 +178,7 @@ class Resilience4j:
     def trials(self, settings: Settings, member: _Member) -> Trials:
         """As many as HALF_OPEN permits, at most four at a time."""
         permitted = settings.permitted_number_of_calls_in_half_open_state
-        return Trials(permitted, min(4, permitted))
+        return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
     def shows(self, settings: Settings, member: _Member, now_ms: int) -> Shown:
         """The window as it is now: seconds leave it while nothing happens."""

@@ -8,12 +8,12 @@ there are others, unless probes fail as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
+from monitor.core.active import decoder
 from monitor.core.breaker import TRANSITIONS, Event
 from monitor.core.errors import DECODE_ERRORS
 from monitor.core.observation import TrafficRuling
@@ -70,7 +70,7 @@ class Player:
         if not (ours or tried):
             return None
         try:
-            memory = _decoder(chosen.policy.memory)(bytes(field.memory))
+            memory = decoder(chosen.policy.memory).decode(field.memory)
         except DECODE_ERRORS as error:
             self.unreadable = str(error)
             return None
@@ -250,8 +250,3 @@ def _admitted(record: Record, chosen: Chosen, memory: Any, now_ms: int) -> Any:
         return policy.release(settings, asked, now_ms).member.memory
     except IllegalError:
         return None
-
-
-@lru_cache(maxsize=64)
-def _decoder(memory: type[Any]) -> Any:
-    return msgspec.json.Decoder(memory).decode

@@ -10,7 +10,7 @@ import msgspec
 from monitor.core.evidence import TAU_MIN_MS
 from monitor.core.history import Row, quantiles
 from monitor.core.observation import TrafficRuling
-from monitor.core.policies.call import CallOutcome
+from monitor.core.policies.call import FAILED, CallOutcome
 from monitor.core.record import NO_EVIDENCE, BreakerState, Evidence
 from monitor.core.reports import read_word
 
@@ -25,7 +25,6 @@ WEIGHING_MS: Final = 180_000
 WEIGHT_QUANTILE: Final = 0.9
 """The latency that makes a weight: so many of the successful calls are at least as fast."""
 NO_MEMORY: Final = msgspec.Raw()
-_FAILED: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
 
 
 class TrafficEvidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +44,7 @@ class TrafficEvidence(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def failed(self) -> float:
         """Calls that speak against the endpoint: failures and timeouts."""
-        return sum(n for word, n in self.calls.items() if read_word(word)[0] in _FAILED)
+        return sum(n for word, n in self.calls.items() if read_word(word)[0] in FAILED)
 
     def quantiles_ms(self, *shares: float) -> list[float | None]:
         """Latencies of successful calls at or below which each share lies."""

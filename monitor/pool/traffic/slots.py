@@ -9,7 +9,7 @@ No observer weighs more than twice as much as the middle one of that endpoint an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from statistics import median
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from monitor.core.history import bucket_ms
-from monitor.core.policies.call import Call, CallOutcome
+from monitor.core.policies.call import FAILED, Call, CallOutcome
 from monitor.core.reports import Counters, read_word
 
 CAP_MIN: Final = 10
@@ -29,7 +29,6 @@ TOGETHER_MAX: Final = 3
 """Where no run is counted, failures are spread into parts of so many, once there are more than so many parts."""
 _SUCCESS: Final = CallOutcome.SUCCESS
 _ONLY_GOOD: Final = _SUCCESS.value
-_FAILED: Final = frozenset({CallOutcome.FAILURE, CallOutcome.TIMEOUT})
 
 
 class Seen(NamedTuple):
@@ -58,7 +57,7 @@ class Second(msgspec.Struct, frozen=True):
     @property
     def failed(self) -> int:
         """Failures and timeouts."""
-        return sum(n for word, n in self.calls.items() if read_word(word)[0] in _FAILED)
+        return sum(n for word, n in self.calls.items() if read_word(word)[0] in FAILED)
 
 
 def seen(observer: str, counters: Counters) -> Seen:
@@ -69,7 +68,7 @@ def seen(observer: str, counters: Counters) -> Seen:
     total = failed = 0
     for word, n in calls.items():
         total += n
-        if read_word(word)[0] in _FAILED:
+        if read_word(word)[0] in FAILED:
             failed += n
     return Seen(observer, counters, total, failed)
 
@@ -121,7 +120,7 @@ def _sorted(second: Second) -> tuple[list[Call], list[Call], list[Call]]:
         if not n:
             continue
         if outcome is not _SUCCESS:
-            into = bad if outcome in _FAILED or outcome is CallOutcome.REJECTED else neutral
+            into = bad if outcome in FAILED or outcome is CallOutcome.REJECTED else neutral
             into.append(Call(outcome, n, 0.0, code))
             continue
         while n and durations:
@@ -170,12 +169,3 @@ def _parts(calls: list[Call], total: int, parts: int) -> list[list[Call]]:
                 left.append((call, n - taken))
         found.append(part)
     return found
-
-
-def by_outcome(calls: Mapping[str, float]) -> dict[str, float]:
-    """Counts by outcome alone."""
-    counts: dict[str, float] = {}
-    for word, n in calls.items():
-        outcome = read_word(word)[0].value
-        counts[outcome] = counts.get(outcome, 0) + n
-    return counts

@@ -1,5 +1,5 @@
--- Publish a pool's next version: log entry, snapshot, terms of trials, index and hint, fenced by the epoch and by the log's last id, which the server
--- itself lets only grow.
+-- Publish a pool's next version: log entry, snapshot, terms of trials, index and hint, fenced by the epoch and by the log's last id, which
+-- the server itself lets only grow.
 -- @include times stream
 --
 -- KEYS  1 snap   2 log   3 pools   4 epoch   5 trials   6 trials:issued

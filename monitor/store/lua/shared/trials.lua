@@ -1,6 +1,6 @@
 -- Leased trials of a HALF_OPEN endpoint. Terms: "gen permitted concurrent lease_ms", written with the snapshot. Count: "gen issued lost ok
--- failed"; issued are those that have ended and those that are live: a permit that comes back unused or lost is no more. A live token is the member "gen:token" of a sorted set, and
--- its score the end of its lease.
+-- failed"; issued are those that have ended and those that are live: a permit that comes back unused or lost is no more. A live token is
+-- the member "gen:token" of a sorted set, and its score the end of its lease.
 local CONCURRENT_MAX = 4
 
 local function terms_of(key, endpoint)
