@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 POOLS: Final = {
     "shop": "{kind: consecutive}",
-    "bank": "{kind: resilience4j, sliding_window_size: 4, minimum_number_of_calls: 3, wait_duration_in_open_state_ms: 2s,"
+    "bank": "{kind: resilience4j, sliding_window_size: 3, failure_rate_threshold: 100, wait_duration_in_open_state_ms: 2s,"
     " permitted_number_of_calls_in_half_open_state: 2}",
 }
 """The pools by name, each with the policy that judges its probes."""
