@@ -164,7 +164,7 @@ def fold(  # noqa: PLR0917 - a step is made of this.
 
     players = _players(pool, states, known, now_ms)
     for player in players:
-        player.agreed = agreed(known[player.member.id], player.record, now_ms - SHARE_FADE_MS, len(credible))
+        player.agreed = agreed(known[player.member.id], player.record, now_ms - SHARE_FADE_MS, credible)
     timed, judged_ms = _calls(players, seconds, intake, head.judged_ms, now_ms)
     play(players, timed, max(judged_ms, now_ms - LAG_MS))
     for player in players:

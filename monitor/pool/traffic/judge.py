@@ -7,7 +7,7 @@ there are others, unless probes fail as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -143,10 +143,10 @@ def play(players: Sequence[Player], seconds: Iterable[tuple[int, Mapping[str, Se
         _tick(group, until_ms, budget)
 
 
-def agreed(field: EndpointTraffic, record: Record, since_ms: int, observers: int) -> bool:
-    """Whether two observers (or all there are) have seen it fail since then, or probes do."""
-    seen = sum(at_ms >= since_ms for _, at_ms in field.failing)
-    return seen >= min(2, max(1, observers)) or record.probes.run_outcome is Outcome.FAILURE
+def agreed(field: EndpointTraffic, record: Record, since_ms: int, credible: Collection[str]) -> bool:
+    """Whether two observers whose word counts (or all there are) have seen it fail since then, or probes do."""
+    seen = sum(at_ms >= since_ms and name in credible for name, at_ms in field.failing)
+    return seen >= min(2, max(1, len(credible))) or (record.probes.run_outcome is Outcome.FAILURE and not record.silent)
 
 
 def _observe(group: Sequence[Player], calls: Mapping[str, Sequence[Call]], at_ms: int) -> None:

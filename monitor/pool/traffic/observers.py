@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from monitor.core.medians import medians
 from monitor.core.reports import REPORT_AHEAD_MAX_MS, REPORT_LATE_MAX_MS, REPORT_SLOT_MS
-from monitor.pool.traffic.shapes import ObserverState, fade
+from monitor.pool.traffic.shapes import FADED, ObserverState, fade
 
 OBSERVERS_MAX: Final = 2_000
 """So many observers of a pool are known; what others report is counted and judges nothing."""
@@ -70,8 +70,12 @@ def weighed(known: ObserverState, since_ms: int, failing: int, reported: int) ->
 def guarded(observers: Mapping[str, ObserverState], now_ms: int) -> dict[str, ObserverState]:
     """The observers that are still known, with those quarantined that are outliers now."""
     kept = {name: one for name, one in observers.items() if now_ms - one.seen_ms <= _kept_ms(one)}
-    shares = medians(one.share for one in kept.values())
-    return {name: _judged(one, shares.without(one.share) if len(kept) > 1 else 1.0, now_ms) for name, one in kept.items()}
+    shown = [one.share for one in kept.values() if one.reported > FADED]  # Who has used too little to tell speaks for nobody.
+    shares = medians(shown)
+    return {
+        name: _judged(one, shares.without(one.share) if len(shown) > 1 and one.reported > FADED else 1.0, now_ms)
+        for name, one in kept.items()
+    }
 
 
 def _judged(one: ObserverState, others: float, now_ms: int) -> ObserverState:

@@ -125,6 +125,12 @@ def test_an_outage_that_some_report_before_the_others_makes_nobody_suspect() -> 
     assert quarantined(observers(dict.fromkeys(WELL, 10), 30, since=early)) == []
 
 
+def test_who_has_used_too_little_to_tell_speaks_for_nobody() -> None:
+    failing = observers({"busy": 10}, 10)
+    idle = {f"idle-{n}": heard(None, 1, one.newest_ms, one.seen_ms) for one in failing.values() for n in range(5)}
+    assert quarantined(guarded(failing | {name: one for name, one in idle.items() if one}, failing["busy"].seen_ms)) == []
+
+
 def test_nobody_is_judged_at_once() -> None:
     assert quarantined(observers({**WELL, "broken": 10}, KNOWN_AFTER_MS // 1_000)) == []
     assert quarantined(observers({**WELL, "broken": 10}, KNOWN_AFTER_MS // 1_000 + 1)) == ["broken"]

@@ -134,6 +134,19 @@ async def test_a_broken_consumer_is_quarantined_and_what_it_says_does_not_count(
 
 
 @story
+async def test_one_observer_beside_a_quarantined_one_is_alone(house: House) -> None:
+    well = {f"o{n}": {"a": WELL, "b": WELL, "c": WELL} for n in range(4)}
+    for _ in range(8):
+        await house.second({"broken": {"a": BAD, "b": BAD, "c": BAD}, **well})
+    assert (await house.head()).quarantined == ("broken",)
+    await house.second({"o1": {"a": {"failure": 9}}})
+    assert await house.state() == "CLOSED"
+    assert "one observer alone" in (await house.field()).held
+    await house.second({"o2": {"a": {"failure": 1}}})
+    assert await house.state() == "OPEN"
+
+
+@story
 async def test_of_two_who_judge_at_once_one_writes(house: House) -> None:
     house.clock.advance(1_000)
     house.report("o1", {"a": {"failure": 2}})
