@@ -220,8 +220,10 @@ def _ruled(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int,
     if refused := moves.refusal(subject, record, ruling, now_ms, tilted=tilted):
         return Decision(record, refused=refused)
     went = moves.by_ruling(subject, record, ruling, now_ms)
-    after = replace(_changed(record, went, now_ms), traffic_seq=ruling.seq, override=subject.override, decided_ms=now_ms)
-    return Decision(after, went.transitions, (), subject.endpoint.interval_ms, True)
+    would_open, told = _would_open(subject, record, went.held)
+    after = _changed(record, went, now_ms) if went.transitions else record
+    after = replace(after, would_open=would_open, traffic_seq=ruling.seq, override=subject.override, decided_ms=now_ms)
+    return Decision(after, (*went.transitions, *told), (), subject.endpoint.interval_ms, bool(went.transitions))
 
 
 def _changed(record: Record, went: moves.Moved, now_ms: int) -> Record:

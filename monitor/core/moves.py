@@ -72,7 +72,7 @@ def by_time(subject: Subject, record: Record, now_ms: int) -> Moved:
 
 
 def by_ruling(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int) -> Moved:
-    """After a ruling that nothing speaks against (`refusal`)."""
+    """After a ruling that nothing speaks against (`refusal`). METRICS_ONLY keeps what would open it."""
     before = record.breaker
     breaker = enter(
         before,
@@ -86,7 +86,10 @@ def by_ruling(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: i
         hard=ruling.hard,
     )
     breaker = replace(breaker, source=Source.PASSIVE, policy=ruling.policy)
-    return Moved(breaker, (_transition(subject.endpoint, before, breaker),), record.active)
+    transition = _transition(subject.endpoint, before, breaker)
+    if (held := _held(subject, transition, before)) is not None:
+        return Moved(before, (), record.active, held)
+    return Moved(breaker, (transition,), record.active)
 
 
 def refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int, *, tilted: bool) -> str:
@@ -103,7 +106,7 @@ def refusal(subject: Subject, record: Record, ruling: TrafficRuling, now_ms: int
     new = TRANSITIONS.get((before.state, ruling.event))
     if new is None:
         return f"{ruling.event.value} is no event of {before.state.value}"
-    if new is _OPEN and not may_open(subject.override):
+    if new is _OPEN and not may_open(subject.override) and subject.override is not Override.METRICS_ONLY:
         return f"under {subject.override} nothing opens the breaker"
     if recovery.dwells(before, new, now_ms):
         return f"it changed less than {recovery.MIN_DWELL_MS} ms ago"

@@ -17,7 +17,7 @@ from monitor.core.history import MINUTE, RowWrite, row_write
 from monitor.core.observation import TrafficRuling
 from monitor.core.policies.call import Call
 from monitor.core.policies.choice import resolved
-from monitor.core.record import Breaker, BreakerState
+from monitor.core.record import Breaker, BreakerState, Override
 from monitor.core.reports import REPORT_SLOT_MS, Report, ReportError, Trial, TrialReport
 from monitor.core.tilt import SKEW_MAX_MS
 from monitor.pool.compose import MemberState
@@ -268,6 +268,8 @@ def _players(pool: Pool, states: Sequence[MemberState], known: Mapping[str, Endp
         chosen = resolved(state.endpoint, pool).passive
         if chosen is not None and chosen.settings is not None:
             mode = state.override.override if state.override else None
+            if mode is Override.METRICS_ONLY:  # What it keeps from happening is the record's to say, and to tell.
+                mode = None
             players.append(Player(state.endpoint.id, chosen, state.record, mode, known[state.endpoint.id], now_ms))
     return players
 

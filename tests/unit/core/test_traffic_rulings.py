@@ -78,7 +78,6 @@ def test_a_ruling_for_another_generation_of_the_breaker_is_refused_and_may_be_ma
     [
         (lambda t: t.tilt(), "the timeline is tilted"),
         (lambda t: t.set(Override.DISABLED), "under DISABLED nothing opens the breaker"),
-        (lambda t: t.set(Override.METRICS_ONLY), "under METRICS_ONLY nothing opens the breaker"),
         (lambda t: setattr(t, "endpoint", replace(t.endpoint, paused=True)), "the endpoint is paused"),
     ],
 )
@@ -87,6 +86,19 @@ def test_what_keeps_probes_from_tripping_keeps_reports_from_it(change: Any, why:
     change(t)
     t.observe(ruling(t)).expect(CLOSED)
     assert refused(t) == why
+
+
+def test_metrics_only_tells_once_what_reports_would_have_opened() -> None:
+    t = Timeline().ok().set(Override.METRICS_ONLY)
+    t.observe(ruling(t)).expect(CLOSED).expect_weigh(False)
+    [told] = t.transitions
+    assert (told.kind, told.old, told.new, told.source, told.policy, told.gen) == ("metrics_only", "CLOSED", "OPEN", "passive", "cusum", 0)
+    assert told.reason == "would have opened: 9 of 12 calls failed"
+    assert (t.record.traffic_seq, t.record.warm_up_since_ms) == (1, 0), "the judge need not say it again, and nothing has closed"
+    t.after(1_000).observe(ruling(t)).expect(CLOSED).after(1_000).observe(ruling(t, rule="cusum_slow")).expect(CLOSED)
+    assert [change.rule for change in t.transitions] == ["cusum", "cusum_slow"], "each rule once"
+    t.set(None).observe(ruling(t)).expect(OPEN)
+    assert not t.record.would_open
 
 
 @pytest.mark.parametrize("override", [Override.FORCED_OPEN, Override.FORCED_CLOSED, Override.DRAIN])

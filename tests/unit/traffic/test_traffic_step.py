@@ -6,12 +6,14 @@ import pytest
 
 from monitor.core.endpoint import PolicyChoice, Pool
 from monitor.core.errors import Stale, StoreError
-from monitor.core.record import Record, Source
+from monitor.core.record import Override, Record, Source
 from monitor.pool.compose import MemberState
 from monitor.pool.traffic.fold import JUDGE_MS, QUIET_MS, fold
 from monitor.pool.traffic.judge import RULING_MAX_AGE_MS
 from monitor.pool.traffic.observers import OBSERVERS_MAX
 from monitor.pool.traffic.shapes import ObserverState, TrafficHead
+from monitor.query.events import decode_transition
+from monitor.registry.overrides import set_override
 from monitor.registry.rename import rename
 from monitor.store.port import TrafficCommit
 from monitor.store.queues import Queue
@@ -143,6 +145,22 @@ async def test_one_observer_beside_a_quarantined_one_is_alone(house: House) -> N
     assert await house.state() == "CLOSED"
     assert "one observer alone" in (await house.field()).held
     await house.second({"o2": {"a": {"failure": 1}}})
+    assert await house.state() == "OPEN"
+
+
+@story
+async def test_metrics_only_tells_once_what_reports_would_have_opened_and_judges_on(house: House) -> None:
+    await set_override(house.store, "a", Override.METRICS_ONLY, "a week of watching", actor="ada")
+    for _ in range(4):
+        await house.second(TWO)
+        await house.settle()
+    assert await house.state() == "CLOSED"
+    events = [decode_transition(data) for _, data in await house.store.events(99)]
+    told = [event for event in events if event.kind == "metrics_only"]
+    assert [(one.source, one.policy, one.new) for one in told] == [("passive", "consecutive", "OPEN")]
+    await set_override(house.store, "a", None, "seen enough", actor="ada")
+    await house.second(TWO)
+    await house.second(TWO)
     assert await house.state() == "OPEN"
 
 
