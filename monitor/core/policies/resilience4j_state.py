@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from struct import Struct
 from types import MappingProxyType
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from monitor.core.record import Breaker, Override
 WINDOW_MAX: Final = 10_000
 """The most calls, or seconds, of a window."""
 CALLS_MAX: Final = 1_000_000
+_FLOATS: Final = Struct("ff")
 SECOND_MS: Final = 1_000
 WAIT_MAX_MS: Final = 2**53
 """Where a wait that grows without `wait_max_ms` stops; JSON holds it exactly."""
@@ -99,8 +101,14 @@ def met(settings: Settings, window: Window, minimum: int) -> int:
     calls, failed, slow = window.calls, window.failed, window.slow
     if calls < minimum:
         return 0
-    by_failures = FAILED if failed and failed * PERCENT / calls >= settings.failure_rate_threshold else 0
-    return by_failures | SLOW if slow and slow * PERCENT / calls >= settings.slow_call_rate_threshold else by_failures
+    by_failures = FAILED if failed and _reaches(failed, calls, settings.failure_rate_threshold) else 0
+    return by_failures | SLOW if slow and _reaches(slow, calls, settings.slow_call_rate_threshold) else by_failures
+
+
+def _reaches(part: int, calls: int, threshold: float) -> bool:
+    """In floats of 32 bits, as the source's: a threshold of 66.6666667 is two failures of three."""
+    rate, least = _FLOATS.unpack(_FLOATS.pack(part * PERCENT / calls, threshold))
+    return bool(rate >= least)
 
 
 def minimum_of(settings: Settings, window: Window) -> int:

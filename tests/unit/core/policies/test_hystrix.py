@@ -332,6 +332,19 @@ BOUNDARIES: dict[str, tuple[dict[str, Any], list[Row]]] = {
         [*OPENED, (9_000, "probe success", {"state": "open"}), (9_000, "probe failure", {"state": "open"})],
     ),
     "calls have no speed here": (DEFAULTS, [(0, "success 99999ms x30", {}), (500, "", {"slow_rate": -1, "slow_calls": 0} | counts(30, 0))]),
+    "who was refused is counted until it closes": (
+        DEFAULTS,
+        [
+            *OPENED,
+            (501, "acquire", NO | {"not_permitted": 1}),
+            (502, "override forced_open", {}),
+            (503, "acquire", NO | {"not_permitted": 2}),
+            (504, "override auto", {}),
+            (5_501, "acquire", YES | {"not_permitted": 2}),
+            (5_502, "acquire", NO | {"state": "half_open", "not_permitted": 3}),
+            (5_503, "success", {"state": "closed", "not_permitted": 0}),
+        ],
+    ),
     "nothing is told": (DEFAULTS, [*OPENED, (501, "acquire", {"events": ""})]),
 }
 

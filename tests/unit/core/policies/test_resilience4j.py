@@ -700,6 +700,14 @@ BOUNDARIES: dict[str, tuple[dict[str, Any], list[Row]]] = {
             (86_400_001, "failure", {"state": "open", "calls": 2}),
         ],
     ),
+    "a rate and its threshold are floats of 32 bits": (
+        SMALL | {"minimum_number_of_calls": 3, "sliding_window_size": 3, "failure_rate_threshold": 66.6666667},
+        [(0, "success", {}), (0, "failure x2", {"state": "open"})],
+    ),
+    "a rate below its threshold in floats of 32 bits does not reach it": (
+        SMALL | {"minimum_number_of_calls": 3, "sliding_window_size": 3, "failure_rate_threshold": 66.66668},
+        [(0, "success", {}), (0, "failure x2", {"state": "closed"})],
+    ),
     "probes change nothing": (
         SMALL,
         [(0, "failure x4", {}), (5_000, "probe success", {"state": "open"}), (5_000, "probe failure", {"state": "open"})],
