@@ -138,8 +138,10 @@ def _dump(value: Any, output: str) -> None:
     import yaml  # noqa: PLC0415 - only this form needs it
 
     plain = msgspec.to_builtins(value)
-    fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # The same text in a fifth of the time.
+    fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # In a fifth of the time.
     text = yaml.dump(plain, Dumper=fast, sort_keys=False, allow_unicode=True)
+    if "\\U" in text:  # But it escapes what has more than 16 bits, though a terminal may well show it.
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # What a terminal obeys or does not show is escaped, and with it all that is not ASCII.
         text = yaml.dump(plain, Dumper=fast, sort_keys=False)
     click.echo(text, nl=False)

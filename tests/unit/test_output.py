@@ -67,6 +67,11 @@ def test_programs_get_every_key(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == "id: a\n"
 
 
+def test_what_a_terminal_can_show_is_shown(capsys: pytest.CaptureFixture[str]):
+    emit_one({"id": "é日🦉"}, "yaml")
+    assert capsys.readouterr().out == "id: é日🦉\n"
+
+
 HOSTILE = "\x1b[31m\x9b2J\u202e日"
 
 
