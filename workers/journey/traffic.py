@@ -18,7 +18,7 @@ from monitor.core.errors import Stale, StoreError
 from monitor.core.observation import TrafficRuling
 from monitor.core.record import next_version
 from monitor.pool.traffic.fold import QUIET_MS, Folded, fold
-from monitor.pool.traffic.shapes import NO_HEAD, EndpointTraffic, decode_field, decode_head, encode
+from monitor.pool.traffic.shapes import NO_HEAD, EndpointTraffic, decode_field, decode_head, encode, forgotten
 from monitor.store.entries import read_pool
 from monitor.store.port import Lease, PoolLoad, Store, TrafficCommit
 from monitor.store.queues import Queue, due_time
@@ -125,7 +125,15 @@ class TrafficStep:
             return None
         now_ms = self._clock.now_ms()
         next_ver = next_version(load.traffic.ver, now_ms)
-        folded = fold(settings or Pool(name=name), states, head, fields, entries, now_ms, next_ver)
+        pool = settings or Pool(name=name)
+        try:
+            folded = fold(pool, states, head, fields, entries, now_ms, next_ver)
+        except Exception as error:  # Where it raises without what policies remember as well, the error is ours, and nothing is written.
+            log.exception("the policies of pool %s cannot go on from what they remember, and begin anew", name)
+            afresh = {endpoint_id: forgotten(field) for endpoint_id, field in fields.items()}
+            folded = fold(pool, states, head, afresh, entries, now_ms, next_ver)
+            for endpoint_id, data in load.traffic.fields.items():
+                self._quarantine.set_aside("traffic", endpoint_id, data, f"{type(error).__name__}: {error}")
         for _, data, why in folded.refused:
             self._quarantine.set_aside("report", name, data, why)
         for endpoint_id, why in folded.unreadable.items():

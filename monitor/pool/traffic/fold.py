@@ -25,7 +25,6 @@ from monitor.pool.traffic.judge import Player, agreed, play
 from monitor.pool.traffic.observers import ENDPOINTS_MIN, OBSERVERS_MAX, SHARE_FADE_MS, early_or_late, guarded, heard, weighed
 from monitor.pool.traffic.shapes import (
     NO_HEAD,
-    NO_MEMORY,
     NO_TRAFFIC,
     WEIGHING_MS,
     EndpointTraffic,
@@ -34,6 +33,7 @@ from monitor.pool.traffic.shapes import (
     TrafficHead,
     TrafficMinute,
     faded,
+    forgotten,
 )
 from monitor.pool.traffic.slots import Second, Seen, in_order, merged, seen
 
@@ -170,7 +170,8 @@ def fold(  # noqa: PLR0917 - a step is made of this.
     for player in players:
         known[player.member.id] = player.result(seq, now_ms)
     for endpoint_id in ids - {player.member.id for player in players}:
-        known[endpoint_id] = _unjudged(known[endpoint_id])
+        if known[endpoint_id].kind:  # Its passive policy is switched off.
+            known[endpoint_id] = forgotten(known[endpoint_id])
 
     spoken = any(intake.seconds.values()) or bool(intake.trials)
     head = replace(
@@ -212,11 +213,6 @@ def _known(state: MemberState, fields: Mapping[str, EndpointTraffic]) -> Endpoin
         return field
     evidence = replace(field.evidence, calls={}, slow=0.0)  # What was seen before it opened counts no more; how fast it answers stays true.
     return replace(field, closed_gen=breaker.gen, evidence=evidence)
-
-
-def _unjudged(field: EndpointTraffic) -> EndpointTraffic:
-    """Of a member whose passive policy is switched off only the statistics are kept."""
-    return replace(field, kind="", memory=NO_MEMORY, gen=-1, ruling=None, held="") if field.kind else field
 
 
 def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_ms: int) -> tuple[EndpointTraffic, list[RowWrite]]:

@@ -172,6 +172,11 @@ def decode_field(data: bytes) -> EndpointTraffic:
     return found
 
 
+def forgotten(field: EndpointTraffic) -> EndpointTraffic:
+    """The field without what its policy remembers, and what that came to: only the statistics are kept."""
+    return msgspec.structs.replace(field, kind="", memory=NO_MEMORY, gen=-1, ruling=None, held="")
+
+
 def fade(since_ms: int, now_ms: int, tau_ms: int = FADE_MS) -> float:
     """What is left after that time; all of it where no time has passed."""
     return exp(-max(0, now_ms - since_ms) / tau_ms) if since_ms else 0.0

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from monitor.core.endpoint import PolicyChoice, Pool
 from monitor.core.errors import Stale, StoreError
+from monitor.core.policies.resilience4j_state import Memory
+from monitor.core.policies.windows import CountWindow
 from monitor.core.record import Override, Record, Source
 from monitor.pool.compose import MemberState
 from monitor.pool.traffic.fold import JUDGE_MS, QUIET_MS, fold
 from monitor.pool.traffic.judge import RULING_MAX_AGE_MS
 from monitor.pool.traffic.observers import OBSERVERS_MAX
-from monitor.pool.traffic.shapes import ObserverState, TrafficHead
+from monitor.pool.traffic.shapes import ObserverState, TrafficHead, encode
 from monitor.query.events import decode_transition
 from monitor.registry.overrides import set_override
 from monitor.registry.rename import rename
@@ -368,6 +374,37 @@ async def test_what_cannot_be_read_is_set_aside_and_its_endpoint_begins_anew(hou
     assert await house.aside() == [("traffic", "a"), ("traffic", "shop")]
     assert (await house.field("a")).evidence.calls == {"success": 18.0}
     assert (await house.field("b")).evidence.calls["success"] > 8
+
+
+def test_a_memory_that_no_policy_can_go_on_from_holds_up_nobody() -> None:
+    """It can be read, as what another release has written may be, and leads nowhere."""
+
+    async def tell() -> None:
+        policy = PolicyChoice("resilience4j", {"sliding_window_size": 2, "minimum_number_of_calls": 2})
+        house = await House(passive=policy).opened()
+        await house.second({"o1": {"a": WELL, "b": WELL}})
+        house.clock.advance(JUDGE_MS)
+        (lease,) = await house.claim()
+        load = await house.store.load_pool("shop")
+        spoilt = replace(await house.field(), memory=msgspec.Raw(encode(Memory(CountWindow(2, b"\0\0", place=9)))))
+        commit = TrafficCommit(
+            pool="shop",
+            token_ms=lease.token_ms,
+            ver=load.traffic.ver,
+            next_ver=load.traffic.ver + 1,
+            head=load.traffic.head,
+            fields={"a": encode(spoilt)},
+        )
+        await house.store.commit_traffic(commit)
+        await house.store.finish(Queue.TRAFFIC, 0, "shop", lease.token_ms, house.clock.now_ms())
+        await house.second({"o1": {"a": {"success": 1}, "b": {"success": 1}}})
+        assert ("traffic", "a") in await house.aside()
+        assert (await house.field()).evidence.calls["success"] > 9, "what was counted is kept"
+        for _ in range(2):
+            await house.second({"o1": {"a": {"failure": 3}}})
+        assert await house.state() == "OPEN"
+
+    asyncio.run(tell())
 
 
 @story
