@@ -186,7 +186,8 @@ class Reporter:
             entries = list(self._entries)
             arrived = await self._send(entries)
             self._sent += len(arrived)
-            self._entries = deque(entry for entry in self._entries if entry not in arrived)
+            gone = set(map(id, arrived))
+            self._entries = deque(entry for entry in self._entries if id(entry) not in gone)
 
     async def _send(self, entries: list[_Entry]) -> list[_Entry]:
         """One exchange; returns the entries that arrived, each with its pool announced. It reads the server's time too."""
