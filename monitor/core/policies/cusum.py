@@ -23,7 +23,18 @@ from monitor.core.history import bucket_of
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.by_hand import overridden
 from monitor.core.policies.call import Call, CallOutcome
-from monitor.core.policies.cusum_machine import RULE, CusumMember, CusumStep, Facts, changed, half_opened, permits, restarted, tried
+from monitor.core.policies.cusum_machine import (
+    RULE,
+    CusumMember,
+    CusumStep,
+    Facts,
+    changed,
+    half_opened,
+    permits,
+    restarted,
+    scored,
+    tried,
+)
 from monitor.core.policies.cusum_score import (
     LN_2,
     REFRESH_S,
@@ -166,9 +177,11 @@ class Cusum:
         """An operator's word (core/policies/by_hand)."""
 
         def moved(event: Event, reason: str) -> _Member:
-            return changed(settings, member, event, now_ms, reason=reason, evidence={})[0]
+            return changed(settings, member, event, now_ms, reason=reason, evidence=evidence)[0]
 
-        return overridden(member, word, now_ms, Memory(member.breaker.gen + 1), moved)
+        evidence = scored(settings, member)
+        step = overridden(member, word, now_ms, Memory(member.breaker.gen + 1), moved)
+        return replace(step, changes=tuple(replace(change, evidence=evidence) for change in step.changes))
 
     def due_ms(self, settings: Settings, member: _Member) -> int:  # noqa: ARG002
         """The end of the second in which a trip waits."""

@@ -15,6 +15,7 @@ from monitor.core.breaker import TRANSITIONS, Event, enter
 from monitor.core.durations import format_duration
 from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.call import Call, CallOutcome
+from monitor.core.policies.cusum_score import LN_2, capped, height, runs
 from monitor.core.policies.cusum_state import NO_RUN, Instant, Memory, Settings
 from monitor.core.policies.opening import opened
 from monitor.core.policies.policy import Change, Member, Step
@@ -68,6 +69,21 @@ def closes_at(settings: Settings, hard: bool) -> int:
     return min(HARD_CLOSES_AT, settings.trial_closes_at) if hard else settings.trial_closes_at
 
 
+def scored(settings: Settings, member: CusumMember) -> Facts:
+    """The score, and the threshold that it is compared with: of the test that trips, or in HALF_OPEN of the trials, which bring it down."""
+    breaker, memory = member.breaker, member.memory
+    if memory.gen != breaker.gen:
+        memory = Memory(breaker.gen)
+    if breaker.state is Breaker.HALF_OPEN:
+        return _trials_scored(closes_at(settings, breaker.hard), memory.trial_successes, memory.trial_failures)
+    h = memory.past.threshold or height(0, settings.false_ejections_per_day)
+    return {"score": round(max(map(capped, runs(memory))) * h, 3), "threshold": round(h, 3)}
+
+
+def _trials_scored(needed: int, successes: int, failures: int) -> Facts:
+    return {"score": round((failures - successes) * LN_2, 3), "threshold": round(-needed * LN_2, 3)}
+
+
 def permits(settings: Settings, hard: bool, failures: int) -> int:
     """Permits of one half-open period in which so many trials have failed."""
     return closes_at(settings, hard) + 2 * failures
@@ -78,7 +94,7 @@ def half_opened(settings: Settings, member: CusumMember, now_ms: int, why: str) 
     open_ms, hard = now_ms - member.breaker.since_ms, member.breaker.hard
     needed = closes_at(settings, hard)
     reason = f"{why} after {format_duration(open_ms)} open: {needed} {'trial closes' if needed == 1 else 'trials close'} it"
-    evidence: Facts = {"open_ms": open_ms, "trial_closes_at": needed}
+    evidence: Facts = _trials_scored(needed, 0, 0) | {"open_ms": open_ms, "trial_closes_at": needed}
     return changed(settings, member, Event.TRIAL, now_ms, reason=reason, evidence=evidence, hard=hard)
 
 
@@ -90,7 +106,8 @@ def tried(settings: Settings, member: CusumMember, memory: Memory, call: Call, n
     failures = memory.trial_failures + (0 if good else call.count)
     after = replace(member, memory=replace(memory, trial_successes=successes, trial_failures=failures))
     needed, opens = closes_at(settings, member.breaker.hard), member.mode is None or OVERLAYS[member.mode].opens
-    evidence: Facts = {"trial_successes": successes, "trial_failures": failures, "trial_closes_at": needed}
+    evidence: Facts = _trials_scored(needed, successes, failures)
+    evidence |= {"trial_successes": successes, "trial_failures": failures, "trial_closes_at": needed}
     if failures >= FAILED_TRIALS_MAX and opens:
         reason = f"{failures} of {successes + failures} trials failed, the last by {'a slow success' if slow else call.outcome.value}"
         event = Event.TRIAL_FAILED

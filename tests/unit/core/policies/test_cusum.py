@@ -320,6 +320,29 @@ def test_five_good_trials_close() -> None:
     assert pool.shows(9_005).calls == 0  # what was counted begins anew
 
 
+def test_each_transition_has_the_score_and_what_it_is_compared_with() -> None:
+    pool = PoolOfCusum()
+    for at_s in range(5):
+        pool.second(at_s, "a", bad=1)
+    pool.acquire(9_900)
+    pool.call(9_901, "a", Call(SUCCESS, 5))
+    pool.second(20, "a", bad=1)
+    for word in ("forced_open", "auto", "open", "half_open"):
+        pool.take("a", POLICY.override(pool.settings, pool.members["a"], word, 20_900))
+    pool.call(21_000, "a", Call(FAILURE, 2))
+    scores = [(change.old, change.new, change.evidence["score"], change.evidence["threshold"]) for _, change in pool.changes]
+    assert scores == [
+        ("closed", "open", 11.757, 11.367),
+        ("open", "half_open", 0, -3.466),  # trials bring it down by ln 2 each
+        ("half_open", "closed", -3.466, -3.466),
+        ("closed", "forced_open", 2.351, 11.367),
+        ("forced_open", "closed", 2.351, 11.367),
+        ("closed", "open", 2.351, 11.367),
+        ("open", "half_open", 0, 11.367),
+        ("half_open", "open", 1.386, -3.466),
+    ]
+
+
 def test_three_good_trials_close_after_hard_failures() -> None:
     pool = tripped(hard=True)
     pool.call(9_001, "a", Call(SUCCESS, 2))
