@@ -155,6 +155,10 @@ class Consecutive:
         del member
         return Trials(settings.half_open_max_calls, min(settings.half_open_max_calls, CONCURRENT_MAX))
 
+    def slow_ms(self, settings: ConsecutiveSettings, member: _Member) -> float:  # noqa: ARG002
+        """It knows no slow calls."""
+        return 0.0
+
     def shows(self, settings: ConsecutiveSettings, member: _Member, now_ms: int) -> Shown:
         del settings, now_ms
         memory = member.memory

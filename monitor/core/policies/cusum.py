@@ -198,6 +198,10 @@ class Cusum:
         permitted = permits(settings, breaker.hard, failures)
         return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
+    def slow_ms(self, settings: Settings, member: _Member) -> float:  # noqa: ARG002
+        """Several times what the others need."""
+        return member.memory.past.slow_ms
+
     def shows(self, settings: Settings, member: _Member, now_ms: int) -> Shown:  # noqa: ARG002
         """Of the last 30 s, trials not among them; slow are shares of successes."""
         memory = member.memory

@@ -178,6 +178,10 @@ class Envoy:
         """Nothing is tried."""
         return None
 
+    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:  # noqa: ARG002
+        """It knows no slow calls."""
+        return 0.0
+
     def shows(self, settings: Settings, member: Member[Memory], now_ms: int) -> Shown:  # noqa: ARG002
         """The last full interval, of what the host answered."""
         memory = member.memory

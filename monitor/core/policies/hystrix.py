@@ -218,6 +218,10 @@ class Hystrix:
         """One."""
         return Trials(1, 1)
 
+    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:  # noqa: ARG002
+        """It knows no slow calls."""
+        return 0.0
+
     def shows(self, settings: Settings, member: Member[Memory], now_ms: int) -> Shown:
         """The last snapshot."""
         memory = member.memory

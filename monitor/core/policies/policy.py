@@ -142,6 +142,9 @@ class Policy(Protocol):
     def trials(self, settings: Any, member: Member[Any]) -> Trials | None:
         """Whom a HALF_OPEN member admits where permits are leased tokens; None where the policy knows no HALF_OPEN."""
 
+    def slow_ms(self, settings: Any, member: Member[Any]) -> float:
+        """A success that took longer speaks against the member; 0: none does."""
+
     def shows(self, settings: Any, member: Member[Any], now_ms: int) -> Shown:
         """Rates and counts for people."""
 

@@ -180,6 +180,10 @@ class Resilience4j:
         permitted = settings.permitted_number_of_calls_in_half_open_state
         return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
+    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:  # noqa: ARG002
+        """As it is set."""
+        return float(settings.slow_call_duration_threshold_ms)
+
     def shows(self, settings: Settings, member: _Member, now_ms: int) -> Shown:
         """The window as it is now: seconds leave it while nothing happens."""
         memory = _kept(settings, member).memory

@@ -164,7 +164,8 @@ def fold(  # noqa: PLR0917 - a step is made of this.
 
     players = _players(pool, states, known, now_ms)
     for player in players:
-        player.agreed = agreed(known[player.member.id], player.record, now_ms - SHARE_FADE_MS, credible)
+        player.field = _slow_too(player, seconds)
+        player.agreed = agreed(player.field, player.record, now_ms - SHARE_FADE_MS, credible)
     timed, judged_ms = _calls(players, seconds, intake, head.judged_ms, now_ms)
     play(players, timed, max(judged_ms, now_ms - LAG_MS))
     for player in players:
@@ -228,9 +229,24 @@ def _counted(field: EndpointTraffic, seconds: Sequence[tuple[int, Second]], now_
             latency[bucket] = latency.get(bucket, 0.0) + count
         slow += second.slow
         failing |= {name: max(slot_ms, failing.get(name, 0)) for name in second.failing}
-    last = sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:AGREEING_MAX]
     minute, closed = _by_minute(field.minute, seconds)
-    return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=tuple(last), minute=minute), closed
+    return replace(field, evidence=TrafficEvidence(calls, slow, latency, now_ms), failing=_last(failing), minute=minute), closed
+
+
+def _last(failing: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:AGREEING_MAX])
+
+
+def _slow_too(player: Player, seconds: Sequence[tuple[int, Mapping[str, Second]]]) -> EndpointTraffic:
+    """A member's field with those who saw it slow, as its policy judges that, among those who saw it fail."""
+    field, limit_ms = player.field, player.chosen.policy.slow_ms(player.chosen.settings, player.member)
+    if not limit_ms:
+        return field
+    failing = dict(field.failing)
+    for slot_ms, found in seconds:
+        if second := found.get(player.member.id):
+            failing |= {name: max(slot_ms, failing.get(name, 0)) for name in second.slower(limit_ms)}
+    return replace(field, failing=_last(failing))
 
 
 def _by_minute(minute: TrafficMinute, seconds: Sequence[tuple[int, Second]]) -> tuple[TrafficMinute, list[RowWrite]]:

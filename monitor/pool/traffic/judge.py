@@ -45,7 +45,7 @@ class Player:
         self.chosen = chosen
         self.record = record
         self.agreed = False
-        """Whether enough observers, or probes, see it fail."""
+        """Whether enough observers see it fail, or slow, or probes fail."""
         self.held = ""
         self.refused = False
         """Whether the last step was held."""
@@ -144,7 +144,7 @@ def play(players: Sequence[Player], seconds: Iterable[tuple[int, Mapping[str, Se
 
 
 def agreed(field: EndpointTraffic, record: Record, since_ms: int, credible: Collection[str]) -> bool:
-    """Whether two observers whose word counts (or all there are) have seen it fail since then, or probes do."""
+    """Whether two observers whose word counts (or all there are) have seen it fail, or slow, since then, or probes do."""
     seen = sum(at_ms >= since_ms and name in credible for name, at_ms in field.failing)
     return seen >= min(2, max(1, len(credible))) or (record.probes.run_outcome is Outcome.FAILURE and not record.silent)
 

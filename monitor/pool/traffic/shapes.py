@@ -94,7 +94,7 @@ class EndpointTraffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """What the policy counts in the breaker itself: trial_successes, opens, forgiven_ms."""
     ruling: Ruling | None = None
     failing: tuple[tuple[str, int], ...] = ()
-    """The last observers that saw it fail, and when; at most AGREEING_MAX."""
+    """The last observers that saw it fail, or slow, and when; at most AGREEING_MAX."""
     held: str = ""
     """Why its policy would eject it and the judge does not."""
     evidence: TrafficEvidence = TrafficEvidence()

@@ -48,6 +48,8 @@ class Second(msgspec.Struct, frozen=True):
     latency: dict[int, int]
     failing: tuple[str, ...]
     """Observers that saw it fail, sorted."""
+    found: Sequence[Seen] = ()
+    """What each observer counted."""
 
     @property
     def ok(self) -> int:
@@ -58,6 +60,12 @@ class Second(msgspec.Struct, frozen=True):
     def failed(self) -> int:
         """Failures and timeouts."""
         return sum(n for word, n in self.calls.items() if read_word(word)[0] in FAILED)
+
+    def slower(self, than_ms: float) -> list[str]:
+        """Observers of whose calls one succeeded later than that."""
+        if bucket_ms(max(self.latency, default=0)) <= than_ms:  # As in nearly every second.
+            return []
+        return [one.observer for one in self.found if bucket_ms(max(one.counters.latency, default=0)) > than_ms]
 
 
 def seen(observer: str, counters: Counters) -> Seen:
@@ -85,7 +93,7 @@ def merged(found: Sequence[Seen]) -> Second:
     for bucket, n in chain.from_iterable([counters.latency.items() for counters in counted]):
         latency[bucket] += n
     slow = sum([counters.slow for counters in counted])
-    return Second(dict(calls), slow, dict(latency), tuple(sorted({observer for observer, _, _, failed in found if failed})))
+    return Second(dict(calls), slow, dict(latency), tuple(sorted({observer for observer, _, _, failed in found if failed})), found)
 
 
 def _scaled(counters: Counters, by: float) -> Counters:

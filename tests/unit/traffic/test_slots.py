@@ -24,13 +24,12 @@ def runs(calls: list[Call]) -> list[tuple[bool, int]]:
 
 
 def test_calls_of_several_observers_add_up() -> None:
-    found = merged(
-        [
-            seen("b", Counters({"success": 3, "failure/503": 1}, 1, {37: 3})),
-            seen("a", Counters({"success": 4, "timeout": 2}, 2, {37: 1, 40: 3})),
-        ]
-    )
-    assert found == Second({"success": 7, "failure/503": 1, "timeout": 2}, 3, {37: 4, 40: 3}, ("a", "b"))
+    both = [
+        seen("b", Counters({"success": 3, "failure/503": 1}, 1, {37: 3})),
+        seen("a", Counters({"success": 4, "timeout": 2}, 2, {37: 1, 40: 3})),
+    ]
+    found = merged(both)
+    assert found == Second({"success": 7, "failure/503": 1, "timeout": 2}, 3, {37: 4, 40: 3}, ("a", "b"), both)
     assert (found.ok, found.failed) == (7, 3)
 
 
