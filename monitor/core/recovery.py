@@ -72,7 +72,7 @@ def course(
         return None
     open_ms = now_ms - breaker.since_ms
     says = "no probe tells how it is" if silent else f"{_probes(endpoint.success_threshold)} in a row have succeeded"
-    reason = f"{format_duration(open_ms)} open, and {says}: users try it, {terms.permitted} trials at most"
+    reason = f"{format_duration(open_ms)} open, and {says}: users try it, {_trials(terms.permitted)} at most"
     return Course(Event.TRIAL, Source.PASSIVE, "cooldown", reason, {"open_ms": open_ms, "permitted": terms.permitted})
 
 
@@ -121,6 +121,10 @@ def _shortened(endpoint: Endpoint, breaker: BreakerState, terms: Trials | None) 
     if terms is None:
         return Course(Event.READMITTED, Source.ACTIVE, "active_success", reason, evidence)
     return Course(Event.TRIAL, Source.ACTIVE, "active_success", f"{reason}: users try it", evidence)
+
+
+def _trials(count: int) -> str:
+    return f"{count} trials" if count > 1 else "1 trial"
 
 
 def _probes(count: int, kind: str = "") -> str:

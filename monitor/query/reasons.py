@@ -11,7 +11,7 @@ from monitor.core.durations import format_duration
 from monitor.core.endpoint import Endpoint, Pool
 from monitor.core.outcome import Outcome
 from monitor.core.policies.choice import ACTIVE_DEFAULT, resolved
-from monitor.core.record import Breaker, Override, Record, Transition, Verdict
+from monitor.core.record import Breaker, Override, Record, Source, Transition, Verdict
 from monitor.pool.balancer import ADMITTED, DEGRADED, EJECTED, OUT, Factors
 from monitor.pool.snapshot import WEIGHT_SUM
 from monitor.pool.trials import TrialState
@@ -162,6 +162,8 @@ def _run_text(endpoint: Endpoint, pool: Pool, record: Record, now_ms: int) -> st
         return "no conclusive result yet"
     text = f"{record.probes.run_length} times {record.probes.run_outcome.value} in a row since {_ago(record.probes.run_since_ms, now_ms)}"
     if record.probes.run_outcome is not Outcome.FAILURE:
+        if record.breaker.source is Source.PASSIVE and not record.breaker.hard:
+            return f"{text}; probes alone do not close what consumers' calls opened" if record.breaker.state is not Breaker.CLOSED else text
         return f"{text}; {endpoint.success_threshold} in trials close the breaker"
     by_runs = resolved(endpoint, pool).active.kind == ACTIVE_DEFAULT
     return f"{text}; {endpoint.failure_threshold} open the breaker" if by_runs else text

@@ -21,3 +21,8 @@ def printable(name: str) -> str:
         return stored(name).decode(errors="backslashreplace")
     except UnicodeEncodeError:
         return name.encode(errors="backslashreplace").decode()
+
+
+def is_text(name: str) -> bool:
+    """Whether it is text that every message can carry."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)

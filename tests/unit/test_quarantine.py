@@ -68,3 +68,13 @@ def test_of_one_value_it_speaks_once_and_again_when_it_is_another() -> None:
     for data in (b"x", b"x", b"y", b""):
         assert quarantine.read("record", "e", data, json.loads) is None
     assert counters.take() == {"unreadable": 3}
+
+
+def test_a_writer_that_goes_on_to_write_what_cannot_be_read_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    counters = Counters()
+    quarantine = Quarantine(MemoryStore(FakeClock()), counters)
+    for number in range(100):
+        quarantine.read("report", "shop", f"{{{number}".encode(), json.loads)
+    quarantine.read("report", "other", b"{", json.loads)
+    assert [record.getMessage().partition(" cannot")[0] for record in caplog.records] == ["the report of shop", "the report of other"]
+    assert counters.take()["unreadable"] == 101

@@ -13,6 +13,7 @@ from monitor.clock import Clock
 from monitor.core.errors import StoreRefusal
 from monitor.core.parts import PartName
 from monitor.core.tilt import JUMP_MS
+from monitor.store.names import is_text, printable
 from monitor.store.port import Lease, Store
 from monitor.store.queues import ALERT_QUEUE, PROBE_QUEUE, QUEUES, Queue
 
@@ -108,8 +109,17 @@ class Dispatcher:
             return
         for queue, slot in due:
             claim = self._store.claim(queue, slot, QUEUE_CLAIM_MAX, QUEUES[queue].lease_ms)
-            messages += _chunks(queue, slot, await self._unless_refused(f"{queue} of slot {slot}", claim) or [])
+            leases = await self._unless_refused(f"{queue} of slot {slot}", claim) or []
+            messages += _chunks(queue, slot, [lease for lease in leases if is_text(lease.member)])
+            for lease in leases:
+                if not is_text(lease.member):
+                    await self._drop(queue, slot, lease)
         messages += [TaskMessage("route_alerts", ALERT_QUEUE, (slot,)) for slot in streams]
+
+    async def _drop(self, queue: Queue, slot: int, lease: Lease) -> None:
+        """Take out what is no member of ours: no message could name it, and those beside it would go with that."""
+        self._tell(f"{printable(lease.member)[:100]} in {queue}, which is no name and leaves it", ValueError("it is no text in UTF-8"))
+        await self._unless_refused(f"{queue} of slot {slot}", self._store.finish(queue, slot, lease.member, lease.token_ms, None))
 
     async def _unless_refused(self, what: str, asked: Awaitable[T]) -> T | None:
         """What the store answers, or None where it refuses: a key that holds another type harms those alone who need it."""

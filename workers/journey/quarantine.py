@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar
 
 from monitor.store.keys import ASIDE_BYTES_MAX, ASIDE_MAX
@@ -12,6 +13,8 @@ from monitor.store.port import SetAside, Store, digest
 from workers.journey.counters import Counters
 
 T = TypeVar("T")
+TELL_EVERY_S = 60.0
+"""Of one key no more than one line is logged in this time, whatever its writer goes on to write; all is counted."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ class Quarantine:
         self._counters = counters
         self._told: dict[tuple[str, str], str] = {}
         """Digests of what was spoken of."""
+        self._logged_s: dict[tuple[str, str], float] = {}
         self._waiting: dict[tuple[str, str], SetAside] = {}
 
     def read(self, kind: str, key: str, data: bytes, decode: Callable[[bytes], T]) -> T | None:
@@ -45,9 +49,13 @@ class Quarantine:
             return
         if len(self._told) >= ASIDE_MAX:
             self._told.clear()
+            self._logged_s.clear()
         self._told[kind, key] = seen
         self._counters.add("unreadable")
-        log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
+        now_s = monotonic()
+        if now_s - self._logged_s.get((kind, key), -TELL_EVERY_S) >= TELL_EVERY_S:
+            self._logged_s[kind, key] = now_s
+            log.warning("the %s of %s cannot be read and is set aside: %s", kind, key, why)
         if len(self._waiting) < ASIDE_MAX or (kind, key) in self._waiting:
             self._waiting[kind, key] = SetAside(kind, key, data[:ASIDE_BYTES_MAX], why)
 

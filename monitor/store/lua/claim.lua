@@ -25,7 +25,7 @@ for i = 1, #due, 2 do
   leases[#leases + 1] = due[i]
   taken[#taken + 1] = due[i]
   taken[#taken + 1] = token
-  taken[#taken + 1] = tonumber(due[i + 1])
+  taken[#taken + 1] = math.max(0, tonumber(due[i + 1])) -- A hand may have written a time before all time.
 end
 if #leases > 0 then
   redis.call('ZADD', KEYS[1], unpack(leases))
