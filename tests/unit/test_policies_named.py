@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from monitor.cli.events import event_row
 from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
-from monitor.core.record import Breaker, BreakerState, Record, Transition, Verdict
+from monitor.core.outcome import Outcome
+from monitor.core.record import Breaker, BreakerState, ProbeStatistics, Record, Transition, Verdict
 from monitor.query.policies import decider, in_force
 from monitor.query.reasons import explain
 
@@ -63,3 +66,13 @@ def test_an_event_names_who_decided() -> None:
 def test_runs_count_to_a_threshold_only_where_runs_decide() -> None:
     (text,) = lines(Pool(name="shop", active=PolicyChoice("hystrix")), BreakerState(), "run")
     assert "open the breaker" not in text
+
+
+def test_of_what_consumers_calls_opened_no_run_of_probes_is_said_to_close_it() -> None:
+    def run_of(breaker: BreakerState) -> str:
+        record = Record(breaker=breaker, probes=ProbeStatistics(run_outcome=Outcome.SUCCESS, run_length=9, run_since_ms=1_000))
+        found = explain(ENDPOINT, Pool(name="shop"), record, None, Verdict.UNHEALTHY, None, 2_000)
+        return next(line.text for line in found if line.topic == "run")
+
+    assert run_of(EJECTED).endswith("; probes alone do not close what consumers' calls opened")
+    assert run_of(replace(EJECTED, hard=True)).endswith("; 2 in trials close the breaker"), "probes can see its reason, too"

@@ -218,7 +218,7 @@ class Hystrix:
         """One."""
         return Trials(1, 1)
 
-    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:  # noqa: ARG002
+    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:
         """It knows no slow calls."""
         return 0.0
 

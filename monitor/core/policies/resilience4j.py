@@ -180,7 +180,7 @@ class Resilience4j:
         permitted = settings.permitted_number_of_calls_in_half_open_state
         return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
-    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:  # noqa: ARG002
+    def slow_ms(self, settings: Settings, member: Member[Memory]) -> float:
         """As it is set."""
         return float(settings.slow_call_duration_threshold_ms)
 
