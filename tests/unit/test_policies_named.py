@@ -7,13 +7,13 @@ from msgspec.structs import replace
 from monitor.cli.events import event_row
 from monitor.core.endpoint import Endpoint, PolicyChoice, Pool
 from monitor.core.outcome import Outcome
-from monitor.core.record import Breaker, BreakerState, ProbeStatistics, Record, Transition, Verdict
+from monitor.core.record import Breaker, BreakerState, ProbeStatistics, Record, Source, Transition, Verdict
 from monitor.query.policies import decider, in_force
 from monitor.query.reasons import explain
 
 ENDPOINT = Endpoint(id="a", url="http://h/", pool="shop")
 EJECTED = BreakerState(
-    state=Breaker.OPEN, gen=3, since_ms=1_000, open_until_ms=9_000, opens=1, reason="five in a row", source="passive", policy="envoy",
+    state=Breaker.OPEN, gen=3, since_ms=1_000, open_until_ms=9_000, opens=1, reason="five in a row", source=Source.PASSIVE, policy="envoy",
     rule="consecutive_5xx",
 )  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_programs_get_every_setting_in_force() -> None:
 
 def test_an_event_names_who_decided() -> None:
     transition = Transition(
-        endpoint="a", pool="shop", kind="breaker", old="CLOSED", new="OPEN", reason="r", at_ms=1, source="passive", policy="envoy",
+        endpoint="a", pool="shop", kind="breaker", old="CLOSED", new="OPEN", reason="r", at_ms=1, source=Source.PASSIVE, policy="envoy",
         rule="consecutive_5xx",
     )  # fmt: skip
     assert event_row(transition, table=True)["policy"] == "passive envoy, consecutive_5xx"
