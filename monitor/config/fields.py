@@ -7,7 +7,7 @@ A `parse` takes what was written (text, list, mapping) and returns the normalise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,9 +20,9 @@ from monitor.core.endpoint import (
     INTERVAL_MIN_MS,
     LABELS_MAX,
     RETRIES_MAX,
+    THRESHOLD_MAX,
     WEIGHT_MAX,
 )
-from monitor.core.policies.probed import OPTIONS, Scope
 from monitor.core.texts import shorten
 
 LABEL_LENGTH_MAX = 256
@@ -139,15 +139,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _policy_fields(scope: Scope) -> Iterator[Field]:
-    """The settings of the policy of probes that have a name of their own at one place."""
-    for option in (option for option in OPTIONS if option.scope is scope):
-        timed = option.unit == "ms"
-        parse = duration(option.low, option.high) if timed else whole(option.low, option.high)
-        example = format_duration(option.default) if timed else str(option.default)
-        yield Field(option.name, option.attribute, parse, format_duration if timed else _same, example, option.help)
-
-
 ENDPOINT_FIELDS: Mapping[str, Field] = {
     field.key: field
     for field in (
@@ -192,7 +183,10 @@ ENDPOINT_FIELDS: Mapping[str, Field] = {
             "1s",
             "Time before a retry; each further one waits twice as long.",
         ),
-        *_policy_fields(Scope.ENDPOINT),
+        Field(
+            "failure_threshold", "failure_threshold", whole(1, THRESHOLD_MAX), _same, "3", "Failed probes in a row that open the breaker."
+        ),
+        Field("success_threshold", "success_threshold", whole(1, THRESHOLD_MAX), _same, "2", "Successful probes in a row that close it."),
         Field("weight", "weight", whole(1, WEIGHT_MAX), _same, "100", "Base weight in the pool; its proportion to the others' counts."),
         Field("labels", "labels", labels, dict, "{team: shop}", "Labels of the endpoint, carried by its alerts."),
         Field("depends_on", "depends_on", ids, list, "[db]", "Ids of the endpoints without which this one cannot work."),
@@ -213,7 +207,15 @@ POOL_FIELDS: Mapping[str, Field] = {
             "30s",
             "Time in which a recovered member's weight grows.",
         ),
-        *_policy_fields(Scope.POOL),
+        Field(
+            "open",
+            "open_ms",
+            duration(INTERVAL_MIN_MS, INTERVAL_MAX_MS),
+            format_duration,
+            "5s",
+            "First time that a breaker stays open.",
+        ),
+        Field("open_max", "open_max_ms", duration(INTERVAL_MIN_MS, INTERVAL_MAX_MS), format_duration, "5m", "Longest, as `open` doubles."),
         Field(
             "flapping_start_percent",
             "flapping_start_percent",

@@ -31,7 +31,8 @@ ENTRIES_MAX = 200
 """So many entries are folded in one step: they keep the process from anything else meanwhile."""
 ROUNDS_MAX = 20
 """So many steps are done under one lease."""
-TOGETHER_MAX = 4
+POOLS_TOGETHER_MAX = 4
+"""So many claimed pools are judged side by side."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class TrafficStep:
         self._counters = counters
         self._quarantine = quarantine
         self._soon = soon
-        self._turns = asyncio.Semaphore(TOGETHER_MAX)
+        self._turns = asyncio.Semaphore(POOLS_TOGETHER_MAX)
 
     async def judge(self, leases: Sequence[Lease]) -> None:
         """Judge claimed pools, some side by side."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Final
-
-import msgspec
-
 from monitor.core.breaker import Course, Event
 from monitor.core.durations import format_duration
-from monitor.core.endpoint import INTERVAL_MAX_MS, INTERVAL_MIN_MS, THRESHOLD_MAX
 from monitor.core.outcome import Outcome, Result
 from monitor.core.policies.consecutive import ConsecutiveSettings, next_event
 from monitor.core.record import BreakerState, ProbeStatistics, Source
@@ -17,77 +11,6 @@ from monitor.core.record import BreakerState, ProbeStatistics, Source
 _SUCCESS = Outcome.SUCCESS
 _TRIP, _TRIAL, _TRIAL_FAILED = Event.TRIP, Event.TRIAL, Event.TRIAL_FAILED
 _ACTIVE = Source.ACTIVE
-
-
-class Scope(StrEnum):
-    """Where an option is written."""
-
-    ENDPOINT = "endpoint"
-    POOL = "pool"
-
-
-class PolicyOption(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting of a policy: the manifest, the command line and the reference know it from here.
-
-    `attribute` is the field of Endpoint or Pool that holds it; `unit` is "ms" for durations and "" for whole numbers, and `low`,
-    `high` and `default` are in that unit. `source` is where the rule comes from.
-    """
-
-    name: str
-    attribute: str
-    scope: Scope
-    default: int
-    low: int
-    high: int
-    unit: str = ""
-    help: str
-    source: str
-
-
-OPTIONS: Final = (
-    PolicyOption(
-        name="failure_threshold",
-        attribute="failure_threshold",
-        scope=Scope.ENDPOINT,
-        default=3,
-        low=1,
-        high=THRESHOLD_MAX,
-        help="Failed probes in a row that open the breaker.",
-        source="HAProxy `fall`, Kubernetes failureThreshold",
-    ),
-    PolicyOption(
-        name="success_threshold",
-        attribute="success_threshold",
-        scope=Scope.ENDPOINT,
-        default=2,
-        low=1,
-        high=THRESHOLD_MAX,
-        help="Successful probes in a row that close it.",
-        source="HAProxy `rise`, Kubernetes successThreshold",
-    ),
-    PolicyOption(
-        name="open",
-        attribute="open_ms",
-        scope=Scope.POOL,
-        default=5_000,
-        low=INTERVAL_MIN_MS,
-        high=INTERVAL_MAX_MS,
-        unit="ms",
-        help="First time that a breaker stays open.",
-        source="Hystrix sleepWindowInMilliseconds, Finagle's failure accrual",
-    ),
-    PolicyOption(
-        name="open_max",
-        attribute="open_max_ms",
-        scope=Scope.POOL,
-        default=300_000,
-        low=INTERVAL_MIN_MS,
-        high=INTERVAL_MAX_MS,
-        unit="ms",
-        help="Longest, as `open` doubles.",
-        source="Envoy outlier detection, max_ejection_time",
-    ),
-)
 
 
 def next_course(

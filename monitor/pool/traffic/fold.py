@@ -42,9 +42,11 @@ JUDGE_MS: Final = 500
 QUIET_MS: Final = 1_000
 """So often where they have stopped, until everything that was known of them has gone; a new report waits no longer than that."""
 REPORTING_MS: Final = 3_000
+"""Consumers have stopped where none has reported for so long."""
 LAG_MS: Final = 2_000
 """Policies are played up to what was reported last, and at least to the present less this: reports come that much later than calls."""
 AGREEING_MAX: Final = 4
+"""Of so many observers it is known that they saw an endpoint fail; two are asked for."""
 WEIGH_MS: Final = 4_000
 """A pool whose members' traffic moved is weighed within this time."""
 COUNTS_RUNS: Final = frozenset({"consecutive", "envoy"})
@@ -52,6 +54,7 @@ COUNTS_RUNS: Final = frozenset({"consecutive", "envoy"})
 SUSPECT_PERCENT: Final = 80
 """A pool below this has trouble of its own."""
 SUCCESS_STEP_PERCENT: Final = 5
+"""A pool is weighed anew, and its rules evaluated, when the success of its calls has moved by such a step."""
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):

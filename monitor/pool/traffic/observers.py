@@ -23,14 +23,21 @@ from monitor.pool.traffic.shapes import FADED, ObserverState, fade
 OBSERVERS_MAX: Final = 2_000
 """So many observers of a pool are known; what others report is counted and judges nothing."""
 WINDOW: Final = 64
+"""So many sequence numbers of an observer are known, its largest one and those below."""
 SHARE_FADE_MS: Final = 10_000
+"""Time constant with which it is forgotten on which endpoints an observer failed."""
 QUARANTINE_SHARE: Final = 0.5
+"""Who fails on so large a part of what it reports is quarantined, where the others do not."""
 LIFT_SHARE: Final = 0.25
+"""Below that it is heard again."""
 OTHERS_SHARE_MAX: Final = 0.1
+"""Where the middle one of the others fails on so much, nobody is quarantined."""
 KNOWN_AFTER_MS: Final = 3_000
 """An observer is judged when it has reported for so long."""
 FORGOTTEN_AFTER_MS: Final = 60_000
+"""An observer that was silent for so long is known no more."""
 QUARANTINE_SILENT_MS: Final = 300_000
+"""The same for one that is quarantined."""
 ENDPOINTS_MIN: Final = 2
 """Whoever reports on a single endpoint cannot be told from an endpoint that fails."""
 _MASK: Final = (1 << WINDOW) - 1

@@ -22,9 +22,11 @@ from monitor.core.reports import Counters, read_word
 
 CAP_MIN: Final = 10
 CAP_OF_MEDIAN: Final = 2
+"""Of one endpoint and second nobody counts more calls than so many, or so many times what the middle observer has."""
 SPREAD_MAX: Final = 1_000
 """Into so many parts the failures of one second are spread at most."""
 PARTS_MIN: Final = 8
+"""Into so many at least, where there are as many failures."""
 TOGETHER_MAX: Final = 3
 """Where no run is counted, failures are spread into parts of so many, once there are more than so many parts."""
 _SUCCESS: Final = CallOutcome.SUCCESS
