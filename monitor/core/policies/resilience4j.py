@@ -5,7 +5,7 @@ somebody asks later than the wait (or, with the automatic transition, as soon as
 a window of that size, perhaps before all have ended: a rate at or above its threshold opens again, anything else closes.
 
 Each transition begins a new window, except one into OPEN: it keeps what led to it, so that late results and readers still find it. Rates
-are doubles; the source's floats differ from them only among hundreds of thousands of calls.
+are held against their thresholds as floats of 32 bits, as in the source, and shown as doubles.
 """
 
 from __future__ import annotations
