@@ -352,7 +352,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("takeovers sent as they are", "a stale FIRING arrives after the recovery", "services", 10, _takeovers_are_sent_as_they_are),
     Mutation("our outage is their silence", "NoData of every endpoint after an outage of ours", "no beat", 1, _our_outage_is_their_silence),
     Mutation("claims are taken for results", "NoData while all probe workers are dead", "no worker", 0, _claims_are_taken_for_results),
-    Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 5, _duplicates_are_sent),
+    Mutation("duplicates are sent", "a message that came twice makes two senders", "storm", 17, _duplicates_are_sent),
     Mutation("given up is unheard of", "who may have been told is not told the end", "services", 10, _given_up_is_unheard_of),
     Mutation(
         "turns are not decided afresh",
