@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from monitor.store.port import Committed, Entry, Put, Renaming, Write
+from monitor.core.history import RowWrite
+from monitor.store.port import Committed, Entry, Put, Renaming, TrafficCommit, Write
 from monitor.store.queues import Queue
 from tests.registering import register, set_override
 
@@ -35,6 +36,7 @@ async def renaming(house, old: str, new: str, **changes) -> Renaming:
 async def known(house, endpoint_id: str) -> tuple:
     (loaded,) = await house.store.load([endpoint_id])
     series = [await house.store.samples(endpoint_id, name) for name in ("ring", "min", "hour", "day")]
+    series.append(await house.store.traffic_minutes("shop", endpoint_id))
     return loaded.record, loaded.override, series, await house.store.transitions(endpoint_id)
 
 
@@ -43,6 +45,10 @@ async def one_with_a_past(house, endpoint_id: str = "old", **settings) -> None:
     writes = tuple(Write(name, 0, name.encode()) for name in ("ring", "min", "hour", "day"))
     assert await house.commit(house.result(claimed, record=b"body", memory=b"alerts", writes=writes, transitions=(b"t",))) == [Committed.OK]
     await set_override(house.store, house.endpoint(endpoint_id, **settings), b"word", b"said")
+    await house.store.announce_reports(["shop"])
+    (lease,) = await house.store.claim(Queue.TRAFFIC, 0, 9, 5_000)
+    rows = ((endpoint_id, RowWrite("min", 0, b"traffic")),)
+    await house.store.commit_traffic(TrafficCommit(pool="shop", token_ms=lease.token_ms, ver=0, next_ver=1, head=b"{}", rows=rows))
 
 
 async def test_everything_that_is_known_goes_with_it(house):

@@ -5,8 +5,8 @@
 -- @include times dirty version revision fence write
 --
 -- KEYS  1 spec   2 plan   3 rev   4 due   5 rec   6 ovr   7 reevaluate   8 dirty   9 events   10 judged   11 members of its pool
---       12 its own log   13 ring   14 min   15 hour   16 day, all of the old name; 17 to 32 the same of the new one
---       33 the registry's revision, then for each that depends on it: spec, rev, rec, reevaluate, events, its own log
+--       12 its own log   13 ring   14 min   15 hour   16 day   17 minutes of its traffic, all of the old name; 18 to 34 the same of the
+--       new one   35 the registry's revision, then for each that depends on it: spec, rev, rec, reevaluate, events, its own log
 -- ARGV  1 old id   2 SHA-1 of its spec that was read   3 new id   4 its spec   5 its plan ('' when paused)   6 phase   7 soon
 --       8 grace (ms)   9 pool   10, 11 transitions of the old and the new name   12 cap of events   13 cap of an own log
 --       14 the registry's revision that was read   15 version of its record that was read (13 digits, -000000000001 for one that cannot
@@ -14,17 +14,17 @@
 -- Returns the ids that are not what was read, and the registry's revision, -1 where it is another; nothing was written where there are
 -- such ids, or -1. What is so already is left alone, so that a call may be repeated.
 local now, old, new, pool = now_ms(), ARGV[1], ARGV[3], ARGV[9]
-local HERE, THERE, CHILDREN, LISTED = 0, 16, 33, 16
+local HERE, THERE, CHILDREN, LISTED = 0, 17, 35, 16
 
-local held, there = redis.call('HGET', KEYS[1], old), redis.call('HGET', KEYS[17], new)
+local held, there = redis.call('HGET', KEYS[1], old), redis.call('HGET', KEYS[18], new)
 if not held and there == ARGV[4] then
-  return {{}, number_of(redis.call('GET', KEYS[33])) or 0}
+  return {{}, number_of(redis.call('GET', KEYS[35])) or 0}
 end
 local stale = {}
 if not held or redis.sha1hex(held) ~= ARGV[2] or version_of(redis.call('HGET', KEYS[5], old)) ~= ARGV[15] then
   stale[#stale + 1] = old
 end
-if there or redis.call('HEXISTS', KEYS[21], new) == 1 then
+if there or redis.call('HEXISTS', KEYS[22], new) == 1 then
   stale[#stale + 1] = new
 end
 local children = (#KEYS - CHILDREN) / 6
@@ -39,12 +39,12 @@ for number = 0, children - 1 do
     stale[#stale + 1] = id
   end
 end
-local revision = has_moved(KEYS[33], ARGV[14]) and -1 or 0
+local revision = has_moved(KEYS[35], ARGV[14]) and -1 or 0
 if #stale > 0 or revision < 0 then
   return {stale, revision}
 end
 local override = redis.call('HGET', KEYS[6], old) -- What people said is in both: where one holds another type, this is refused as a whole.
-redis.call('HLEN', KEYS[22])
+redis.call('HLEN', KEYS[23])
 local kinds = {}
 for number = 0, children - 1 do
   local key = child(number)
@@ -64,29 +64,29 @@ local function tell(events, log, transition)
 end
 
 -- The new name.
-redis.call('HSET', KEYS[17], new, ARGV[4])
-redis.call('HSET', KEYS[21], new, string.format('%013d', math.max(ARGV[15] + 1, now)) .. ARGV[16])
+redis.call('HSET', KEYS[18], new, ARGV[4])
+redis.call('HSET', KEYS[22], new, string.format('%013d', math.max(ARGV[15] + 1, now)) .. ARGV[16])
 if override then
-  redis.call('HSET', KEYS[22], new, override)
+  redis.call('HSET', KEYS[23], new, override)
 end
 if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[18], new, ARGV[5])
-  redis.call('ZADD', KEYS[20], due_time(now + (ARGV[6] - now) % ARGV[7]), new)
+  redis.call('HSET', KEYS[19], new, ARGV[5])
+  redis.call('ZADD', KEYS[21], due_time(now + (ARGV[6] - now) % ARGV[7]), new)
 end
-redis.call('ZADD', KEYS[23], at_once(now), new)
-redis.call('SADD', KEYS[27], new)
+redis.call('ZADD', KEYS[24], at_once(now), new)
+redis.call('SADD', KEYS[28], new)
 local judged = redis.call('ZSCORE', KEYS[10], pool)
-redis.call('ZADD', KEYS[26], judged and 'GT' or 'NX', judged or now + ARGV[8], pool)
-for place = 13, 16 do
+redis.call('ZADD', KEYS[27], judged and 'GT' or 'NX', judged or now + ARGV[8], pool)
+for place = 13, 17 do
   redis.call('DEL', KEYS[THERE + place])
   if redis.call('EXISTS', KEYS[place]) == 1 then
     redis.call('RENAME', KEYS[place], KEYS[THERE + place])
   end
 end
-redis.call('DEL', KEYS[28])
+redis.call('DEL', KEYS[29])
 local log = redis.call('TYPE', KEYS[12]).ok == 'list' and redis.call('LRANGE', KEYS[12], 0, -1) or {}
 if #log > 0 then
-  redis.call('RPUSH', KEYS[28], unpack(log))
+  redis.call('RPUSH', KEYS[29], unpack(log))
 end
 
 -- The old name, as one that was removed.
@@ -101,7 +101,7 @@ if redis.call('EXISTS', KEYS[11]) == 0 then
   redis.call('ZREM', KEYS[10], pool)
 end
 tell(9, 12, ARGV[10])
-tell(25, 28, ARGV[11])
+tell(26, 29, ARGV[11])
 for _, side in ipairs({HERE, THERE}) do
   mark_dirty(KEYS[side + 8], pool, now)
   move_revision(KEYS[side + 3], now)
@@ -116,4 +116,4 @@ for number = 0, children - 1 do
   write('ZADD', KEYS[key + 4], at_once(now), id)
   tell(key + 5, key + 6, transition)
 end
-return {stale, move_revision(KEYS[33], now)}
+return {stale, move_revision(KEYS[35], now)}

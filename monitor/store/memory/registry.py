@@ -180,6 +180,7 @@ class MemoryRegistry(MemoryState):
             there.overrides[new.id] = here.overrides[old_id]
         there.blobs[new.id] = here.blobs.pop(old_id, {})
         there.logs[new.id] = list(here.logs[old_id])
+        self._traffic_minutes[new.pool, new.id] = self._traffic_minutes.pop((new.pool, old_id), bytearray())
         judged_ms = here.judged.get(new.pool), there.judged.get(new.pool)
         self._put(Put(endpoint=new, old=renaming.old))
         if not new.paused:

@@ -151,9 +151,10 @@ class RegistryPort(Protocol):
         unless it is among the newest events."""
 
     async def rename(self, renaming: Renaming) -> RegistryAnswer:
-        """Rename an endpoint with its record, override, history and log, all at once: the version of its record moves, it falls due soon
-        on its new grid and for re-evaluation, and its pool for weighing. The old name is left as that of a removed endpoint. Nothing is
-        written where something is stale: an entry is another, or the new name is in use or was and is not yet forgotten. Repeatable."""
+        """Rename an endpoint with its record, override, history (that of its traffic too) and log, all at once: the version of its record
+        moves, it falls due soon on its new grid and for re-evaluation, and its pool for weighing. The old name is left as that of a removed
+        endpoint. Nothing is written where something is stale: an entry is another, or the new name is in use or was and is not yet
+        forgotten. Repeatable."""
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         """The endpoints of these ids that exist, or all. Those whose entry cannot be read are left out."""

@@ -139,7 +139,7 @@ class RegistryCalls(Calls):
         """What is kept of an endpoint, in the order of rename.lua."""
         slot = keys.slot_of(endpoint_id, self.slots)
         own = [keys.of_endpoint(slot, name, endpoint_id) for name in ("log", "ring", "min", "hour", "day")]
-        return [*(keys.in_slot(slot, name) for name in _FIXED), keys.members(slot, pool), *own]
+        return [*(keys.in_slot(slot, name) for name in _FIXED), keys.members(slot, pool), *own, keys.traffic_minutes(pool, endpoint_id)]
 
     async def endpoints(self, ids: Sequence[str] | None = None) -> dict[str, Endpoint]:
         return {name: entry.value for name, entry in (await self.endpoint_entries(ids)).items() if entry.value is not None}
