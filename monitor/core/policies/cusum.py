@@ -24,6 +24,7 @@ from monitor.core.overlay import OVERLAYS
 from monitor.core.policies.by_hand import overridden
 from monitor.core.policies.call import Call, CallOutcome
 from monitor.core.policies.cusum_machine import (
+    FAILED_TRIALS_MAX,
     RULE,
     CusumMember,
     CusumStep,
@@ -192,10 +193,8 @@ class Cusum:
         return Step(_copied(member, replace(member.memory, due_ms=0)))
 
     def trials(self, settings: Settings, member: _Member) -> Trials | None:
-        """As many as close it, two more after one that failed."""
-        memory, breaker = member.memory, member.breaker
-        failures = memory.trial_failures if memory.gen == breaker.gen else 0
-        permitted = permits(settings, breaker.hard, failures)
+        """As many as a verdict may take: leased permits are told once, so those that a failed trial asks for are among them."""
+        permitted = permits(settings, member.breaker.hard, FAILED_TRIALS_MAX - 1)
         return Trials(permitted, min(permitted, CONCURRENT_MAX))
 
     def slow_ms(self, settings: Settings, member: _Member) -> float:  # noqa: ARG002
