@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -169,7 +169,7 @@ def fold(  # noqa: PLR0917 - a step is made of this.
     for player in players:
         player.field = _slow_too(player, seconds)
         player.agreed = agreed(player.field, player.record, now_ms - SHARE_FADE_MS, credible)
-    timed, judged_ms = _calls(players, seconds, intake, head.judged_ms, now_ms)
+    timed, judged_ms = _calls(players, seconds, intake, observers.keys() - credible, head.judged_ms, now_ms)
     play(players, timed, max(judged_ms, now_ms - LAG_MS))
     for player in players:
         known[player.member.id] = player.result(seq, now_ms)
@@ -289,8 +289,13 @@ def _players(pool: Pool, states: Sequence[MemberState], known: Mapping[str, Endp
     return players
 
 
-def _calls(
-    players: Sequence[Player], seconds: Sequence[tuple[int, Mapping[str, Second]]], intake: _Intake, judged_ms: int, now_ms: int
+def _calls(  # noqa: PLR0917 - what was reported, and whose word does not count.
+    players: Sequence[Player],
+    seconds: Sequence[tuple[int, Mapping[str, Second]]],
+    intake: _Intake,
+    quarantined: Collection[str],
+    judged_ms: int,
+    now_ms: int,
 ) -> tuple[list[tuple[int, dict[str, list[Call]]]], int]:
     """What each policy is to judge, in order of time, and how far that goes. A second that comes after a later one is judged with that."""
     timed: dict[int, dict[str, list[Call]]] = {}
@@ -307,6 +312,9 @@ def _calls(
         tried = by_id.get(trial.endpoint)
         if tried is None or tried.record.breaker.gen != trial.gen or tried.record.breaker.trials is None:
             intake.counters["trials_stale"] += 1
+            continue
+        if trial.observer in quarantined:
+            intake.counters["trials_unheard"] += 1
             continue
         judged_ms = max(judged_ms, min(ended_ms, now_ms))
         call = Call(trial.outcome, 1, trial.duration_ms, trial.code)

@@ -22,8 +22,8 @@ KINDS = {
 }
 
 
-def trial(outcome: CallOutcome, gen: int = 2, endpoint: str = "a") -> bytes:
-    return encode_report(TrialReport(trial=Trial(endpoint=endpoint, gen=gen, outcome=outcome, duration_ms=5.0, observer="o1")))
+def trial(outcome: CallOutcome, gen: int = 2, endpoint: str = "a", observer: str = "o1") -> bytes:
+    return encode_report(TrialReport(trial=Trial(endpoint=endpoint, gen=gen, outcome=outcome, duration_ms=5.0, observer=observer)))
 
 
 async def half_open(kind: str = "consecutive") -> House:
@@ -82,6 +82,23 @@ def test_trials_count_over_several_steps() -> None:
         for expected in ("HALF_OPEN", "HALF_OPEN", "CLOSED"):
             house.clock.advance(1_000)
             assert await ends(house, SUCCESS) == expected
+
+    asyncio.run(told())
+
+
+def test_trials_of_a_quarantined_consumer_count_for_nothing() -> None:
+    async def told() -> None:
+        house = await half_open("cusum")
+        well = {f"o{n}": {name: {"success": 5} for name in "bcd"} for n in (1, 2)}
+        for _ in range(6):
+            await house.second({"broken": {name: {"failure": 3} for name in "bcd"}, **well})
+        assert (await house.head()).quarantined == ("broken",)
+        house.counters.take()
+        house.clock.advance(1_000)
+        assert await ends(house, *[FAILURE] * 2, observer="broken") == "HALF_OPEN"
+        assert house.counters.take()["trials_unheard"] == 2
+        house.clock.advance(1_000)
+        assert await ends(house, FAILURE, *[SUCCESS] * 6) == "CLOSED"
 
     asyncio.run(told())
 
