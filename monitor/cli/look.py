@@ -11,6 +11,7 @@ import click
 from monitor.cli.common import System, again_and_again, needs_system
 from monitor.cli.filters import Since, label_option, matches, pool_option, since_option
 from monitor.cli.output import FAILED, emit, emit_one, output_option, say, sparkline, tell
+from monitor.core.said import escaped
 from monitor.core.secret import hide_password
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def status(  # noqa: PLR0917 - click passes what people may write.
         else:
             say("nothing is registered yet; `watchkeeper endpoint add URL` registers an endpoint")
         for line in _words(found, lagging):
-            say(line)
+            say(escaped(line))
 
     system.run(lambda store: again_and_again(lambda: show(store), WATCH_S) if watch else show(store))
 
@@ -252,7 +253,7 @@ def explain(system: System, endpoint_id: str, output: str) -> None:
     found, now_ms = system.run(read)
     if output == "table":
         for line in explain_lines(found, now_ms):
-            tell(line)
+            tell(escaped(line))
     else:
         emit_one(explain_row(found), output)
 

@@ -64,3 +64,13 @@ def test_where_nobody_reports_that_is_said(run: Run) -> None:
     run("endpoint", "add", "http://127.0.0.1:1/", "--id", "web-1", "--pool", "web")
     assert "no consumer has reported a call yet" in run("history", "web-1", "--source", "traffic").stderr
     assert "traffic:" not in run("explain", "web-1").stdout
+
+
+def test_an_observer_whose_name_has_lines_adds_none_to_what_is_shown(run: Run, redis_url: str) -> None:
+    run("endpoint", "add", "http://127.0.0.1:1/", "--id", "web-1", "--pool", "web")
+    now_ms = SystemClock().now_ms()
+    head = TrafficHead(at_ms=now_ms, observers={"bad\x1b[2J\npool web: all is well": ObserverState(1, 1, 1, 0, 1, 1, 6.0, 8.0, now_ms)})
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(keys.traffic("web"), mapping={b"": b"%013d" % now_ms + encode(head)})
+    (said,) = [line for line in run("status").stderr.splitlines() if "all is well" in line]
+    assert said.startswith(r"pool web: what bad\x1b[2J\npool web: all is well reports does not count")
