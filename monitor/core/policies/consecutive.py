@@ -91,6 +91,7 @@ class Consecutive:
     settings = ConsecutiveSettings
     memory = ConsecutiveMemory
     relative = False
+    counts_runs = True
 
     def check(self, settings: ConsecutiveSettings) -> None:
         check_opening(settings)

@@ -77,6 +77,7 @@ class Cusum:
     settings = Settings
     memory = Memory
     relative = True
+    counts_runs = False
 
     def check(self, settings: Settings) -> None:
         """The opening's times fit each other."""

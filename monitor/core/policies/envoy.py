@@ -59,6 +59,7 @@ class Envoy:
     settings = Settings
     memory = Memory
     relative = True
+    counts_runs = True
 
     def check(self, settings: Settings) -> None:
         """The longest ejection is at least the first one."""

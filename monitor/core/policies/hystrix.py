@@ -94,6 +94,7 @@ class Hystrix:
     settings = Settings
     memory = Memory
     relative = False
+    counts_runs = False
 
     def check(self, settings: Settings) -> None:
         """Refuse a window of no whole bucket, or of more than BUCKETS_MAX."""

@@ -102,6 +102,8 @@ class Policy(Protocol):
     memory: type[Any]
     relative: bool
     """Whether it compares members, so that `gathered` is needed."""
+    counts_runs: bool
+    """Whether it matters to it that failures come one after the other."""
 
     def check(self, settings: Any) -> None:
         """Raise SettingError for settings that contradict each other."""

@@ -62,6 +62,7 @@ class Resilience4j:
     settings = Settings
     memory = Memory
     relative = False
+    counts_runs = False
 
     def check(self, settings: Settings) -> None:
         """None do: a `wait_max_ms` below the first wait shortens it."""

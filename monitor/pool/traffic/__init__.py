@@ -2,7 +2,8 @@
 
 shapes     what is known of a pool's traffic between two steps, and of each endpoint's
 observers  who reports: which entry counts, and whose word counts (the guard of breakers and weights)
-slots      entries sorted into seconds and endpoints, and each second's calls in an order that claims nothing
+intake     entries sorted into seconds and endpoints, and trials that have ended
+slots      each second's calls, nobody's weight above the cap, in an order that claims nothing
 judge      the passive policies, played in order of time; their rulings
 fold       all of it, in this order
 """

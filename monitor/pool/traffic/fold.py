@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from monitor.core import reports
 from monitor.core.endpoint import Pool
 from monitor.core.evidence import grade
 from monitor.core.history import MINUTE, RowWrite, row_write
@@ -18,24 +16,24 @@ from monitor.core.observation import TrafficRuling
 from monitor.core.policies.call import Call
 from monitor.core.policies.choice import resolved
 from monitor.core.record import Breaker, BreakerState, Override
-from monitor.core.reports import REPORT_SLOT_MS, Report, ReportError, Trial, TrialReport
+from monitor.core.reports import REPORT_SLOT_MS
 from monitor.core.tilt import SKEW_MAX_MS
 from monitor.pool.compose import MemberState
+from monitor.pool.traffic.intake import Intake
 from monitor.pool.traffic.judge import Player, agreed, play
-from monitor.pool.traffic.observers import ENDPOINTS_MIN, OBSERVERS_MAX, SHARE_FADE_MS, early_or_late, guarded, heard, weighed
+from monitor.pool.traffic.observers import SHARE_FADE_MS, guarded
 from monitor.pool.traffic.shapes import (
     NO_HEAD,
     NO_TRAFFIC,
     WEIGHING_MS,
     EndpointTraffic,
-    ObserverState,
     TrafficEvidence,
     TrafficHead,
     TrafficMinute,
     faded,
     forgotten,
 )
-from monitor.pool.traffic.slots import Second, Seen, in_order, merged, seen
+from monitor.pool.traffic.slots import Second, Seen, in_order, merged
 
 JUDGE_MS: Final = 500
 """A pool of which consumers report is judged so often."""
@@ -49,8 +47,6 @@ AGREEING_MAX: Final = 4
 """Of so many observers it is known that they saw an endpoint fail; two are asked for."""
 WEIGH_MS: Final = 4_000
 """A pool whose members' traffic moved is weighed within this time."""
-COUNTS_RUNS: Final = frozenset({"consecutive", "envoy"})
-"""Policies for which it matters whether failures come one after the other."""
 SUSPECT_PERCENT: Final = 80
 """A pool below this has trouble of its own."""
 SUCCESS_STEP_PERCENT: Final = 5
@@ -79,63 +75,6 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
     """Minutes that were closed, by endpoint."""
 
 
-class _Intake:
-    """What was reported, sorted."""
-
-    def __init__(self, known: Mapping[str, ObserverState], members: set[str], now_ms: int) -> None:
-        self.observers = dict(known)
-        self.counters: Counter[str] = Counter()
-        self.refused: list[tuple[str, bytes, str]] = []
-        self.seconds: dict[int, dict[str, list[Seen]]] = {}
-        self.trials: list[tuple[int, Trial]] = []
-        self._members = members
-        self._now_ms = now_ms
-
-    def entry(self, entry_id: str, data: bytes) -> None:
-        self.counters["reports"] += 1
-        try:
-            found = reports.decode(data)
-            if isinstance(found, TrialReport):
-                self._trial(entry_id, found.trial)
-            else:
-                self._report(found)
-        except ReportError as error:
-            self.counters["reports_refused"] += 1
-            self.refused.append((entry_id, data, str(error)))
-
-    def _trial(self, entry_id: str, trial: Trial) -> None:
-        if trial.endpoint in self._members:
-            self.trials.append((int(entry_id.partition("-")[0]), trial))
-        else:
-            self.counters["reports_unknown"] += 1
-
-    def _report(self, report: Report) -> None:
-        slot_ms, name = report.slot_ms - report.slot_ms % REPORT_SLOT_MS, report.observer
-        if when := early_or_late(slot_ms, self._now_ms):
-            self.counters[f"reports_{when}"] += 1
-            return
-        before = self.observers.get(name)
-        if before is None and len(self.observers) >= OBSERVERS_MAX:
-            self.counters["reports_unheard"] += 1
-            return
-        known = [(endpoint_id, seen(name, counters)) for endpoint_id, counters in report.endpoints.items() if endpoint_id in self._members]
-        after = heard(before, report.seq, slot_ms, self._now_ms)
-        if after is None:
-            self.counters["reports_duplicated"] += 1
-            return
-        self.counters["report_counters"] += len(known)
-        self.counters["reports_unknown"] += len(report.endpoints) - len(known)
-        if len(self._members) >= ENDPOINTS_MIN:
-            failing = sum(2 * one.failed >= one.total > 0 for _, one in known)
-            used = sum(one.total > 0 for _, one in known)
-            if used >= ENDPOINTS_MIN:
-                after = weighed(after, before.newest_ms if before else slot_ms, failing, used)
-        self.observers[name] = after
-        second = self.seconds.setdefault(slot_ms, {})
-        for endpoint_id, one in known:
-            second.setdefault(endpoint_id, []).append(one)
-
-
 def fold(  # noqa: PLR0917 - a step is made of this.
     pool: Pool,
     states: Sequence[MemberState],
@@ -150,7 +89,7 @@ def fold(  # noqa: PLR0917 - a step is made of this.
     if head.at_ms - now_ms > SKEW_MAX_MS:  # The time has stepped back: what is remembered lies ahead of it.
         head, fields = NO_HEAD, {name: replace(NO_TRAFFIC, kind=field.kind, gen=-1) for name, field in fields.items()}
     ids = {state.endpoint.id for state in states}
-    intake = _Intake(head.observers, ids, now_ms)
+    intake = Intake(head.observers, ids, now_ms)
     for entry_id, data in entries:
         intake.entry(entry_id, data)
     observers = guarded(intake.observers, now_ms)
@@ -292,7 +231,7 @@ def _players(pool: Pool, states: Sequence[MemberState], known: Mapping[str, Endp
 def _calls(  # noqa: PLR0917 - what was reported, and whose word does not count.
     players: Sequence[Player],
     seconds: Sequence[tuple[int, Mapping[str, Second]]],
-    intake: _Intake,
+    intake: Intake,
     quarantined: Collection[str],
     judged_ms: int,
     now_ms: int,
@@ -327,7 +266,7 @@ def _judgeable(player: Player, second: Second, slot_ms: int) -> list[Call]:
     """What the policy hears of a second: nothing that ended before its breaker last changed, and of a HALF_OPEN endpoint no more calls
     without a token than it has permits, from those who cannot hold one."""
     breaker: BreakerState = player.record.breaker
-    runs = player.chosen.kind in COUNTS_RUNS
+    runs = player.chosen.policy.counts_runs
     if breaker.state is Breaker.HALF_OPEN:
         trials = breaker.trials
         return in_order(second, trials.permitted, runs=runs) if trials is not None and slot_ms >= breaker.since_ms else []

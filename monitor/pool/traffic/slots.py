@@ -1,4 +1,4 @@
-"""Entries sorted into seconds and endpoints, and one second's calls in an order that claims nothing.
+"""One endpoint's second: what all observers saw of it, and its calls in an order that claims nothing.
 
 Of the calls of one second no order is known: failures are spread among the successes as evenly as they go, so that a run of failures is
 only as long as it must have been. Where all of a second fail it is a run.
