@@ -102,6 +102,8 @@ SENT_LENGTH_MAX = 1_000
 ALIVE_TTL_MS = FRESH_MS
 REPORTS_LENGTH_MAX = 10_000
 """About so many entries of consumers wait to be judged; then the oldest go."""
+REPORTS_READ_BYTES_MAX = 4_194_304
+"""After so many bytes of entries one reading of them ends."""
 TRAFFIC_TTL_MS = 86_400_000
 """What is known of a pool's traffic goes when nothing was reported for so long."""
 TRAFFIC_MINUTES_TTL_MS = 10_800_000

@@ -8,6 +8,7 @@ import pytest
 
 from monitor.core.errors import Stale
 from monitor.core.history import RowWrite
+from monitor.core.reports import REPORT_BYTES_MAX
 from monitor.store import keys
 from monitor.store.port import Lease, Traffic, TrafficCommit
 from monitor.store.queues import Queue
@@ -45,6 +46,17 @@ async def test_a_report_announces_its_pool_which_is_due_at_once(house):
     assert await texts(house, limit=2) == [b"1", b"2"]
     assert await texts(house, "cart") == [b"3"]
     assert await texts(house, "nothing") == []
+
+
+async def test_one_reading_is_bounded_in_bytes_whatever_consumers_write(house):
+    full = b"x" * REPORT_BYTES_MAX
+    await house.report("shop", *[full] * 5, full * 3, b"last")
+    held = await lease(house)
+    first = await house.store.reports("shop", 100)
+    assert [len(data) for _, data in first] == [REPORT_BYTES_MAX] * (keys.REPORTS_READ_BYTES_MAX // REPORT_BYTES_MAX)
+    await house.store.commit_traffic(commit(held, last=first[-1][0]))
+    assert [len(data) for _, data in await house.store.reports("shop", 100)] == [REPORT_BYTES_MAX, REPORT_BYTES_MAX + 1, 4]
+    assert len(await house.store.reports("shop", 2)) == 2
 
 
 async def test_what_is_folded_in_goes_and_what_came_meanwhile_stays(house):

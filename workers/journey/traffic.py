@@ -20,6 +20,7 @@ from monitor.core.record import next_version
 from monitor.pool.traffic.fold import QUIET_MS, Folded, fold
 from monitor.pool.traffic.shapes import NO_HEAD, EndpointTraffic, decode_field, decode_head, encode, forgotten
 from monitor.store.entries import read_pool
+from monitor.store.keys import REPORTS_READ_BYTES_MAX
 from monitor.store.port import Lease, PoolLoad, Store, TrafficCommit
 from monitor.store.queues import Queue, due_time
 from workers.journey.counters import Counters
@@ -102,7 +103,7 @@ class TrafficStep:
             if folded.weigh:
                 await self._store.mark_pools([name])
                 self._soon(Queue.DIRTY, 0, name, self._clock.now_ms())
-            if len(entries) < ENTRIES_MAX:
+            if len(entries) < ENTRIES_MAX and sum(len(data) for _, data in entries) < REPORTS_READ_BYTES_MAX:
                 next_ms = folded.next_ms
                 break
         kept = await self._store.finish(Queue.TRAFFIC, 0, name, lease.token_ms, next_ms)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.core.errors import Stale
+from monitor.core.reports import REPORT_BYTES_MAX
+from monitor.store import keys
 from monitor.store.memory.state import MemoryState
 from monitor.store.port import Traffic, TrafficCommit
 from monitor.store.queues import Queue
@@ -19,7 +21,14 @@ class MemoryTraffic(MemoryState):
         self._queue(Queue.TRAFFIC).setdefault(pool, 0)
 
     async def reports(self, pool: str, limit: int) -> list[tuple[str, bytes]]:
-        return [(f"{at}-0", data) for at, data in self._reports[pool].after(0)[:limit]]
+        found: list[tuple[str, bytes]] = []
+        left = keys.REPORTS_READ_BYTES_MAX
+        for at, data in self._reports[pool].after(0)[:limit]:
+            if left <= 0:
+                break
+            found.append((f"{at}-0", data[: REPORT_BYTES_MAX + 1]))
+            left -= len(found[-1][1])
+        return found
 
     async def commit_traffic(self, commit: TrafficCommit) -> None:
         held = self._traffic.get(commit.pool, Traffic())

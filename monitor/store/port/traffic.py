@@ -42,7 +42,9 @@ class TrafficPort(Protocol):
     """Reports wait in a stream for each pool; the pools that have some stand in the queue TRAFFIC, where consumers announce them."""
 
     async def reports(self, pool: str, limit: int) -> list[tuple[str, bytes]]:
-        """The oldest entries that no commit has folded in, with their ids ("<server ms>-<n>"); b"" for one without a report. Read them
+        """The oldest entries that no commit has folded in, with their ids ("<server ms>-<n>"); b"" for one without a report.
+
+        After REPORTS_READ_BYTES_MAX (store.keys) no more follow; one longer than REPORT_BYTES_MAX is cut where that shows. Read them
         after the traffic that they are folded into (load_pool): then a commit that came between refuses the next."""
 
     async def commit_traffic(self, commit: TrafficCommit) -> None:

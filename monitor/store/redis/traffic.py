@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.core.errors import Stale, StoreRefusal
+from monitor.core.reports import REPORT_BYTES_MAX
 from monitor.store import keys
 from monitor.store.port import TrafficCommit
 from monitor.store.redis.calls import Calls
@@ -14,7 +15,7 @@ class TrafficCalls(Calls):
     """The calls of the port that concern traffic."""
 
     async def reports(self, pool: str, limit: int) -> list[tuple[str, bytes]]:
-        entries = await self._wire.run("load_reports", [keys.reports(pool)], limit)
+        entries = await self._wire.run("load_reports", [keys.reports(pool)], limit, keys.REPORTS_READ_BYTES_MAX, REPORT_BYTES_MAX + 1)
         return [(entry_id.decode(), data) for entry_id, data in entries]
 
     async def commit_traffic(self, commit: TrafficCommit) -> None:
