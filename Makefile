@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$name"; break; fi; done)
 BIN := .venv/bin
 # Those that decide and read, without servers and sockets: together about half a minute of processor time.
-PURE_TESTS := tests/unit/core tests/unit/alert_rules tests/unit/alerting tests/unit/publishing $(wildcard tests/unit/test_*.py) tests/docs/test_generated_pages.py
+PURE_TESTS := tests/unit/core tests/unit/traffic tests/unit/alert_rules tests/unit/alerting tests/unit/publishing $(wildcard tests/unit/test_*.py) tests/docs/test_generated_pages.py
 STAMP := .venv/.installed
 
 .PHONY: help setup up demo test check coverage bench simulate fuzz docs test-compose

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -57,7 +58,7 @@ def test_a_second_of_calls_is_one_entry(redis_url: str, publisher: Publisher) ->
     (report,) = reports(publisher.redis)
     assert report.observer == "web-1"
     assert report.slot_ms % 1_000 == 0
-    assert began_ms - 1_000 <= report.slot_ms <= ended_ms
+    assert began_ms - 1_500 <= report.slot_ms <= ended_ms, "the first is cut before the server's time is known"
     assert report.endpoints["a"].latency == {37: 10}
     assert publisher.redis.zrange(keys.REPORTS, 0, -1, withscores=True) == [(b"cart", 0.0), (b"shop", 0.0)]
 
@@ -149,6 +150,7 @@ class LossyServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
         self.lost = 0
+        self._ends: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -158,12 +160,13 @@ class LossyServer:
             except OSError:
                 return
             far = socket.create_connection(self._target)
+            self._ends += near, far
             threading.Thread(target=self._up, args=(near, far), daemon=True).start()
 
     def _up(self, near: socket.socket, far: socket.socket) -> None:
         """One exchange after the other; a client's whole batch comes in one write here."""
         threading.Thread(target=self._down, args=(near, far), daemon=True).start()
-        while data := near.recv(1 << 20):
+        while data := self._read(near):
             if b"XADD" in data and not self.lost:
                 self.lost += 1
                 far.sendall(data)
@@ -172,16 +175,26 @@ class LossyServer:
                 return
             far.sendall(data)
 
-    @staticmethod
-    def _down(near: socket.socket, far: socket.socket) -> None:
-        try:
-            while data := far.recv(1 << 20):
+    def _down(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._read(far):
                 near.sendall(data)
+
+    @staticmethod
+    def _read(end: socket.socket) -> bytes:
+        """What comes, b"" at the end, however it ends."""
+        try:
+            return end.recv(1 << 20)
         except OSError:
-            return
+            return b""
 
     def close(self) -> None:
+        """The server is shared with other tests, which see every connection that is left."""
         self._listener.close()
+        for end in self._ends:
+            with contextlib.suppress(OSError):  # A thread may wait for it: closing it alone would wait as well.
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
 
 @pytest.fixture
