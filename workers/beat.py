@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 from typing import Any
@@ -101,6 +103,8 @@ class ProbeScheduler(Scheduler):  # type: ignore[misc]
         """
         if self._loop.is_running() or self._loop.is_closed():
             return
+        with contextlib.suppress(RuntimeError):  # A tick that the signal interrupted has left a stop in the loop: one turn takes it.
+            self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.run_until_complete(self._heart.stop())
         self._loop.run_until_complete(self._store.close())
         self._loop.close()
